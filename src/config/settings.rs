@@ -1,0 +1,257 @@
+//! The checked settings: what every other module reads.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::topology::Server;
+
+/// Everything that one process is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// Answer as twemproxy does where that differs.
+    pub compat: bool,
+    /// `host:port` of the admin HTTP listener; `None` switches it off.
+    pub admin: Option<String>,
+    /// `host:port` of twemproxy's statistics port; `None` (the native default) switches it off.
+    pub stats: Option<String>,
+    /// Where log lines go.
+    pub log: Log,
+    /// How long a drain may take before the process ends anyway.
+    pub drain_timeout: Duration,
+    /// Bytes that all buffers of the process may hold.
+    pub buffers: u64,
+    /// The pools, in ring-independent order (by listen address, then by name, as twemproxy).
+    pub pools: Vec<Pool>,
+    /// What the operator should know although the file is valid, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// A file instead of standard error; reopened on HUP.
+    pub file: Option<PathBuf>,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One pool: a front listener and the servers behind it.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name, unique in the process.
+    pub name: String,
+    /// Where clients connect.
+    pub listen: Listen,
+    /// What is spoken on both sides.
+    pub protocol: Protocol,
+    /// How keys find servers.
+    pub routing: Routing,
+    /// A request's whole time at a server, connecting included; `None` waits for ever.
+    pub timeout: Option<Duration>,
+    /// listen(2) backlog.
+    pub backlog: u32,
+    /// Clients at a time; `None` means only the process's file descriptors limit them.
+    pub max_clients: Option<u32>,
+    /// SO_KEEPALIVE on accepted sockets.
+    pub tcp_keepalive: bool,
+    /// SO_REUSEPORT on the listener.
+    pub reuseport: bool,
+    /// Password that clients must give and that servers are given (Redis).
+    pub redis_auth: Option<Secret>,
+    /// Database selected on every server connection (Redis).
+    pub redis_db: u32,
+    /// Connect to all servers before serving.
+    pub preconnect: bool,
+    /// What a dead server means for its keys.
+    pub dead: Dead,
+    /// Connections per worker and server; at least 1.
+    pub server_connections: u32,
+    /// How long an ejected server stays out before it is probed.
+    pub server_retry_timeout: Duration,
+    /// Failures in a row that make a server dead.
+    pub server_failure_limit: u32,
+    /// Let flush_all, FLUSHALL and FLUSHDB through.
+    pub allow_flush: bool,
+    /// What a multi-key read answers when some servers failed.
+    pub partial: Partial,
+    /// Accept a bare LF as the end of a memcache line.
+    pub lenient_lf: bool,
+    /// Upper bounds on what clients and servers may send.
+    pub limits: Limits,
+    /// The servers in ring order; at least one, names unique.
+    pub servers: Vec<Server>,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Host (name or literal, IPv6 without brackets) and port.
+    Tcp {
+        /// Name or literal.
+        host: String,
+        /// 1..=65535, or 0 for any free port.
+        port: u16,
+    },
+    /// Path of a unix socket and its permission bits, if they are to be set.
+    Unix {
+        /// Absolute path.
+        path: PathBuf,
+        /// At most 0o777.
+        mode: Option<u32>,
+    },
+}
+
+/// The protocol of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// memcached's ASCII protocol.
+    Memcache,
+    /// Redis's RESP2 and inline commands.
+    Redis,
+}
+
+/// How keys find servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Hash of the key.
+    pub hash: Hash,
+    /// How the byte-at-a-time hashes read bytes from 0x80 on.
+    pub hash_char: HashChar,
+    /// Only what stands between these two bytes is hashed.
+    pub hash_tag: Option<[u8; 2]>,
+    /// Hash to server.
+    pub distribution: Distribution,
+}
+
+/// The hash functions of twemproxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named as in twemproxy's configuration")]
+pub enum Hash {
+    OneAtATime,
+    Md5,
+    Crc16,
+    Crc32,
+    Crc32a,
+    Fnv1_64,
+    Fnv1a64,
+    Fnv1_32,
+    Fnv1a32,
+    Hsieh,
+    Murmur,
+    Jenkins,
+}
+
+/// Whether bytes from 0x80 on are sign-extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashChar {
+    /// As C's `char` on x86: the default.
+    Signed,
+    /// As C's `char` on ARM, and libketama everywhere.
+    Unsigned,
+}
+
+/// Hash to server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// twemproxy's and libmemcached's weighted ketama.
+    Ketama,
+    /// Hash modulo the total weight.
+    Modula,
+    /// Any live server.
+    Random,
+    /// Wayfair's FNV ring.
+    KetamaFnv {
+        /// How many points a server has.
+        points: Points,
+        /// Bytes of the node name that count; `None` for all.
+        name_cut: Option<usize>,
+    },
+}
+
+/// How many points a server has on the FNV ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Points {
+    /// 160 for each server, weights ignored (Wayfair's twemproxy).
+    Fixed,
+    /// By weight (Wayfair's libketama); servers sharing a point: the name lower by bytes has it.
+    Weighted,
+}
+
+/// What a dead server means for its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dead {
+    /// Requests fail at once.
+    Error,
+    /// Reads miss, writes fail.
+    Miss,
+    /// The ring is rebuilt without it (twemproxy's `auto_eject_hosts`).
+    Rehash,
+}
+
+/// What a multi-key read answers when some servers failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partial {
+    /// What was found; the rest counts as missing.
+    Miss,
+    /// One error for the whole request.
+    Error,
+}
+
+/// Upper bounds on what clients and servers may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a key.
+    pub key_bytes: usize,
+    /// Bytes of one value, in either direction.
+    pub value_bytes: u64,
+    /// Keys of one request.
+    pub keys_per_request: usize,
+    /// Arguments of one Redis command.
+    pub args_per_request: usize,
+    /// Bytes of a command line.
+    pub line_bytes: usize,
+    /// Requests of one client that may be unanswered before it is no longer read from.
+    pub pipeline_depth: usize,
+    /// Bytes of replies that may wait for one client; above that it is closed.
+    pub client_output_bytes: usize,
+    /// Requests that may be unanswered at one server (per worker); further ones fail at once.
+    pub server_queue: usize,
+    /// Time a client may take to finish a request that it has begun.
+    pub request_time: Duration,
+}
+
+/// A password: printed masked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a password.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The password itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"***\"")
+    }
+}

@@ -1,0 +1,3 @@
+//! The program: see [`twinring::cli`].
+
+fn main() {}

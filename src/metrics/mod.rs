@@ -1,0 +1,1 @@
+//! Every metric of the process: one table, per-worker counters behind it.

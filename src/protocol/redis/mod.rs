@@ -1,0 +1,1 @@
+//! Redis's RESP2 and inline commands.
