@@ -1,1 +1,1 @@
-//! memcached's ASCII protocol.
+//! memcached's ASCII protocol: requests as clients write them, replies as servers do.
