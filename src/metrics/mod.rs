@@ -1,1 +1,20 @@
-//! Every metric of the process: one table, per-worker counters behind it.
+//! Every metric of the process: one table, and the counters of each thread behind it.
+//!
+//! * [`table`](self): the enums name every counter and say how it is exposed.
+//! * `counters`, `histogram`: the banks that threads write, one writer each, without waiting.
+//! * [`Registry`]: all banks, summed when read.
+
+mod counters;
+mod histogram;
+mod registry;
+mod table;
+
+pub use counters::{
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, WorkerMetrics,
+};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use registry::Registry;
+pub use table::{
+    AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, WorkerMetric,
+};
