@@ -53,7 +53,13 @@ pub enum Flow {
 pub trait Replies {
     /// Takes the next stretch of the reply to `entry`; `end` says how the reply ended, if this
     /// was its last stretch.
-    fn reply(&mut self, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow;
+    fn reply(
+        &mut self,
+        io: &mut Io,
+        entry: &Entry,
+        bytes: &[u8],
+        end: Option<Outcome>,
+    ) -> Flow;
 }
 
 /// What a read from a server brought.
@@ -279,7 +285,7 @@ impl Connection {
             buffer.clear();
         }
         let read = io.read(token, &mut buffer);
-        let result = self.take_in(&buffer, greeting, replies);
+        let result = self.take_in(io, &buffer, greeting, replies);
         let result = result.and_then(|(used, received)| {
             self.keep_rest(&mut buffer, used, cut);
             Ok(received)
@@ -310,6 +316,7 @@ impl Connection {
     /// Pairs `bytes` with requests; says how many of them are done with.
     fn take_in(
         &mut self,
+        io: &mut Io,
         bytes: &[u8],
         greeting: &Greeting,
         replies: &mut impl Replies,
@@ -328,7 +335,7 @@ impl Connection {
                 }
                 continue;
             }
-            let (n, flow, ended) = self.next_reply(rest, replies)?;
+            let (n, flow, ended) = self.next_reply(io, rest, replies)?;
             used += n;
             if flow == Flow::Pause {
                 received = Received::Paused;
@@ -361,6 +368,7 @@ impl Connection {
     /// Returns the bytes done with, whether to go on, and whether the reply has ended.
     fn next_reply(
         &mut self,
+        io: &mut Io,
         bytes: &[u8],
         replies: &mut impl Replies,
     ) -> Result<(usize, Flow, bool), Failure> {
@@ -379,7 +387,7 @@ impl Connection {
         }
         let len = std::mem::take(&mut self.scanned);
         self.streaming = scan.end.is_none();
-        let flow = replies.reply(entry, &bytes[..len], scan.end);
+        let flow = replies.reply(io, entry, &bytes[..len], scan.end);
         if scan.end.is_some() {
             self.inflight.pop();
         }

@@ -13,6 +13,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::failure::Failure;
+
 /// Pauses between attempts to connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
@@ -45,6 +47,7 @@ pub struct Health {
     down: bool,
     pause: Duration,
     not_before: Option<Instant>,
+    last: Failure,
     jitter: u64,
 }
 
@@ -57,6 +60,7 @@ impl Health {
             down: false,
             pause: backoff.first,
             not_before: None,
+            last: Failure::Refused,
             jitter: seed | 1,
         }
     }
@@ -71,13 +75,19 @@ impl Health {
         self.not_before.is_none_or(|at| now >= at)
     }
 
+    /// Why it failed last.
+    pub fn last_failure(&self) -> Failure {
+        self.last
+    }
+
     /// When a down server should be probed.
     pub fn probe_at(&self) -> Option<Instant> {
         self.not_before.filter(|_| self.down)
     }
 
     /// The server failed: a connection was refused, broke or went silent.
-    pub fn failed(&mut self, now: Instant) -> Verdict {
+    pub fn failed(&mut self, now: Instant, why: Failure) -> Verdict {
+        self.last = why;
         self.failures = self.failures.saturating_add(1);
         let goes_down =
             !self.down && self.backoff.limit.is_some_and(|limit| self.failures >= limit);
@@ -123,11 +133,11 @@ mod tests {
     fn a_server_goes_down_at_the_limit_and_comes_back_when_it_answers() {
         let now = Instant::now();
         let mut health = health(Some(3), None);
-        assert_eq!(health.failed(now), Verdict::Same);
-        assert_eq!(health.failed(now), Verdict::Same);
-        assert_eq!(health.failed(now), Verdict::Down);
+        assert_eq!(health.failed(now, Failure::Reset), Verdict::Same);
+        assert_eq!(health.failed(now, Failure::Reset), Verdict::Same);
+        assert_eq!(health.failed(now, Failure::Reset), Verdict::Down);
         assert!(!health.is_up());
-        assert_eq!(health.failed(now), Verdict::Same, "it goes down once");
+        assert_eq!(health.failed(now, Failure::Reset), Verdict::Same, "it goes down once");
         assert_eq!(health.answered(), Verdict::Up);
         assert!(health.is_up() && health.may_connect(now));
     }
@@ -138,7 +148,7 @@ mod tests {
         let mut health = health(None, None);
         let mut nominal = Duration::from_millis(50);
         for _ in 0..12 {
-            health.failed(now);
+            health.failed(now, Failure::Reset);
             assert!(!health.may_connect(now + nominal * 49 / 100));
             assert!(health.may_connect(now + nominal * 151 / 100));
             nominal = (nominal * 2).min(Duration::from_secs(5));
@@ -151,7 +161,7 @@ mod tests {
         let now = Instant::now();
         let rest = Duration::from_secs(30);
         let mut health = health(Some(1), Some(rest));
-        assert_eq!(health.failed(now), Verdict::Down);
+        assert_eq!(health.failed(now, Failure::Reset), Verdict::Down);
         assert_eq!(health.probe_at(), Some(now + rest));
     }
 }

@@ -21,3 +21,5 @@ pub use greeting::Greeting;
 pub use health::{Backoff, Health, Verdict};
 pub use inflight::{Ask, Cause, Entry, Inflight, Remains, Ticket, To};
 pub use io::{Io, Letter, Owner, dial_server};
+
+pub use crate::net::{ConnectError, Inbox, Stream};
