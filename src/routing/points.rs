@@ -43,10 +43,7 @@ pub(crate) fn ketama(members: &[Member]) -> Vec<Point> {
     let total = total_weight(members);
     let mut points = Vec::with_capacity(members.len() * POINTS_PER_SERVER as usize);
     for member in members {
-        let share = share(member, total, members.len(), POINTS_PER_MD5);
-        // C adds a double and casts the sum back.
-        let texts = (f64::from(share) + 0.000_000_000_1) as f32 as u32;
-        for i in 0..texts {
+        for i in 0..hashes_due(member, total, members.len(), POINTS_PER_MD5) {
             let words = md5_words(&point_text(member, i));
             points.extend(words.map(|value| Point { value, server: member.server }));
         }
@@ -77,7 +74,7 @@ pub(crate) fn fnv(members: &[Member], points: Points, name_cut: Option<usize>) -
     let chain = |member: &Member| {
         let count = match points {
             Points::Fixed => POINTS_PER_SERVER,
-            Points::Weighted => share(member, total, members.len(), 1) as u32,
+            Points::Weighted => hashes_due(member, total, members.len(), 1),
         };
         let cut = name_cut.map_or(member.name.len(), |cut| cut.min(member.name.len()));
         let name = member.name[..cut].to_vec();
@@ -91,10 +88,14 @@ pub(crate) fn fnv(members: &[Member], points: Points, name_cut: Option<usize>) -
     ordered.into_iter().flat_map(chain).collect()
 }
 
-/// How many hashes of `points_per_hash` points are due to a server; not yet rounded down.
-fn share(member: &Member, total: f32, members: usize, points_per_hash: u32) -> f32 {
+/// How many hashes of `points_per_hash` points are due to a server.
+///
+/// The 1e-10 that the C programs add before they round down is left out: next to any number that it
+/// could lift over a whole one, single precision rounds it away.
+fn hashes_due(member: &Member, total: f32, members: usize, points_per_hash: u32) -> u32 {
     let part = member.weight as f32 / total;
-    part * POINTS_PER_SERVER as f32 / points_per_hash as f32 * members as f32
+    let due = part * POINTS_PER_SERVER as f32 / points_per_hash as f32 * members as f32;
+    due as u32
 }
 
 /// The weight of all members as twemproxy adds it: in 32 bits.

@@ -38,7 +38,7 @@ impl Ring {
         self.points[start as usize..]
             .iter()
             .find(|point| point.value >= hash)
-            .or(self.points.first())
+            .or_else(|| self.points.first())
             .copied()
     }
 
@@ -68,7 +68,9 @@ impl Ring {
 
 /// Hashes there are.
 const SPACE: i64 = 1 << 32;
-/// So many parts of the hash space per point leave a part empty or with one point, mostly.
+/// So many parts of the hash space per point leave most parts with one point or none. More are
+/// hardly faster and take room in the processor's caches: with 2 the index of 100 servers has
+/// 128 KiB, as much as its points.
 const BUCKETS_PER_POINT: usize = 2;
 /// Bounds the index at 4 MiB; more than 500,000 points only make the scan longer.
 const BUCKET_BITS_MAX: u32 = 20;

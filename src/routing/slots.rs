@@ -67,11 +67,11 @@ impl Random {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let state = self.state.fetch_add(STEP, Ordering::Relaxed);
         let mut z = state.wrapping_add(STEP);
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
         // The high half of the product is spread evenly over 0..len, without a division.
-        let at = u128::from(z) * self.servers.len() as u128 >> 64;
+        let at = (u128::from(z) * self.servers.len() as u128) >> 64;
         self.servers.get(at as usize).copied()
     }
 

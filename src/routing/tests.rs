@@ -1,6 +1,6 @@
 //! Routers against stored answers, and what must hold for any of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::{prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest};
@@ -274,6 +274,20 @@ fn a_weight_sum_above_32_bits_is_cut_only_if_the_points_stay_few() {
     assert_eq!(points(3, 2_147_483_647), [480; 3]);
     // 4 × 2³⁰ leaves nothing.
     assert_eq!(points(4, 1 << 30), [160; 4]);
+}
+
+#[test]
+fn a_point_text_is_cut_at_272_bytes() {
+    let values = |length| {
+        let long = format!("10.0.0.1:11211:1 {}", "n".repeat(length));
+        let servers = servers([long.as_str(), "10.0.0.2:11211:1"]);
+        let router = Router::new(&routing(Hash::Md5, Distribution::Ketama), &servers);
+        let own = router.points().filter(|&(_, server)| server == 1);
+        own.map(|(value, _)| value).collect::<HashSet<_>>().len()
+    };
+    assert_eq!(values(269), 160, "-0 to -39 all fit");
+    assert_eq!(values(270), 40, "one digit is left");
+    assert_eq!(values(271), 4, "no digit is left");
 }
 
 #[test]

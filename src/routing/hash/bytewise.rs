@@ -59,7 +59,7 @@ pub(super) fn one_at_a_time<const SIGNED: bool>(key: &[u8]) -> u32 {
     let mut hash = key.iter().fold(0_u32, |hash, &byte| {
         let hash = hash.wrapping_add(widen::<SIGNED>(byte));
         let hash = hash.wrapping_add(hash << 10);
-        hash ^ hash >> 6
+        hash ^ (hash >> 6)
     });
     hash = hash.wrapping_add(hash << 3);
     hash ^= hash >> 11;

@@ -4,18 +4,18 @@
 /// CRC-CCITT (XMODEM: polynomial 0x1021, start 0) in a register of 32 bits that is never cut to 16.
 pub(super) fn crc16(key: &[u8]) -> u32 {
     key.iter().fold(0, |crc: u32, &byte| {
-        crc << 8 ^ u32::from(CRC16[usize::from((crc >> 8) as u8 ^ byte)])
+        (crc << 8) ^ u32::from(CRC16[usize::from((crc >> 8) as u8 ^ byte)])
     })
 }
 
 /// CRC-32 without its low 16 bits and its highest: 15 bits remain (libmemcached's `crc`).
 pub(super) fn crc32(key: &[u8]) -> u32 {
-    crc32a(key) >> 16 & 0x7fff
+    (crc32a(key) >> 16) & 0x7fff
 }
 
 /// CRC-32 as in zlib.
 pub(super) fn crc32a(key: &[u8]) -> u32 {
-    !key.iter().fold(u32::MAX, |crc, &byte| crc >> 8 ^ CRC32[usize::from(crc as u8 ^ byte)])
+    !key.iter().fold(u32::MAX, |crc, &byte| (crc >> 8) ^ CRC32[usize::from(crc as u8 ^ byte)])
 }
 
 static CRC16: [u16; 256] = crc16_table();
@@ -29,7 +29,7 @@ const fn crc16_table() -> [u16; 256] {
         let mut bit = 0;
         while bit < 8 {
             let carry = crc >> 15;
-            crc = crc << 1 ^ carry * 0x1021;
+            crc = (crc << 1) ^ (carry * 0x1021);
             bit += 1;
         }
         table[byte] = crc;
@@ -46,7 +46,7 @@ const fn crc32_table() -> [u32; 256] {
         let mut bit = 0;
         while bit < 8 {
             let carry = crc & 1;
-            crc = crc >> 1 ^ carry * 0xedb8_8320;
+            crc = (crc >> 1) ^ (carry * 0xedb8_8320);
             bit += 1;
         }
         table[byte] = crc;

@@ -8,7 +8,7 @@ pub(super) fn hsieh<const SIGNED: bool>(key: &[u8]) -> u32 {
     let (blocks, tail) = key.as_chunks::<4>();
     let mut hash = blocks.iter().fold(0_u32, |hash, &[a, b, c, d]| {
         let hash = hash.wrapping_add(pair(a, b));
-        let hash = hash << 16 ^ pair(c, d) << 11 ^ hash;
+        let hash = (hash << 16) ^ (pair(c, d) << 11) ^ hash;
         hash.wrapping_add(hash >> 11)
     });
     match *tail {
@@ -51,19 +51,19 @@ pub(super) fn murmur(key: &[u8]) -> u32 {
     let start = length.wrapping_mul(0xdead_beef) ^ length;
     let mut hash = blocks.iter().fold(start, |hash, &block| {
         let word = u32::from_le_bytes(block).wrapping_mul(MIX);
-        let word = (word ^ word >> 24).wrapping_mul(MIX);
+        let word = (word ^ (word >> 24)).wrapping_mul(MIX);
         hash.wrapping_mul(MIX) ^ word
     });
     if !tail.is_empty() {
         hash = (hash ^ padded(tail)).wrapping_mul(MIX);
     }
-    hash = (hash ^ hash >> 13).wrapping_mul(MIX);
-    hash ^ hash >> 15
+    hash = (hash ^ (hash >> 13)).wrapping_mul(MIX);
+    hash ^ (hash >> 15)
 }
 
 /// Up to four bytes as a word, zeros after them.
 fn padded(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
+    bytes.iter().rev().fold(0, |word, &byte| (word << 8) | u32::from(byte))
 }
 
 /// Bob Jenkins's lookup3 (`hashlittle`) with the initial value 13.
