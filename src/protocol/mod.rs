@@ -7,8 +7,11 @@
 //! Both protocols fill the same [`Head`] and [`Scan`], so that what routes requests and pairs
 //! replies with them is written once. "Need more bytes" is a value, never an error.
 
+mod digits;
+mod hostile;
 pub mod memcache;
 mod message;
+mod names;
 pub mod redis;
 
 pub use message::{
