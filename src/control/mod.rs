@@ -1,1 +1,3 @@
-//! (skeleton)
+//! The admin thread: signals, HTTP, statistics, the log.
+
+pub mod log;
