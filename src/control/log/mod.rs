@@ -66,7 +66,7 @@ impl Log {
     }
 
     /// The log over any writer.
-    fn over<W: Write + Send + 'static>(
+    pub(crate) fn over<W: Write + Send + 'static>(
         writer: W,
         steering: Arc<Steering>,
         settings: &Settings,
