@@ -3,15 +3,19 @@
 //! * [`table`](self): the enums name every counter and say how it is exposed.
 //! * `counters`, `histogram`: the banks that threads write, one writer each, without waiting.
 //! * [`Registry`]: all banks, summed when read.
+//! * [`Exposition`]: the registry as Prometheus text; `procfs` adds what the kernel knows.
 
 mod counters;
+mod exposition;
 mod histogram;
+mod procfs;
 mod registry;
 mod table;
 
 pub use counters::{
     AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, WorkerMetrics,
 };
+pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use registry::Registry;
 pub use table::{

@@ -229,6 +229,5 @@ scope! {
     AdminMetric {
         Counter "log_dropped_total", "Log lines dropped because the log was not written fast enough." { LogDropped }
         Counter "admin_requests_total", "Requests answered on the admin listener." { HttpRequests }
-        Counter "admin_rejected_total", "Admin connections closed because too many were open." { HttpRejected }
     }
 }
