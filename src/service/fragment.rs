@@ -311,10 +311,10 @@ impl Gather {
         out.extend_from_slice(format!("*{}\r\n", self.keys.len()).as_bytes());
         let parts = &self.parts[..self.used_parts];
         let mut elements: Vec<_> =
-            parts.iter().map(|part| redis::elements(&part.reply)).collect();
+            parts.iter().map(|part| part.answered_well().then(|| redis::elements(&part.reply)).flatten()).collect();
         for &(_, index) in &self.keys {
             let part = &parts[index as usize];
-            let found = if part.answered_well() { elements[index as usize].next() } else { None };
+            let found = elements[index as usize].as_mut().and_then(Iterator::next);
             match found {
                 Some(span) => {
                     let element = span.of(&part.reply);
@@ -331,9 +331,8 @@ impl Gather {
                 }
             }
         }
-        let more = elements.iter_mut().zip(parts).find(|(e, part)| {
-            part.answered_well() && e.next().is_some()
-        });
+        let mut rest = elements.into_iter().zip(parts);
+        let more = rest.find(|(left, _)| left.clone().is_some_and(|mut e| e.next().is_some()));
         merged.foreign = merged.foreign.or(more.map(|(_, part)| part.server));
         merged
     }

@@ -18,7 +18,7 @@ mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
 pub use dispatch::Turn;
-pub use local::{After, Identity, answer};
+pub use local::{After, Identity};
 pub use proxy::{Proxy, Request};
 pub use replies::Clients;
 pub use upload::UploadId;

@@ -5,7 +5,7 @@
 //!                      └─ failed ─▶ Health: pause, or down ─▶ tick: probe
 //! ```
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::dispatch::Turn;
 use super::proxy::Proxy;
@@ -277,7 +277,7 @@ impl Proxy {
             let (pool_name, text) = (owner.settings.name.clone(), failure.text(self.compat));
             if owner.set_live(server, false) {
                 metrics.add(PoolMetric::ServerEjects, 1);
-                metrics.servers[server].set_to_wall_clock(ServerMetric::EjectedAt);
+                metrics.servers[server].set(ServerMetric::EjectedAt, wall_clock_micros());
             }
             tracing::warn!(pool = pool_name, server = name, failure = text, "server is down");
         }
@@ -378,4 +378,10 @@ impl Proxy {
             self.dirty = dirty;
         }
     }
+}
+
+/// Microseconds since 1970, as twemproxy reports them.
+fn wall_clock_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
 }

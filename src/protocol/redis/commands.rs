@@ -231,3 +231,8 @@ pub(super) fn refused(word: &[u8]) -> Option<&'static str> {
 pub(super) fn all() -> impl Iterator<Item = &'static Command> {
     ROWS.iter()
 }
+
+/// The whole table.
+pub fn commands() -> &'static [Command] {
+    &ROWS
+}

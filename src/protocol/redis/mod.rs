@@ -14,6 +14,7 @@ mod rest;
 #[cfg(test)]
 mod tests;
 
+pub use commands::commands;
 pub use request::{parse, write_command};
 pub use response::{Elements, Scanner, elements, integer, write_refusal};
 pub use rest::Rest;
