@@ -94,3 +94,42 @@ impl Answers {
         self.registry.admin.set(AdminMetric::LogDropped, self.log.dropped());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::{Config, Log, LogFormat};
+    use crate::control::testing::{exchange, plane};
+    use crate::control::{Doors, run};
+
+    fn config() -> Config {
+        Config {
+            workers: 2,
+            compat: false,
+            admin: Some("127.0.0.1:0".to_owned()),
+            stats: Some("127.0.0.1:0".to_owned()),
+            log: Log { level: "info".to_owned(), format: LogFormat::Logfmt, file: None },
+            drain_timeout: Duration::ZERO,
+            buffers: 0,
+            pools: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn both_doors_answer_while_the_plane_runs() {
+        let doors = Doors::open(&config()).unwrap();
+        let (admin, stats) = (doors.admin_addr().unwrap(), doors.stats_addr().unwrap());
+        let asking = async {
+            let live = exchange(admin, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
+            let stats = exchange(stats, b"").await;
+            assert!(stats.starts_with("{\"service\":\"twinring\"") && stats.ends_with("}\n"));
+        };
+        tokio::select! {
+            code = run(doors, plane(|| ())) => panic!("ended with {code}"),
+            () = asking => {}
+        }
+    }
+}

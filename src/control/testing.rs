@@ -15,14 +15,15 @@ use crate::control::stats::Shape;
 use crate::metrics::{Exposition, PoolShape, Registry};
 use crate::signal::Life;
 
-/// Two workers; pool `app` with server `two`, pool `web` with servers `one` and `b"x`.
+/// Two workers; pool `app` with server `two`, pool `web` with servers `one` and `10.0.0.2:11212`.
 pub(crate) fn registry() -> Arc<Registry> {
     let pool = |name: &str, protocol, servers: &[&str]| PoolShape {
         name: name.to_owned(),
         protocol,
         servers: servers.iter().map(|it| (*it).to_owned()).collect(),
     };
-    let shape = vec![pool("app", "redis", &["two"]), pool("web", "memcache", &["one", "b\"x"])];
+    let shape =
+        vec![pool("app", "redis", &["two"]), pool("web", "memcache", &["one", "10.0.0.2:11212"])];
     Arc::new(Registry::new(shape, 2))
 }
 

@@ -1,14 +1,13 @@
 //! Every metric of the process: one table, and the counters of each thread behind it.
 //!
-//! * [`table`](self): the enums name every counter and say how it is exposed.
+//! * `table`: the enums name every counter and say how it is exposed.
 //! * `counters`, `histogram`: the banks that threads write, one writer each, without waiting.
 //! * [`Registry`]: all banks, summed when read.
-//! * [`Exposition`]: the registry as Prometheus text; `procfs` adds what the kernel knows.
+//! * [`Exposition`]: the registry as Prometheus text, with what the kernel knows of us.
 
 mod counters;
 mod exposition;
 mod histogram;
-mod procfs;
 mod registry;
 mod table;
 

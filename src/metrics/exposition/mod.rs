@@ -8,6 +8,8 @@
 //! Each series is there from the start, with the value 0. Nothing but names of pools, nodes and
 //! workers becomes a label's value.
 
+mod procfs;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -18,8 +20,8 @@ use prometheus::proto::{
 };
 use prometheus::{Error, Registry as Gatherer, TextEncoder};
 
+use crate::metrics::exposition::procfs::Figure;
 use crate::metrics::histogram::HistogramSnapshot;
-use crate::metrics::procfs;
 use crate::metrics::registry::Registry;
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
@@ -48,7 +50,7 @@ impl Exposition {
         let age = registry.started.elapsed();
         let wall = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let start_time = wall.saturating_sub(age).as_secs_f64();
-        let name = format!("{PREFIX}build_info");
+        let name = ours("build_info");
         let desc = Desc::new(name, "Build.".to_owned(), Vec::new(), HashMap::new())?;
         let gatherer = Gatherer::new();
         gatherer.register(Box::new(Banks { registry, start_time, desc }))?;
@@ -80,17 +82,17 @@ impl Collector for Banks {
 
 impl Banks {
     fn process(&self) -> Vec<MetricFamily> {
+        let help = "Start, in seconds since the epoch.";
+        let start: Figure = ("process_start_time_seconds", Kind::Gauge, help, self.start_time);
+        let figures = procfs::figures().into_iter().chain([start]);
+        let mut families: Vec<_> = figures
+            .map(|(name, kind, help, value)| {
+                family(name.to_owned(), help, kind, vec![sample(kind, Vec::new(), value)])
+            })
+            .collect();
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-        let build = sample(Kind::Gauge, version, 1.0);
-        let mut families =
-            vec![family(format!("{PREFIX}build_info"), "Version of the program.", build)];
-        let start =
-            ("process_start_time_seconds", Kind::Gauge, "Start, in seconds since the epoch.");
-        let figures = procfs::figures();
-        let start = (start.0, start.1, start.2, self.start_time);
-        for (name, kind, help, value) in figures.into_iter().chain([start]) {
-            families.push(family(name.to_owned(), help, sample(kind, Vec::new(), value)));
-        }
+        let build = vec![sample(Kind::Gauge, version, 1.0)];
+        families.push(family(ours("build_info"), "Version of the program.", Kind::Gauge, build));
         families
     }
 
@@ -165,21 +167,16 @@ fn expose<M: Copy, B>(
     read: impl Fn(&B, M) -> f64,
 ) -> Vec<MetricFamily> {
     let expose = |row: &Family<M>| {
-        let mut exposed = MetricFamily::default();
-        exposed.set_name(format!("{PREFIX}{}", row.name));
-        exposed.set_help(row.help.to_owned());
-        exposed.set_field_type(metric_type(row.kind));
         let series = banks.iter().flat_map(|bank| {
             row.members.iter().map(|(metric, value)| {
                 let mut labels = labels(bank);
                 if !row.label.is_empty() {
                     labels.push((row.label, (*value).to_owned()));
                 }
-                sample(row.kind, labels, read(bank, *metric)).1
+                sample(row.kind, labels, read(bank, *metric))
             })
         });
-        exposed.set_metric(series.collect());
-        exposed
+        family(ours(row.name), row.help, row.kind, series.collect())
     };
     families.iter().map(expose).collect()
 }
@@ -189,16 +186,13 @@ fn latency(
     row: &Latency,
     series: impl Iterator<Item = (Labels, HistogramSnapshot)>,
 ) -> MetricFamily {
-    let mut exposed = MetricFamily::default();
-    exposed.set_name(format!("{PREFIX}{}", row.name));
-    exposed.set_help(row.help.to_owned());
-    exposed.set_field_type(MetricType::HISTOGRAM);
     let metrics = series.map(|(labels, snapshot)| {
         let mut metric = Metric::from_label(pairs(labels));
         metric.set_histogram(buckets(&snapshot));
         metric
     });
-    exposed.set_metric(metrics.collect());
+    let mut exposed = family(ours(row.name), row.help, Kind::Gauge, metrics.collect());
+    exposed.set_field_type(MetricType::HISTOGRAM);
     exposed
 }
 
@@ -217,18 +211,23 @@ fn buckets(snapshot: &HistogramSnapshot) -> Buckets {
     histogram
 }
 
-/// A family of one series.
-fn family(name: String, help: &str, (kind, metric): (MetricType, Metric)) -> MetricFamily {
+/// A name of ours as it is exposed.
+fn ours(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+fn family(name: String, help: &str, kind: Kind, metrics: Vec<Metric>) -> MetricFamily {
+    let counts = kind == Kind::Counter;
     let mut exposed = MetricFamily::default();
     exposed.set_name(name);
     exposed.set_help(help.to_owned());
-    exposed.set_field_type(kind);
-    exposed.set_metric(vec![metric]);
+    exposed.set_field_type(if counts { MetricType::COUNTER } else { MetricType::GAUGE });
+    exposed.set_metric(metrics);
     exposed
 }
 
 /// One series.
-fn sample(kind: Kind, labels: Labels, value: f64) -> (MetricType, Metric) {
+fn sample(kind: Kind, labels: Labels, value: f64) -> Metric {
     let mut metric = Metric::from_label(pairs(labels));
     if kind == Kind::Counter {
         let mut counter = Counter::default();
@@ -239,7 +238,7 @@ fn sample(kind: Kind, labels: Labels, value: f64) -> (MetricType, Metric) {
         gauge.set_value(value);
         metric.set_gauge(gauge);
     }
-    (metric_type(kind), metric)
+    metric
 }
 
 fn pairs(labels: Labels) -> Vec<LabelPair> {
@@ -250,10 +249,6 @@ fn pairs(labels: Labels) -> Vec<LabelPair> {
         pair
     };
     labels.into_iter().map(pair).collect()
-}
-
-fn metric_type(kind: Kind) -> MetricType {
-    if kind == Kind::Counter { MetricType::COUNTER } else { MetricType::GAUGE }
 }
 
 /// A cell's value in the unit of its name.
@@ -267,5 +262,4 @@ fn shown(kind: Kind, value: u64) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "exposition_tests.rs"]
 mod tests;

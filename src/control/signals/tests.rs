@@ -94,15 +94,15 @@ fn in_compat_term_keeps_its_default_and_int_exits() {
     assert_eq!(order(false, "SIGUSR1"), Some(Order::Reopen));
 }
 
+/// Only such as end nothing: every test of this process that catches signals gets them.
 #[tokio::test]
 async fn real_signals_arrive_under_their_names() {
     let mut signals = Signals::catch(false).unwrap();
-    for (name, number) in
-        [("TTIN", 21), ("TTOU", 22), ("HUP", 1), ("USR2", 12), ("INT", 2), ("TERM", 15)]
+    for (name, order) in [("TTIN", Order::Louder), ("TTOU", Order::Quieter), ("HUP", Order::Reopen)]
     {
         let pid = process::id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
         let caught = signals.next().await;
-        assert_eq!((caught.number, caught.name), (number, format!("SIG{name}").as_str()));
+        assert_eq!((caught.name, caught.order), (format!("SIG{name}").as_str(), order));
     }
 }

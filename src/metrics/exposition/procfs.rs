@@ -80,7 +80,7 @@ fn number_after(text: &str, key: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::metrics::procfs::{cpu_seconds, figures, kilobytes, max_fds};
+    use crate::metrics::exposition::procfs::{cpu_seconds, figures, kilobytes, max_fds};
 
     #[test]
     fn a_command_with_spaces_and_parentheses_does_not_shift_the_fields() {

@@ -189,5 +189,4 @@ fn tail(order: Order) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "signals_tests.rs"]
 mod tests;

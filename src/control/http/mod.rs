@@ -111,5 +111,4 @@ async fn statistics(
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 mod tests;

@@ -9,16 +9,17 @@
 //! each of the three levels has one more key, `twinring`, so that whatever reads twemproxy's
 //! statistics reads ours.
 
+mod json;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::control::plane::Answers;
+use crate::control::stats::json::{Json, number, text};
 use crate::metrics::{
     AdminMetric, Family, HistogramSnapshot, Kind, ListenerMetric, PoolMetric, Registry,
     ServerMetric, WorkerMetric,
@@ -61,33 +62,6 @@ pub(crate) enum Shape {
     Twemproxy,
     /// Ours: a superset.
     Full,
-}
-
-/// A JSON value whose objects keep the order of their keys.
-enum Json {
-    Number(i64),
-    Real(f64),
-    Text(String),
-    List(Vec<Json>),
-    Object(Vec<(String, Json)>),
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Number(value) => serializer.serialize_i64(*value),
-            Self::Real(value) => serializer.serialize_f64(*value),
-            Self::Text(value) => serializer.serialize_str(value),
-            Self::List(values) => values.serialize(serializer),
-            Self::Object(pairs) => {
-                let mut map = serializer.serialize_map(Some(pairs.len()))?;
-                for (key, value) in pairs {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
-        }
-    }
 }
 
 /// Answers on the statistics port: one document and a line feed; nothing is read.
@@ -253,15 +227,5 @@ fn own(pairs: Vec<(String, Json)>) -> (String, Json) {
     ("twinring".to_owned(), Json::Object(pairs))
 }
 
-fn text(key: &str, value: &str) -> (String, Json) {
-    (key.to_owned(), Json::Text(value.to_owned()))
-}
-
-/// Cells are two's complement: a gauge read between two workers' steps may be below zero.
-fn number(key: &str, value: u64) -> (String, Json) {
-    (key.to_owned(), Json::Number(value as i64))
-}
-
 #[cfg(test)]
-#[path = "stats_tests.rs"]
 mod tests;
