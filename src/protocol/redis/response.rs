@@ -6,7 +6,7 @@
 use memchr::memchr2;
 
 use crate::protocol::body::{BadEnd, Body};
-use crate::protocol::redis::request::{Number, number};
+use crate::protocol::redis::array::{Number, number};
 use crate::protocol::{Malformed, Outcome, Refusal, Scan, Span};
 
 /// Arrays within arrays.

@@ -2,7 +2,7 @@
 
 use crate::protocol::Refusal;
 use crate::protocol::body::{BadEnd, Body};
-use crate::protocol::redis::request::{Number, number};
+use crate::protocol::redis::array::{Number, number};
 
 /// Bytes of one argument, as Redis's `proto-max-bulk-len` is by default.
 const BULK_BYTES: u64 = 512 * 1024 * 1024;
