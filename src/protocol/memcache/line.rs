@@ -63,24 +63,26 @@ fn end_of_long_line(bytes: &[u8], rules: &Rules) -> Result<usize, Parsed> {
     }
 }
 
-/// Appends the words of `line` to `args`, `most` + 1 at most. `false`: it holds control bytes or
-/// too many spaces in a row, so that it may be forwarded under no circumstances.
-pub(super) fn split(line: &[u8], most: usize, args: &mut Vec<Span>) -> bool {
+/// Appends the words of `line`, which stands at the start of `bytes`, to `args`, `most` + 1 at
+/// most. `false`: it holds control bytes or too many spaces in a row, so that it may be forwarded
+/// under no circumstances.
+pub(super) fn split(bytes: &[u8], line: &Line, most: usize, args: &mut Vec<Span>) -> bool {
     let mut clean = true;
     let mut at = 0;
     loop {
         let gap = at;
-        while line.get(at) == Some(&b' ') {
+        while bytes.get(at) == Some(&b' ') {
             at += 1;
         }
         clean &= at - gap <= SPACES;
-        if at >= line.len() || args.len() > most {
+        if at >= line.text || args.len() > most {
             return clean;
         }
         let start = at;
         loop {
-            at += word(line.get(at..).unwrap_or_default());
-            if line.get(at).is_none_or(|byte| *byte == b' ') {
+            // Never beyond the line: its end is a control byte.
+            at += word(bytes.get(at..).unwrap_or_default());
+            if at >= line.text || bytes.get(at) == Some(&b' ') {
                 break;
             }
             clean = false;

@@ -56,6 +56,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Number {
 }
 
 /// Reads the array at the start of `bytes` into `args`; returns its length.
+#[inline]
 pub(super) fn read(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Result<usize, Parsed> {
     let (count, mut at) = match number(bytes, 1) {
         Number::Value(count, at) => (count, at),
