@@ -7,13 +7,14 @@
 //! Replies are scanned where they were read; a whole reply, or the next stretch of a long one, is
 //! handed on as a slice of the read buffer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::greeting::Greeting;
 use super::inflight::{Ask, Cause, Entry, Inflight, Remains};
 use super::io::Io;
-use crate::config::Protocol;
+use crate::config::{Pool, Protocol};
 use crate::metrics::{ServerMetric, ServerMetrics};
 use crate::net::{Read, Token, Written};
 use crate::protocol::{Malformed, Outcome, Scan, memcache, redis};
@@ -84,6 +85,7 @@ enum Scanner {
 pub struct Connection {
     phase: Phase,
     token: Option<Token>,
+    greeting: Arc<Greeting>,
     protocol: Protocol,
     timeout: Option<Duration>,
     value_bytes_max: u64,
@@ -106,21 +108,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A closed connection for servers of `protocol`, whose values may have `value_bytes_max`
-    /// bytes and whose replies are due after `timeout`.
-    pub fn new(protocol: Protocol, timeout: Option<Duration>, value_bytes_max: u64) -> Self {
+    /// A closed connection to a server of `pool`, which is greeted with `greeting`.
+    pub fn new(pool: &Pool, greeting: Arc<Greeting>) -> Self {
         Self {
             phase: Phase::Closed,
             token: None,
-            protocol,
-            timeout,
-            value_bytes_max,
+            greeting,
+            protocol: pool.protocol,
+            timeout: pool.timeout,
+            value_bytes_max: pool.limits.value_bytes,
             inflight: Inflight::default(),
             out: Vec::new(),
             out_from: 0,
             written: 0,
             greeting_left: 0,
-            scanner: Scanner::new(protocol),
+            scanner: Scanner::new(pool.protocol),
             input: Vec::new(),
             scanned: 0,
             streaming: false,
@@ -150,7 +152,7 @@ impl Connection {
 
     /// When [`Connection::expire`] should be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.inflight.next_deadline(self.timeout)
+        self.inflight.next_deadline(self.timeout, self.streaming)
     }
 
     /// True if a reply has been passed on in part: whoever got it cannot be told of an error.
@@ -234,12 +236,8 @@ impl Connection {
     ///
     /// # Errors
     /// The socket broke at once.
-    pub fn opened(
-        &mut self,
-        io: &mut Io,
-        token: Token,
-        greeting: &Greeting,
-    ) -> Result<(), Failure> {
+    pub fn opened(&mut self, io: &mut Io, token: Token) -> Result<(), Failure> {
+        let greeting = &self.greeting;
         self.token = Some(token);
         self.phase = Phase::Greeting;
         self.greeting_left = greeting.replies;
@@ -271,7 +269,7 @@ impl Connection {
     pub fn receive(
         &mut self,
         io: &mut Io,
-        greeting: &Greeting,
+        now: Instant,
         scratch: &mut Vec<u8>,
         replies: &mut impl Replies,
     ) -> Result<Received, Failure> {
@@ -285,10 +283,9 @@ impl Connection {
             buffer.clear();
         }
         let read = io.read(token, &mut buffer);
-        let result = self.take_in(io, &buffer, greeting, replies);
-        let result = result.and_then(|(used, received)| {
+        let result = self.take_in(io, now, &buffer, replies).map(|(used, received)| {
             self.keep_rest(&mut buffer, used, cut);
-            Ok(received)
+            received
         });
         if !cut {
             *scratch = buffer;
@@ -317,8 +314,8 @@ impl Connection {
     fn take_in(
         &mut self,
         io: &mut Io,
+        now: Instant,
         bytes: &[u8],
-        greeting: &Greeting,
         replies: &mut impl Replies,
     ) -> Result<(usize, Received), Failure> {
         let mut received = Received::Replies;
@@ -327,7 +324,7 @@ impl Connection {
             self.inflight.heard();
             let rest = &bytes[used..];
             if self.phase == Phase::Greeting {
-                let Some(n) = self.greeted(rest, greeting)? else { break };
+                let Some(n) = self.greeted(rest)? else { break };
                 used += n;
                 if self.greeting_left == 0 {
                     self.phase = Phase::Ready;
@@ -341,6 +338,9 @@ impl Connection {
                 received = Received::Paused;
             }
             if !ended {
+                if self.streaming {
+                    self.inflight.progressed(now, self.timeout);
+                }
                 break;
             }
         }
@@ -348,10 +348,11 @@ impl Connection {
     }
 
     /// Looks for one answer to the greeting; its length once it is whole.
-    fn greeted(&mut self, bytes: &[u8], greeting: &Greeting) -> Result<Option<usize>, Failure> {
+    fn greeted(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
+        let greeting = Arc::clone(&self.greeting);
         let scan = self
             .scanner
-            .scan(&bytes[self.scanned..], greeting, self.value_bytes_max)
+            .scan(&bytes[self.scanned..], &greeting, self.value_bytes_max)
             .map_err(|_| Failure::Unfit)?;
         self.scanned += scan.used;
         let Some(outcome) = scan.end else { return Ok(None) };
@@ -394,22 +395,29 @@ impl Connection {
         Ok((len, flow, scan.end.is_some()))
     }
 
-    /// Times out what is due: hands out who must be told.
+    /// Times out what is due: hands out who must be told. While the connection is not read from
+    /// because of a client (`paused`), its silence is not the server's.
     ///
     /// # Errors
     /// The server has been silent for so long that the connection must be closed.
     pub fn expire(
         &mut self,
         now: Instant,
+        paused: bool,
         timed_out: impl FnMut(Entry),
     ) -> Result<(), Failure> {
-        self.inflight.expire(now, timed_out);
-        match self.timeout {
-            Some(timeout) if self.token.is_some() && self.inflight.is_hopeless(now, timeout) => {
-                Err(Failure::TimedOut)
-            }
-            _ => Ok(()),
+        self.inflight.expire(now, self.streaming, timed_out);
+        let Some(timeout) = self.timeout.filter(|_| self.token.is_some()) else { return Ok(()) };
+        if paused {
+            self.inflight.heard();
+            self.inflight.progressed(now, self.timeout.filter(|_| self.streaming));
+            return Ok(());
         }
+        let stalled = self.streaming && self.inflight.has_stalled(now);
+        if stalled || self.inflight.is_hopeless(now, timeout) {
+            return Err(Failure::TimedOut);
+        }
+        Ok(())
     }
 
     /// Closes the socket. What was never written stays queued for the next connection, and so do,

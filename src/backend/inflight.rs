@@ -74,6 +74,7 @@ pub struct Entry {
     /// How many of its bytes are kept: all or none.
     kept: u32,
     retried: bool,
+    expired: bool,
 }
 
 /// The queue.
@@ -83,8 +84,8 @@ pub struct Inflight {
     /// Bytes of the kept requests, oldest first, from `kept_from` on.
     kept: Vec<u8>,
     kept_from: usize,
-    /// How many of the oldest entries have timed out.
-    expired: usize,
+    /// How many of the oldest entries need not be looked at for a timeout any more.
+    checked: usize,
     timeouts_in_a_row: u32,
     /// When the first of those timeouts was, if nothing has come in since.
     silent_since: Option<Instant>,
@@ -148,6 +149,7 @@ impl Inflight {
             len: len as u32,
             kept: if ask.read { len as u32 } else { 0 },
             retried: false,
+            expired: false,
         });
         self.end += len as u64;
     }
@@ -174,7 +176,7 @@ impl Inflight {
     pub fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.kept_from += entry.kept as usize;
-        self.expired = self.expired.saturating_sub(1);
+        self.checked = self.checked.saturating_sub(1);
         if self.entries.is_empty() {
             self.kept.clear();
             self.kept_from = 0;
@@ -188,19 +190,39 @@ impl Inflight {
         self.silent_since = None;
     }
 
-    /// Times out what is due: hands out who must be told. Their places are kept.
-    pub fn expire(&mut self, now: Instant, mut timed_out: impl FnMut(Entry)) {
-        while let Some(entry) = self.entries.get_mut(self.expired) {
+    /// Times out what is due: hands out who must be told. Their places are kept. The oldest is
+    /// spared if its reply is being passed on (`streaming`): it is late only if that stops, which
+    /// [`Inflight::has_stalled`] tells.
+    pub fn expire(&mut self, now: Instant, streaming: bool, mut timed_out: impl FnMut(Entry)) {
+        self.checked = self.checked.max(usize::from(streaming)).min(self.entries.len());
+        while let Some(entry) = self.entries.get_mut(self.checked) {
             if entry.deadline.is_none_or(|deadline| deadline > now) {
                 break;
             }
             let told = *entry;
             entry.ask.to = To::Nobody;
-            self.expired += 1;
+            entry.expired = true;
+            self.checked += 1;
             self.timeouts_in_a_row += 1;
             self.silent_since.get_or_insert(now);
             timed_out(told);
         }
+    }
+
+    /// A stretch of the oldest request's reply has come: the rest has its time from now on.
+    pub fn progressed(&mut self, now: Instant, timeout: Option<Duration>) {
+        if let Some(entry) = self.entries.front_mut() {
+            entry.deadline = timeout.map(|t| now + t);
+        }
+    }
+
+    /// Whether the oldest request's reply, which is being passed on, has stopped coming.
+    pub fn has_stalled(&self, now: Instant) -> bool {
+        self.front_deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    fn front_deadline(&self) -> Option<Instant> {
+        self.entries.front().and_then(|entry| entry.deadline)
     }
 
     /// Whether the server has been silent for so long that the connection should be given up:
@@ -210,14 +232,12 @@ impl Inflight {
             || self.silent_since.is_some_and(|since| now >= since + timeout)
     }
 
-    /// When [`Inflight::expire`] or [`Inflight::is_hopeless`] should be asked next.
-    pub fn next_deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
-        let due = self.entries.get(self.expired).and_then(|entry| entry.deadline);
+    /// When [`Inflight::expire`] and its like should be asked next.
+    pub fn next_deadline(&self, timeout: Option<Duration>, streaming: bool) -> Option<Instant> {
+        let due = self.entries.get(self.checked).and_then(|entry| entry.deadline);
+        let stalled = self.front_deadline().filter(|_| streaming);
         let hopeless = self.silent_since.zip(timeout).map(|(since, t)| since + t);
-        match (due, hopeless) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [due, stalled, hopeless].into_iter().flatten().min()
     }
 
     /// How many requests, and bytes of them, are not written yet when `written` bytes are.
@@ -246,7 +266,7 @@ impl Inflight {
         for (index, mut entry) in entries.into_iter().enumerate() {
             let mut bytes = kept.get(kept_at..kept_at + entry.kept as usize).unwrap_or_default();
             kept_at += entry.kept as usize;
-            if index < self.expired {
+            if entry.expired {
                 continue;
             }
             if entry.start >= cause.written {
@@ -278,7 +298,7 @@ impl Inflight {
 
     /// Queues `stay` for a fresh stream.
     fn restart(&mut self, stay: Vec<Entry>) {
-        self.expired = 0;
+        self.checked = 0;
         self.end = 0;
         self.heard();
         for mut entry in stay {

@@ -82,7 +82,7 @@ pub(super) fn locate(keys: &[OsString], file: &Path, pool: Option<&str>) -> u8 {
         for key in keys {
             let found = router.explain(key.as_bytes());
             let server = found.server.map_or("-", |index| pool.servers[index].name.as_str());
-            let point = found.point.map_or("-".to_owned(), |point| point.to_string());
+            let point = found.point.map_or_else(|| "-".to_owned(), |point| point.to_string());
             let _ = writeln!(
                 text,
                 "{}\t{}\t{server}\thash={}\tpoint={point}\thashed={}",

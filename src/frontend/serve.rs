@@ -13,7 +13,7 @@ use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics};
 use crate::net::{Read, Token};
 use crate::protocol::{Head, Parsed, Plan, Refusal, Span, memcache, redis};
-use crate::service::{After, Clients, Flow, Request, Turn};
+use crate::service::{After, Caller, Clients, Flow, Request, Turn};
 
 /// A request longer than this is not held but sent on while it comes in.
 const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;
@@ -164,11 +164,11 @@ impl Worker {
         if bytes.len() < session.need {
             return Next::Wait(0);
         }
-        let (pool, depth) = (session.pool, session.pipeline.depth());
-        if depth >= self.sessions.limits(pool).pipeline_depth {
+        let pool = session.pool;
+        let rules = self.proxy.rules(pool, &session.identity);
+        if session.pipeline.depth() >= self.sessions.limits(pool).pipeline_depth {
             return self.hold(token, Hold::Depth);
         }
-        let rules = self.proxy.rules(pool);
         let parsed = match self.protocols[pool as usize] {
             Protocol::Memcache => memcache::parse(bytes, rules, args),
             Protocol::Redis => redis::parse(bytes, rules, args),
@@ -225,7 +225,7 @@ impl Worker {
             self.sessions.ticket(token, seq)
         };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        self.proxy.request(turn, pool, request, ticket, token.0);
+        self.proxy.request(turn, Caller { pool, session: token.0, ticket }, request);
         done
     }
 

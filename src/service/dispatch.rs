@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::fragment::{self, Gather, New};
-use super::proxy::{Proxy, Request};
+use super::proxy::{Caller, Proxy, Request};
 use super::replies::{Clients, count_request};
-use crate::backend::{Ask, Failure, Io, Ticket, To};
+use crate::backend::{Ask, Failure, Io, To};
 use crate::config::{Dead, Partial, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
 use crate::protocol::{Access, Expect, Keys, Plan, Refusal, Span, memcache, redis};
@@ -25,29 +25,28 @@ pub struct Turn<'a, C> {
 }
 
 impl Proxy {
-    /// Sees to one request of a client of `pool`; `ticket` is `None` if it wants no reply.
+    /// Sees to one request of a client.
     pub fn request<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         request: Request<'_>,
-        ticket: Option<Ticket>,
-        session: u32,
     ) {
+        let pool = caller.pool;
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
         let keys = keys_of(command.keys, request.args.len() - usize::from(request.head.noreply));
         match command.plan {
-            Plan::Stats => self.broadcast(turn, pool, request, ticket),
+            Plan::Stats => self.broadcast(turn, caller, request),
             Plan::Flush if self.pools[pool as usize].settings.allow_flush => {
-                self.broadcast(turn, pool, request, ticket);
+                self.broadcast(turn, caller, request);
             }
-            Plan::Flush => self.refuse_flush(turn, pool, ticket),
+            Plan::Flush => self.refuse_flush(turn, caller),
             Plan::Values | Plan::Array | Plan::Sum | Plan::AllOk if keys.count > 1 => {
-                self.split(turn, pool, request, keys, ticket);
+                self.split(turn, caller, request, keys);
             }
-            _ => self.forward(turn, pool, request, keys.first, (ticket, session)),
+            _ => self.forward(turn, caller, request, keys.first),
         }
     }
 
@@ -55,14 +54,14 @@ impl Proxy {
     fn forward<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         request: Request<'_>,
         key_at: Option<usize>,
-        (ticket, session): (Option<Ticket>, u32),
     ) {
+        let pool = caller.pool;
         let owner = &self.pools[pool as usize];
         let key = key_at.map_or(PLACEHOLDER, |index| request.arg(index));
-        let to = ticket.map_or(To::Nobody, To::Client);
+        let to = caller.ticket.map_or(To::Nobody, To::Client);
         let Some(server) = owner.router.server_of(key) else {
             return self.fail(turn, pool, to, Failure::NoServer);
         };
@@ -73,7 +72,7 @@ impl Proxy {
             key: key_at.and_then(|index| request.args.get(index)).copied().unwrap_or_default(),
             may_miss: may_miss(&request),
         };
-        let link = owner.connection(server, session);
+        let link = owner.connection(server, caller.session);
         if request.head.noreply || request.head.rewrite || request.head.bare_lf {
             let wire = rewritten(owner.settings.protocol, &request);
             let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).collect();
@@ -119,14 +118,13 @@ impl Proxy {
     fn split<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         request: Request<'_>,
         keys: KeyRange,
-        ticket: Option<Ticket>,
     ) {
-        let new = self.new_gather(turn, pool, &request, ticket);
+        let new = self.new_gather(turn, caller, &request);
         let (place, serial) = self.gathers.begin(new);
-        let owner = &self.pools[pool as usize];
+        let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
         let router = &owner.router;
         self.part_of.clear();
@@ -165,13 +163,12 @@ impl Proxy {
     fn broadcast<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         request: Request<'_>,
-        ticket: Option<Ticket>,
     ) {
-        let new = self.new_gather(turn, pool, &request, ticket);
+        let new = self.new_gather(turn, caller, &request);
         let (place, serial) = self.gathers.begin(new);
-        let owner = &self.pools[pool as usize];
+        let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
         let wire = rewritten(owner.settings.protocol, &request).concat();
         for (index, server) in owner.settings.servers.iter().enumerate() {
@@ -185,17 +182,16 @@ impl Proxy {
     fn new_gather<C>(
         &self,
         turn: &Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         request: &Request<'_>,
-        ticket: Option<Ticket>,
     ) -> New {
         New {
-            ticket,
-            pool,
+            ticket: caller.ticket,
+            pool: caller.pool,
             plan: request.head.command.plan,
             read: request.head.command.access == Access::Read,
             now: turn.now,
-            limit: self.pools[pool as usize].settings.limits.client_output_bytes,
+            limit: self.pools[caller.pool as usize].settings.limits.client_output_bytes,
         }
     }
 
@@ -320,13 +316,8 @@ impl Proxy {
         }
     }
 
-    fn refuse_flush<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        pool: u16,
-        ticket: Option<Ticket>,
-    ) {
-        let Some(ticket) = ticket else { return };
+    fn refuse_flush<C: Clients>(&mut self, turn: &mut Turn<'_, C>, caller: Caller) {
+        let Caller { pool, ticket: Some(ticket), .. } = caller else { return };
         let text = "flushing is not allowed here, see allow_flush";
         let refusal = match self.pools[pool as usize].settings.protocol {
             Protocol::Memcache => Refusal::Client(text),

@@ -13,12 +13,17 @@ use crate::routing::Router;
 /// The first pause before a failed server is tried again, and the longest (faults F01, F18).
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// Arguments, and bytes of one, that are taken from a client that has not given the password
+/// (CVE-2021-32675).
+const STRANGERS: (usize, u64) = (10, 16 * 1024);
+
 /// One pool.
 pub(super) struct Pool {
     pub(super) settings: Arc<Settings>,
     pub(super) compat: bool,
     pub(super) rules: Rules,
-    pub(super) greeting: Greeting,
+    pub(super) rules_for_strangers: Rules,
+    pub(super) greeting: Arc<Greeting>,
     pub(super) servers: Vec<Server>,
     pub(super) router: Router,
     live: Vec<bool>,
@@ -43,9 +48,12 @@ impl Pool {
             first: first + index * step,
             uploads: 0,
         };
+        let rules = rules(&settings, compat);
+        let (args_per_request, value_bytes) = STRANGERS;
         Self {
-            rules: rules(&settings, compat),
-            greeting: Greeting::of(&settings, compat),
+            rules,
+            rules_for_strangers: Rules { args_per_request, value_bytes, ..rules },
+            greeting: Arc::new(Greeting::of(&settings, compat)),
             servers: (0..settings.servers.len() as u32).map(server).collect(),
             router: Router::new(&settings.routing, &settings.servers),
             live: vec![true; settings.servers.len()],

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fragment::Gathers;
+use super::local::Identity;
 use super::pool::Pool;
 use super::upload::Uploads;
 use crate::backend::{Connection, Inbox, Io, Letter, Ticket};
@@ -36,6 +37,17 @@ impl<'a> Request<'a> {
     pub fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index).map_or(&[], |span| span.of(self.bytes))
     }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The pool that it has connected to.
+    pub pool: u16,
+    /// The place of its session.
+    pub session: u32,
+    /// Its request, if it wants a reply.
+    pub ticket: Option<Ticket>,
 }
 
 /// A connection and whose it is.
@@ -115,9 +127,11 @@ impl Proxy {
         }
     }
 
-    /// What the requests of a pool are held to.
-    pub fn rules(&self, pool: u16) -> &Rules {
-        &self.pools[pool as usize].rules
+    /// What the requests of a pool are held to; less is taken from a client that has not given
+    /// the password.
+    pub fn rules(&self, pool: u16, identity: &Identity) -> &Rules {
+        let pool = &self.pools[pool as usize];
+        if identity.authenticated { &pool.rules } else { &pool.rules_for_strangers }
     }
 
     /// Bytes held for servers.
@@ -190,10 +204,8 @@ impl Proxy {
 
 impl Link {
     pub(super) fn new(pool: &Pool, number: u16, server: u16) -> Self {
-        let settings = &pool.settings;
-        let (timeout, limit) = (settings.timeout, settings.limits.value_bytes);
         Self {
-            connection: Connection::new(settings.protocol, timeout, limit),
+            connection: Connection::new(&pool.settings, Arc::clone(&pool.greeting)),
             pool: number,
             server,
             attempt: 0,

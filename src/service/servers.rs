@@ -78,8 +78,7 @@ impl Proxy {
                 metrics.add(ServerMetric::ConnectsOk, 1);
                 metrics.add(ServerMetric::Connections, 1);
                 let token = turn.io.insert(stream, Owner::Server(link));
-                let greeting = &self.pools[pool].greeting;
-                match place.connection.opened(turn.io, token, greeting) {
+                match place.connection.opened(turn.io, token) {
                     Ok(()) => return self.watch_greeting(turn.now, link),
                     Err(failure) => failure,
                 }
@@ -137,8 +136,7 @@ impl Proxy {
             complete: &mut complete,
             unavailable: false,
         };
-        let greeting = &self.pools[pool].greeting;
-        let received = place.connection.receive(turn.io, greeting, &mut self.scratch, &mut sink);
+        let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
         let (paused, unavailable) = (sink.paused, sink.unavailable);
         if let Some(ticket) = paused {
             place.paused = Some((ticket, turn.now));
@@ -185,7 +183,8 @@ impl Proxy {
         }
         let (pool, server) = (place.pool as usize, place.server as usize);
         let had_socket = place.connection.token().is_some();
-        let idle = place.connection.depth() == 0 && place.connection.phase() == Phase::Ready;
+        let dialling = place.connection.phase() != Phase::Ready;
+        let idle = place.connection.depth() == 0 && !dialling;
         let streamed = place.connection.is_streaming();
         let may_retry = matches!(failure, Failure::Reset | Failure::Closed) && !self.compat;
         let remains = place.connection.close(turn.io, may_retry);
@@ -209,27 +208,27 @@ impl Proxy {
         if self.links[link as usize].upload.is_some() {
             return self.end_upload(turn, link, failure);
         }
-        self.resume_waiting(turn, link, failure);
+        self.resume_waiting(turn, link, (dialling, failure));
         self.report(link);
     }
 
-    /// What still waits on a closed connection is sent on a new one, or fails with it.
-    fn resume_waiting<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32, why: Failure) {
-        if self.links[link as usize].connection.depth() == 0 {
-            return;
-        }
-        // Having failed just now is no reason to keep what was never tried waiting, unless it
-        // was the dialling that failed.
-        let dialling = matches!(
-            why,
-            Failure::Refused | Failure::Unresolved | Failure::Auth | Failure::Unfit
-        );
-        let place = &self.links[link as usize];
+    /// What still waits on a closed connection is sent on a new one; if there was none to begin
+    /// with (`dialling`), or the server is down now, it fails.
+    fn resume_waiting<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        (dialling, why): (bool, Failure),
+    ) {
+        let place = &mut self.links[link as usize];
         let health = &self.pools[place.pool as usize].servers[place.server as usize].health;
         if !dialling && health.is_up() {
-            return self.dial(link);
+            if place.connection.depth() > 0 {
+                self.dial(link);
+            }
+            return;
         }
-        for entry in self.links[link as usize].connection.abandon() {
+        for entry in place.connection.abandon() {
             self.fail_entry(turn, link, &entry, (false, why));
         }
     }
@@ -292,10 +291,10 @@ impl Proxy {
         let mut late = Vec::new();
         let place = &mut self.links[link as usize];
         let silent = place.greeted_by.is_some_and(|by| now >= by);
-        let expired = place.connection.expire(now, |entry| late.push(entry));
-        for (index, entry) in late.into_iter().enumerate() {
-            let streamed = index == 0 && self.links[link as usize].connection.is_streaming();
-            self.fail_entry(turn, link, &entry, (streamed, Failure::TimedOut));
+        let paused = place.paused.is_some();
+        let expired = place.connection.expire(now, paused, |entry| late.push(entry));
+        for entry in late {
+            self.fail_entry(turn, link, &entry, (false, Failure::TimedOut));
         }
         if expired.is_err() || silent {
             self.broken(turn, link, Failure::TimedOut);
