@@ -54,13 +54,7 @@ pub enum Flow {
 pub trait Replies {
     /// Takes the next stretch of the reply to `entry`; `end` says how the reply ended, if this
     /// was its last stretch.
-    fn reply(
-        &mut self,
-        io: &mut Io,
-        entry: &Entry,
-        bytes: &[u8],
-        end: Option<Outcome>,
-    ) -> Flow;
+    fn reply(&mut self, io: &mut Io, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow;
 }
 
 /// What a read from a server brought.
@@ -189,21 +183,12 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::push`].
-    pub fn push_more(
-        &mut self,
-        io: &mut Io,
-        bytes: &[u8],
-        now: Instant,
-    ) -> Result<(), Failure> {
+    pub fn push_more(&mut self, io: &mut Io, bytes: &[u8], now: Instant) -> Result<(), Failure> {
         self.inflight.lengthen(bytes.len(), now, self.timeout);
         self.append(io, bytes)
     }
 
-    fn append(
-        &mut self,
-        io: &mut Io,
-        bytes: &[u8],
-    ) -> Result<(), Failure> {
+    fn append(&mut self, io: &mut Io, bytes: &[u8]) -> Result<(), Failure> {
         let mut rest = bytes;
         if let (Some(token), Phase::Ready, true) =
             (self.token, self.phase, bytes.len() >= WRITE_THROUGH)

@@ -116,9 +116,7 @@ fn run_command(command: Command) -> u8 {
         Command::Demo => demo::run(),
         Command::Check { file } => look::check(&file),
         Command::Locate { keys, config, pool } => look::locate(&keys, &config, pool.as_deref()),
-        Command::Ring { what: Ring::Dump { config, pool } } => {
-            look::dump(&config, pool.as_deref())
-        }
+        Command::Ring { what: Ring::Dump { config, pool } } => look::dump(&config, pool.as_deref()),
         Command::Ring { what: Ring::Balance { config, pool } } => {
             look::balance(&config, pool.as_deref())
         }

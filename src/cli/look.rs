@@ -28,8 +28,7 @@ pub(super) fn check(file: &Path) -> u8 {
         let _ = writeln!(text, "warning: {warning}");
     }
     for pool in &config.pools {
-        let connections =
-            config.workers * pool.servers.len() * pool.server_connections as usize;
+        let connections = config.workers * pool.servers.len() * pool.server_connections as usize;
         let _ = writeln!(
             text,
             "pool {}: listen {}, {} servers, at most {connections} server connections",

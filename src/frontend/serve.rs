@@ -44,11 +44,8 @@ impl Worker {
             return;
         }
         let input = std::mem::take(&mut session.input);
-        let ended = if input.is_empty() {
-            self.read_fresh(token)
-        } else {
-            self.read_on(token, input)
-        };
+        let ended =
+            if input.is_empty() { self.read_fresh(token) } else { self.read_on(token, input) };
         match ended {
             Read::Bytes(_) => {}
             Read::End(_) => self.client_ended(token),
@@ -74,10 +71,11 @@ impl Worker {
         buffer.clear();
         let read = self.io.read(token, &mut buffer);
         let used = self.serve(token, &buffer);
-        if let Some(session) = self.sessions.get(token)
-            && used < buffer.len()
-        {
-            session.input = buffer[used..].to_vec();
+        if let Some(session) = self.sessions.get(token) {
+            session.note_progress(used);
+            if used < buffer.len() {
+                session.input = buffer[used..].to_vec();
+            }
         }
         self.scratch = buffer;
         read
@@ -92,10 +90,11 @@ impl Worker {
         let read = self.io.read(token, &mut input);
         let used = self.serve(token, &input);
         input.drain(..used);
-        if let Some(session) = self.sessions.get(token)
-            && !input.is_empty()
-        {
-            session.input = input;
+        if let Some(session) = self.sessions.get(token) {
+            session.note_progress(used);
+            if !input.is_empty() {
+                session.input = input;
+            }
         }
         read
     }
@@ -103,11 +102,13 @@ impl Worker {
     /// The client will send no more; it still gets what it is owed.
     fn client_ended(&mut self, token: Token) {
         let Some(session) = self.sessions.get(token) else { return };
+        session.ended = true;
         if session.hold != Hold::None && !session.input.is_empty() {
             // What it has sent is not all served yet; the end is seen again then.
             return;
         }
-        if session.pipeline.is_idle() || matches!(session.mode, Mode::Uploading(_)) {
+        if session.pipeline.is_idle() || matches!(session.mode, Mode::Uploading(_) | Mode::Leaving)
+        {
             return self.sessions.doom(token, Reason::Eof);
         }
         session.mode = Mode::Ending;
@@ -119,12 +120,27 @@ impl Worker {
         let now = self.now;
         let Some(session) = self.sessions.get(token) else { return };
         let unfinished = session.hold == Hold::None
-            && (!session.input.is_empty()
-                || !matches!(session.mode, Mode::Parsing));
-        session.begun = unfinished.then_some(now);
-        if unfinished && !session.watched {
-            session.watched = true;
-            self.watched.push(token);
+            && (!session.input.is_empty() || !matches!(session.mode, Mode::Parsing));
+        // A long request has its time anew with each stretch; a short one has it once, or one byte
+        // now and then would keep it open for ever.
+        let long = session.input.len() > READ_STEP.1 || matches!(session.mode, Mode::Uploading(_));
+        session.begun = match session.begun {
+            Some(begun) if unfinished && !long => Some(begun),
+            _ => unfinished.then_some(now),
+        };
+        if unfinished {
+            self.watch(token);
+        }
+    }
+
+    /// Has a client looked at now and then.
+    pub(super) fn watch(&mut self, token: Token) {
+        let now = self.now;
+        if let Some(session) = self.sessions.get(token) {
+            session.begun.get_or_insert(now);
+            if !std::mem::replace(&mut session.watched, true) {
+                self.watched.push(token);
+            }
         }
     }
 
@@ -150,7 +166,7 @@ impl Worker {
         let Some(session) = self.sessions.get(token) else { return Next::Wait(bytes.len()) };
         match &mut session.mode {
             Mode::Parsing => {}
-            Mode::Ending => return Next::Go(bytes.len()),
+            Mode::Ending | Mode::Leaving => return Next::Go(bytes.len()),
             Mode::Swallowing(left) => {
                 let n = (*left).min(bytes.len() as u64);
                 *left -= n;
@@ -187,11 +203,20 @@ impl Worker {
         }
     }
 
+    /// More bytes must come first; a request that cannot be sent on in parts must fit into what
+    /// one client may hold.
     fn need(&mut self, token: Token, need: usize) -> Next {
-        if let Some(session) = self.sessions.get(token) {
-            session.need = need;
+        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
+        session.need = need;
+        let pool = session.pool;
+        if need <= self.sessions.limits(pool).client_output_bytes {
+            return Next::Wait(0);
         }
-        Next::Wait(0)
+        let refusal = match self.protocols[pool as usize] {
+            Protocol::Memcache => Refusal::Server("object too large for cache"),
+            Protocol::Redis => Refusal::Redis("ERR Protocol error: request too large".into()),
+        };
+        self.lose(token, &refusal)
     }
 
     fn hold(&mut self, token: Token, why: Hold) -> Next {
@@ -304,7 +329,10 @@ impl Worker {
             return self.hold(token, Hold::Order);
         }
         let rest = match self.protocols[session.pool as usize] {
-            Protocol::Memcache => UploadRest::Bytes(head.len - bytes.len() as u64),
+            Protocol::Memcache => UploadRest::Bytes {
+                left: head.len - bytes.len() as u64,
+                last: bytes.last().copied().unwrap_or_default(),
+            },
             Protocol::Redis => match redis::Rest::after(bytes) {
                 Ok(rest) => UploadRest::Array(rest),
                 Err(refusal) => return self.lose(token, &refusal),
@@ -369,14 +397,28 @@ impl Worker {
     }
 }
 
+impl Session {
+    /// Part of what was there is done with: whatever is left was begun only now.
+    fn note_progress(&mut self, used: usize) {
+        if used > 0 {
+            self.begun = None;
+        }
+    }
+}
+
 impl UploadRest {
     /// How many of `bytes` belong to the upload, and whether it ends with them.
     fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Refusal> {
         match self {
-            Self::Bytes(left) => {
-                let n = (*left).min(bytes.len() as u64);
-                *left -= n;
-                Ok((n as usize, *left == 0))
+            Self::Bytes { left, last } => {
+                let n = (*left).min(bytes.len() as u64) as usize;
+                *left -= n as u64;
+                let tail = [n.checked_sub(2).map_or(*last, |at| bytes[at]), bytes[n - 1]];
+                if *left == 0 && tail != *b"\r\n" {
+                    return Err(Refusal::Client("bad data chunk"));
+                }
+                *last = tail[1];
+                Ok((n, *left == 0))
             }
             Self::Array(rest) => rest.advance(bytes),
         }

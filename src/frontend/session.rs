@@ -21,13 +21,15 @@ pub(super) struct Session {
     pub(super) identity: Identity,
     /// Why it is not read from now, if it is not.
     pub(super) hold: Hold,
+    /// It has closed its side.
+    pub(super) ended: bool,
     /// It has been put on the list of those to be written to.
     pub(super) dirty: bool,
     /// It has taken bytes since a server connection last asked.
     pub(super) moved: bool,
     /// A server connection waits for it to take bytes.
     pub(super) waited_for: bool,
-    /// When it last made progress with an unfinished request.
+    /// When its unfinished request was begun; with a long one, when it last made progress.
     pub(super) begun: Option<Instant>,
     /// It is on the list of those whose progress is watched.
     pub(super) watched: bool,
@@ -46,6 +48,8 @@ pub(super) enum Mode {
     Uploading(Box<Upload>),
     /// Not at all: it is closed once it has got what it is owed.
     Ending,
+    /// Not at all: it has been told that nothing more will come, and is waited for to close.
+    Leaving,
 }
 
 /// The upload that a session is in the middle of.
@@ -59,8 +63,12 @@ pub(super) struct Upload {
 /// Where an upload ends.
 #[derive(Debug)]
 pub(super) enum UploadRest {
-    /// After this many bytes.
-    Bytes(u64),
+    /// After this many bytes, the last two of which must be CRLF.
+    Bytes {
+        left: u64,
+        /// The last byte before those.
+        last: u8,
+    },
     /// Where the array ends.
     Array(redis::Rest),
 }
@@ -103,6 +111,7 @@ impl Session {
             mode: Mode::Parsing,
             identity,
             hold: Hold::None,
+            ended: false,
             dirty: false,
             moved: false,
             waited_for: false,

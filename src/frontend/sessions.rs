@@ -4,7 +4,7 @@
 //! stood there before, so that a late reply finds nobody.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::session::{Hold, Mode, Reason, Session};
 use crate::config::Limits;
@@ -30,6 +30,8 @@ pub(super) struct Sessions {
     dirty: Vec<Token>,
     /// Those to be closed.
     doomed: Vec<(Token, Reason)>,
+    /// Those that have been told that nothing more will come.
+    leaving: Vec<Token>,
     /// Those that server connections wait for and that have taken bytes.
     drained: Vec<Ticket>,
     /// Those not read from because the buffers are full.
@@ -51,6 +53,7 @@ impl Sessions {
             count: 0,
             dirty: Vec::new(),
             doomed: Vec::new(),
+            leaving: Vec::new(),
             drained: Vec::new(),
             starved: Vec::new(),
             buffered: 0,
@@ -112,6 +115,11 @@ impl Sessions {
     /// Those to be closed; the list is then empty.
     pub(super) fn take_doomed(&mut self) -> Vec<(Token, Reason)> {
         std::mem::take(&mut self.doomed)
+    }
+
+    /// Those that have just been told that nothing more will come; the list is then empty.
+    pub(super) fn take_leaving(&mut self) -> Vec<Token> {
+        std::mem::take(&mut self.leaving)
     }
 
     /// Those that took bytes while a server connection waited; the list is then empty.
@@ -192,8 +200,13 @@ impl Sessions {
     fn settle(&mut self, io: &mut Io, token: Token) {
         self.account(token);
         let Some(session) = self.get(token) else { return };
-        if session.is_over() {
+        if session.is_over() && session.ended {
             return self.doom(token, Reason::Eof);
+        }
+        if session.is_over() {
+            session.mode = Mode::Leaving;
+            self.leaving.push(token);
+            return io.finish(token);
         }
         let (pool, serial, held) = (session.pool, session.serial, session.pipeline.buffered());
         if session.waited_for && held <= self.pause_above(pool) / 2 {
@@ -316,7 +329,14 @@ impl Clients for Sessions {
     }
 }
 
-/// When a client that makes no progress is closed.
+/// How long a client that has got its last reply may take to close its side.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Whether a client has taken too long: to finish a request, or to leave.
 pub(super) fn overdue(session: &Session, limits: &Limits, now: Instant) -> bool {
-    session.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= limits.request_time)
+    let limit = match session.mode {
+        Mode::Leaving => LEAVE,
+        _ => limits.request_time,
+    };
+    session.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= limit)
 }

@@ -186,6 +186,9 @@ impl Worker {
     /// One write for each server and each client that has something; then the goodbyes.
     fn flush(&mut self) {
         self.sessions.flush(&mut self.io);
+        for token in self.sessions.take_leaving() {
+            self.watch(token);
+        }
         for ticket in self.sessions.take_drained() {
             let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
             self.proxy.resume(turn, ticket);
@@ -239,9 +242,10 @@ impl Worker {
             return;
         }
         for token in self.sessions.tokens() {
-            let idle = self.sessions.get(token).is_some_and(|session| {
-                session.is_idle() || matches!(session.mode, Mode::Ending)
-            });
+            let idle = self
+                .sessions
+                .get(token)
+                .is_some_and(|session| session.is_idle() || matches!(session.mode, Mode::Leaving));
             if idle {
                 self.close(token, Reason::Shutdown);
             }

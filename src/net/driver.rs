@@ -148,6 +148,15 @@ impl<O: Copy, M> Driver<O, M> {
         }
     }
 
+    /// Tells the peer that nothing more will come. Closing at once instead would throw away what
+    /// the peer has not read yet if it has sent something that we have not read.
+    pub fn finish(&mut self, token: Token) {
+        if let Some(Some(slot)) = self.slots.get(token.0 as usize) {
+            // A peer that has gone already needs not be told.
+            let _ = slot.stream.finish();
+        }
+    }
+
     /// Has `token` appear in the next turn whether or not anything has happened to it.
     pub fn touch(&mut self, token: Token) {
         if let Some(Some(slot)) = self.slots.get(token.0 as usize) {
@@ -162,7 +171,12 @@ impl<O: Copy, M> Driver<O, M> {
 
     /// Waits until sockets are ready, mail is there or `until` has come, and fills both vectors
     /// (which it clears first; either or both may stay empty).
-    pub async fn turn(&mut self, until: Option<Instant>, tokens: &mut Vec<Token>, mail: &mut Vec<M>) {
+    pub async fn turn(
+        &mut self,
+        until: Option<Instant>,
+        tokens: &mut Vec<Token>,
+        mail: &mut Vec<M>,
+    ) {
         tokens.clear();
         mail.clear();
         // Work left over from the last turn must not keep the runtime from asking epoll.
@@ -278,4 +292,3 @@ fn poll_append(
     let mut limited = into.limit(room);
     tokio_util::io::poll_read_buf(Pin::new(stream), cx, &mut limited)
 }
-

@@ -39,9 +39,7 @@ impl Listener {
     /// [`BindError`]: the address cannot be resolved or bound, or somebody else listens there.
     pub fn open(pool: &Pool) -> Result<Self, BindError> {
         let (address, opened) = match &pool.listen {
-            Listen::Tcp { host, port } => {
-                (format!("{host}:{port}"), open_tcp(host, *port, pool))
-            }
+            Listen::Tcp { host, port } => (format!("{host}:{port}"), open_tcp(host, *port, pool)),
             Listen::Unix { path, mode } => {
                 (path.display().to_string(), open_unix(path, *mode, pool.backlog))
             }

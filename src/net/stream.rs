@@ -34,6 +34,15 @@ impl Stream {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
     }
 
+    /// Tells the peer that nothing more will come; what it sends can still be read.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        let socket = match self {
+            Self::Tcp(s) => SockRef::from(s),
+            Self::Unix(s) => SockRef::from(s),
+        };
+        socket.shutdown(std::net::Shutdown::Write)
+    }
+
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

@@ -179,12 +179,7 @@ impl Proxy {
         self.send_parts(turn, (place, serial), &request);
     }
 
-    fn new_gather<C>(
-        &self,
-        turn: &Turn<'_, C>,
-        caller: Caller,
-        request: &Request<'_>,
-    ) -> New {
+    fn new_gather<C>(&self, turn: &Turn<'_, C>, caller: Caller, request: &Request<'_>) -> New {
         New {
             ticket: caller.ticket,
             pool: caller.pool,

@@ -99,7 +99,9 @@ impl Gathers {
     /// Takes a sent part's buffer back for reuse, unless the request has ended meanwhile.
     pub(super) fn give_back(&mut self, (place, serial): (u32, u32), part: usize, wire: Vec<u8>) {
         let gather = &mut self.places[place as usize];
-        if gather.serial == serial && let Some(part) = gather.parts.get_mut(part) {
+        if gather.serial == serial
+            && let Some(part) = gather.parts.get_mut(part)
+        {
             part.wire = wire;
         }
     }
@@ -310,8 +312,10 @@ impl Gather {
         let mut merged = Merged::default();
         out.extend_from_slice(format!("*{}\r\n", self.keys.len()).as_bytes());
         let parts = &self.parts[..self.used_parts];
-        let mut elements: Vec<_> =
-            parts.iter().map(|part| part.answered_well().then(|| redis::elements(&part.reply)).flatten()).collect();
+        let mut elements: Vec<_> = parts
+            .iter()
+            .map(|part| part.answered_well().then(|| redis::elements(&part.reply)).flatten())
+            .collect();
         for &(_, index) in &self.keys {
             let part = &parts[index as usize];
             let found = elements[index as usize].as_mut().and_then(Iterator::next);

@@ -41,7 +41,9 @@ impl Proxy {
         let Plan::Local(local) = request.head.command.plan else { return After::Stay };
         match local {
             Local::Version => {
-                out.extend_from_slice(concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
+                out.extend_from_slice(
+                    concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes(),
+                );
             }
             Local::Verbosity => out.extend_from_slice(b"OK\r\n"),
             Local::Quit => return self.quit(pool, out),
@@ -92,13 +94,7 @@ impl Proxy {
         After::Close
     }
 
-    fn auth(
-        &self,
-        pool: u16,
-        request: Request<'_>,
-        identity: &mut Identity,
-        out: &mut Vec<u8>,
-    ) {
+    fn auth(&self, pool: u16, request: Request<'_>, identity: &mut Identity, out: &mut Vec<u8>) {
         let Some(secret) = &self.pools[pool as usize].settings.redis_auth else {
             let text = if self.compat {
                 "ERR Client sent AUTH, but no password is set"

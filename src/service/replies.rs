@@ -39,13 +39,7 @@ pub(super) struct Sink<'a, C> {
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
-    fn reply(
-        &mut self,
-        io: &mut Io,
-        entry: &Entry,
-        bytes: &[u8],
-        end: Option<Outcome>,
-    ) -> Flow {
+    fn reply(&mut self, io: &mut Io, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow {
         self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
         if let Some(outcome) = end {
             self.count(entry, outcome);

@@ -11,8 +11,7 @@ use super::dispatch::Turn;
 use super::proxy::Proxy;
 use super::replies::{Clients, Sink};
 use crate::backend::{
-    ConnectError, Entry, Failure, Owner, Phase, Received, Stream, Ticket, To, Verdict,
-    dial_server,
+    ConnectError, Entry, Failure, Owner, Phase, Received, Stream, Ticket, To, Verdict, dial_server,
 };
 use crate::metrics::{PoolMetric, ServerMetric};
 
@@ -250,12 +249,7 @@ impl Proxy {
         }
     }
 
-    fn note_failure<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        link: u32,
-        failure: Failure,
-    ) {
+    fn note_failure<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32, failure: Failure) {
         let place = &self.links[link as usize];
         let (pool, server) = (place.pool as usize, place.server as usize);
         let metrics = &self.metrics.pools[pool];
@@ -320,9 +314,8 @@ impl Proxy {
     /// Connections that waited for this session read on.
     pub fn resume<C: Clients>(&mut self, turn: &mut Turn<'_, C>, ticket: Ticket) {
         for place in &mut self.links {
-            let same = |paused: Ticket| {
-                (paused.session, paused.serial) == (ticket.session, ticket.serial)
-            };
+            let same =
+                |paused: Ticket| (paused.session, paused.serial) == (ticket.session, ticket.serial);
             if place.paused.is_some_and(|(paused, _)| same(paused)) {
                 place.paused = None;
                 if let Some(token) = place.connection.token() {
@@ -344,9 +337,10 @@ impl Proxy {
     fn rearm(&mut self, link: u32) {
         let place = &self.links[link as usize];
         let server = &self.pools[place.pool as usize].servers[place.server as usize];
-        let probe = server.health.probe_at().filter(|_| {
-            server.first == link && place.connection.phase() == Phase::Closed
-        });
+        let probe = server
+            .health
+            .probe_at()
+            .filter(|_| server.first == link && place.connection.phase() == Phase::Closed);
         let paused = place.paused.map(|(_, since)| since + STALL);
         let at = [place.connection.next_deadline(), place.greeted_by, probe, paused];
         self.arm(link, at.into_iter().flatten().min());
