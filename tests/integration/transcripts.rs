@@ -1,0 +1,133 @@
+//! Every transcript of `tests/transcripts/`, played at whatever it is said to hold for.
+//!
+//! Played at the server itself it proves the transcript; through the proxy it tests the proxy.
+
+use crate::support::{Client, Cut, Memcached, PoolSpec, Proxy, Redis, Transcript};
+
+/// One of the two protocols: its transcripts, and servers emptied before each.
+struct Stage {
+    folder: &'static str,
+    servers: Servers,
+}
+
+enum Servers {
+    Memcached(Vec<Memcached>),
+    Redis(Vec<Redis>),
+}
+
+impl Stage {
+    fn memcache(count: usize) -> Self {
+        let servers = (0..count).map(|_| Memcached::start()).collect();
+        Self { folder: "memcache", servers: Servers::Memcached(servers) }
+    }
+
+    fn redis(count: usize) -> Self {
+        let servers = (0..count).map(|_| Redis::start(&[])).collect();
+        Self { folder: "redis", servers: Servers::Redis(servers) }
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        match &self.servers {
+            Servers::Memcached(servers) => servers.iter().map(Memcached::port).collect(),
+            Servers::Redis(servers) => servers.iter().map(Redis::port).collect(),
+        }
+    }
+
+    /// A pool over the servers. Keys with the same text in braces share a server.
+    fn pool(&self) -> PoolSpec {
+        let pool = match &self.servers {
+            Servers::Memcached(_) => PoolSpec::memcache(&self.ports()),
+            Servers::Redis(_) => PoolSpec::redis(&self.ports()),
+        };
+        pool.set("hash_tag", "\"{}\"").set("timeout", 5000)
+    }
+
+    fn empty_servers(&self) {
+        for port in self.ports() {
+            let mut client = Client::connect(port);
+            match &self.servers {
+                Servers::Memcached(_) => client.ask("flush_all\r\n", "OK\r\n"),
+                Servers::Redis(_) => client.ask("FLUSHALL\r\nSCRIPT FLUSH\r\n", "+OK\r\n+OK\r\n"),
+            }
+        }
+    }
+
+    /// Plays all transcripts that hold for `what` at `port`; panics with all that went wrong.
+    fn play_at(&self, port: u16, what: &str, cut: Cut) {
+        let scripts = Transcript::all(self.folder).into_iter();
+        let scripts: Vec<_> = scripts.filter(|script| script.plays(what, cut)).collect();
+        assert!(scripts.len() > 3, "hardly a transcript for {what}");
+        let wrong: Vec<String> = scripts
+            .iter()
+            .filter_map(|script| {
+                self.empty_servers();
+                script.play(&mut Client::connect(port), cut).err()
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), scripts.len(), wrong.join("\n"));
+    }
+}
+
+/// What every folder goes through; `$stage` makes the given number of servers.
+macro_rules! plays {
+    ($module:ident, $stage:path) => {
+        mod $module {
+            use super::{Cut, Proxy, Stage};
+
+            #[test]
+            fn hold_for_the_server_itself() {
+                let stage = $stage(1);
+                let port = stage.ports()[0];
+                stage.play_at(port, "server", Cut::Steps);
+                stage.play_at(port, "server", Cut::Bytes);
+                stage.play_at(port, "server", Cut::Pipeline);
+            }
+
+            #[test]
+            fn hold_for_twemproxy() {
+                let stage = $stage(1);
+                let proxy = Proxy::nutcracker(stage.pool());
+                stage.play_at(proxy.port(), "nutcracker", Cut::Steps);
+            }
+
+            #[test]
+            fn hold_in_front_of_one_server() {
+                let stage = $stage(1);
+                let proxy = Proxy::twinring(stage.pool());
+                stage.play_at(proxy.port(), "one", Cut::Steps);
+                stage.play_at(proxy.port(), "one", Cut::Bytes);
+                stage.play_at(proxy.port(), "one", Cut::Pipeline);
+            }
+
+            #[test]
+            fn hold_in_front_of_three_servers() {
+                let stage = $stage(3);
+                let proxy = Proxy::twinring(stage.pool());
+                stage.play_at(proxy.port(), "three", Cut::Steps);
+                stage.play_at(proxy.port(), "three", Cut::Bytes);
+                stage.play_at(proxy.port(), "three", Cut::Pipeline);
+            }
+        }
+    };
+}
+
+plays!(memcache, Stage::memcache);
+plays!(redis, Stage::redis);
+
+#[test]
+fn a_wrong_answer_is_found() {
+    let stage = Stage::memcache(1);
+    let port = stage.ports()[0];
+    let play = |text: &str| {
+        let script = Transcript::parse("sample", text);
+        let client = &mut Client::connect(port).patience(std::time::Duration::from_millis(100));
+        script.play(client, Cut::Steps)
+    };
+    assert!(play("> get a\\r\\n\n< END\\r\\n").is_ok());
+    assert!(play("> version\\r\\n\n<~ VERSION *.*\\r\\n").is_ok());
+    assert!(play("> quit\\r\\n\n<| closed").is_ok());
+    assert!(play("> get a\\r\\n\n< STORED\\r\\n").unwrap_err().starts_with("sample:2: "));
+    assert!(play("> get a\\r\\n\n<~ VALUE *\\r\\n").is_err());
+    assert!(play("> get a\\r\\n\n< END\\r\\nEND\\r\\n").is_err(), "an answer too short");
+    assert!(play("> get a\\r\\n\n<| closed").is_err());
+}
