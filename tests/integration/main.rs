@@ -7,6 +7,9 @@
     reason = "a test that cannot go on fails by a panic"
 )]
 
+mod clients;
+mod pipelines;
+mod placement;
 mod support;
 mod tidy;
 mod transcripts;

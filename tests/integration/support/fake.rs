@@ -1,7 +1,7 @@
 //! Scripted servers: a closure plays the server's side of every connection.
 //!
 //! For what a real server never does: malformed, late, early or missing replies. [`Store`] is a
-//! small Redis in memory, for tests that need more servers than the machine should run processes.
+//! small server in memory, for tests that need more servers than the machine should run processes.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -117,21 +117,28 @@ fn accept<S: Fn(Stand) + Send + Sync + 'static>(
     }
 }
 
-/// A Redis in memory that knows GET and SET, and tells which keys it was given.
+/// A server in memory that knows only how to set and get, and tells which keys it was given.
 pub(crate) struct Store {
     fake: Fake,
-    items: Arc<Mutex<HashMap<Vec<u8>, Vec<u8>>>>,
+    items: Arc<Mutex<Items>>,
 }
 
+type Items = HashMap<Vec<u8>, Vec<u8>>;
+
 impl Store {
-    pub(crate) fn start() -> Self {
-        let items = Arc::new(Mutex::new(HashMap::new()));
+    /// Speaks RESP or the memcache protocol.
+    pub(crate) fn start(redis: bool) -> Self {
+        let items = Arc::new(Mutex::new(Items::new()));
         let shared = Arc::clone(&items);
-        let fake = Fake::start(move |mut stand| {
-            while let Some(request) = stand.redis_request() {
-                let reply = Self::answer(&mut shared.lock().unwrap(), &request);
-                stand.reply(reply);
-            }
+        let fake = Fake::start(move |mut stand| loop {
+            let request = if redis {
+                stand.redis_request()
+            } else {
+                stand.memcache_request().map(|request| words_of(&request))
+            };
+            let Some(request) = request else { return };
+            let reply = answer(&mut shared.lock().unwrap(), redis, &request);
+            stand.reply(reply);
         });
         Self { fake, items }
     }
@@ -145,16 +152,38 @@ impl Store {
         self.items.lock().unwrap().contains_key(key)
     }
 
-    fn answer(items: &mut HashMap<Vec<u8>, Vec<u8>>, request: &[Vec<u8>]) -> Vec<u8> {
-        match (request[0].to_ascii_uppercase().as_slice(), &request[1..]) {
-            (b"SET", [key, value]) => {
-                items.insert(key.clone(), value.clone());
-                b"+OK\r\n".to_vec()
-            }
-            (b"GET", [key]) => items.get(key).map_or(b"$-1\r\n".to_vec(), |value| {
-                [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
-            }),
-            _ => b"-ERR not in this test\r\n".to_vec(),
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.items.lock().unwrap().clear();
+    }
+}
+
+/// A memcache request as verb, key and value; only for values without spaces.
+fn words_of(request: &[u8]) -> Vec<Vec<u8>> {
+    let words: Vec<&[u8]> = request.split(|byte| b" \r\n".contains(byte)).collect();
+    let words: Vec<&[u8]> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let value = (words.len() > 2).then(|| words[words.len() - 1]);
+    words.iter().take(2).copied().chain(value).map(<[u8]>::to_vec).collect()
+}
+
+fn answer(items: &mut Items, redis: bool, request: &[Vec<u8>]) -> Vec<u8> {
+    match (request[0].to_ascii_uppercase().as_slice(), &request[1..]) {
+        (b"SET", [key, value]) => {
+            items.insert(key.clone(), value.clone());
+            if redis { b"+OK\r\n".to_vec() } else { b"STORED\r\n".to_vec() }
         }
+        (b"GET", [key]) => match (items.get(key), redis) {
+            (Some(value), true) => {
+                [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
+            }
+            (Some(value), false) => {
+                let length = format!(" 0 {}\r\n", value.len());
+                [b"VALUE ", key.as_slice(), length.as_bytes(), value, b"\r\nEND\r\n"].concat()
+            }
+            (None, true) => b"$-1\r\n".to_vec(),
+            (None, false) => b"END\r\n".to_vec(),
+        },
+        _ if redis => b"-ERR not in this test\r\n".to_vec(),
+        _ => b"ERROR\r\n".to_vec(),
     }
 }
