@@ -16,6 +16,17 @@ pub enum Phase {
     Draining,
 }
 
+impl Phase {
+    /// The phase in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// The published phase.
 #[derive(Debug)]
 pub struct Life(AtomicU8);
@@ -39,5 +50,19 @@ impl Life {
             1 => Phase::Ready,
             _ => Phase::Draining,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signal::{Life, Phase};
+
+    #[test]
+    fn a_life_never_goes_backwards() {
+        let life = Life::default();
+        assert_eq!(life.phase(), Phase::Starting);
+        life.advance(Phase::Draining);
+        life.advance(Phase::Ready);
+        assert_eq!(life.phase(), Phase::Draining);
     }
 }

@@ -1,1 +1,25 @@
-//! (skeleton)
+//! Server connections: what is in flight on them, what their replies mean, whether they live.
+//!
+//! ```text
+//!  service ─▶ Connection::push ─▶ out ─▶ flush ─▶ socket ─▶ server
+//!                 │ Inflight: who asked, in order                │
+//!  service ◀─ Replies::reply ◀─ scan, pair with the oldest ◀─────┘
+//! ```
+//! A connection whose next reply cannot be paired with certainty is closed, never used again.
+//! [`Inflight`] and [`Health`] hold no socket and take the time as an argument.
+
+mod connection;
+mod failure;
+mod greeting;
+mod health;
+mod inflight;
+mod io;
+
+pub use connection::{Connection, Flow, Phase, Received, Replies};
+pub use failure::Failure;
+pub use greeting::Greeting;
+pub use health::{Backoff, Health, Verdict};
+pub use inflight::{Ask, Cause, Entry, Inflight, Remains, Ticket, To};
+pub use io::{Io, Letter, Owner, dial_server};
+
+pub use crate::net::{ConnectError, Inbox, Stream};

@@ -1,14 +1,25 @@
 //! Configuration: YAML in, checked [`Config`] out, once.
 //!
 //! ```text
-//!  text ─▶ native (process keys + pools:) ┐
-//!       └▶ nutcracker.yml                 ┴▶ checks ─▶ Config + warnings, or every error at once
+//!  text ─▶ source: tree with positions ─▶ native (process keys + pools:) ┐
+//!                                      └▶ nutcracker.yml                 ┴▶ pool by pool ─▶ Config
 //! ```
-//! After loading, no number needs checking again.
+//! Either every setting is right and [`Config`] comes out, with warnings; or every error of the
+//! file comes out at once. After loading, no number needs checking again.
 
+mod listen;
+mod load;
+mod pool;
 mod settings;
+mod source;
+mod warnings;
 
+#[cfg(test)]
+mod tests;
+
+pub use load::{load, parse};
 pub use settings::{
     Config, Dead, Distribution, Hash, HashChar, Limits, Listen, Log, LogFormat, Partial, Points,
     Pool, Protocol, Routing, Secret,
 };
+pub use source::{Errors, Problem};

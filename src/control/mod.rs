@@ -1,1 +1,25 @@
-//! (skeleton)
+//! The admin thread: signals, HTTP, statistics, the log.
+//!
+//! ```text
+//!  signals ─▶ signals ─┬▶ Life + wake ─▶ listener, workers
+//!                      └▶ log level, log file
+//!  HTTP ────▶ http ────┐
+//!                      ├─ read ─ Registry ◀─ count ─ listener, workers
+//!  port 22222 ▶ stats ─┘
+//! ```
+//! Everything here runs on one thread with its own runtime. It reads counters and publishes the
+//! phase; it never waits for a worker, so it answers whatever load they carry.
+
+mod doors;
+mod http;
+mod log;
+mod plane;
+mod serve;
+mod signals;
+mod stats;
+#[cfg(test)]
+mod testing;
+
+pub use doors::Doors;
+pub use log::{Log, level_of_verbosity};
+pub use plane::{ControlPlane, run};

@@ -1,1 +1,23 @@
-//! Every metric of the process: one table, per-worker counters behind it.
+//! Every metric of the process: one table, and the counters of each thread behind it.
+//!
+//! * `table`: the enums name every counter and say how it is exposed.
+//! * `counters`, `histogram`: the banks that threads write, one writer each, without waiting.
+//! * [`Registry`]: all banks, summed when read.
+//! * [`Exposition`]: the registry as Prometheus text, with what the kernel knows of us.
+
+mod counters;
+mod exposition;
+mod histogram;
+mod registry;
+mod table;
+
+pub use counters::{
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, WorkerMetrics,
+};
+pub use exposition::Exposition;
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use registry::Registry;
+pub use table::{
+    AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, WorkerMetric,
+};

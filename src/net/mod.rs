@@ -1,1 +1,20 @@
-//! (skeleton)
+//! Sockets: opening them, and the driver that moves bytes between them and the state machines.
+//!
+//! ```text
+//!  listen ─▶ accepted sockets ─▶ Inbox ┐
+//!  connect ─▶ server sockets ─▶ Inbox ┴▶ Driver ─▶ (owner, readable | writable) ─▶ worker
+//! ```
+//! Nothing above this module calls the operating system for a socket, so that another driver, or
+//! a simulated network, can take its place.
+
+mod connect;
+mod driver;
+mod inbox;
+mod listen;
+mod stream;
+
+pub use connect::{ConnectError, connect, dial};
+pub use driver::{Driver, Read, Token, Written};
+pub use inbox::{Inbox, Mail};
+pub use listen::{Accepted, Acceptor, BindError, Listener};
+pub use stream::{Stream, tune_client};

@@ -1,4 +1,20 @@
-//! Bytes to messages and back: pure, no I/O, no clock.
+//! Bytes to messages and back: pure, no I/O, no clock, no allocation sized by the wire.
+//!
+//! ```text
+//!  request bytes ─▶ parse ─▶ Parsed: a Head (command, spans of its arguments) or why there is none
+//!  reply bytes ─▶ Scanner ─▶ Scan: how many bytes belong to the reply, whether it has ended, how
+//! ```
+//! Both protocols fill the same [`Head`] and [`Scan`], so that what routes requests and pairs
+//! replies with them is written once. "Need more bytes" is a value, never an error.
 
+mod digits;
+mod hostile;
 pub mod memcache;
+mod message;
+mod names;
 pub mod redis;
+
+pub use message::{
+    Access, Command, Expect, Head, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Rules,
+    Scan, Span,
+};

@@ -1,5 +1,21 @@
 //! Key to server: hash tag, hash, ring. Immutable once built.
 //!
 //! ```text
-//!  key ─▶ tag: the part that counts ─▶ hash: u32 ─▶ ring | modula | random ─▶ server index
+//!  key ─▶ key: the part that counts ─▶ hash: u32 ─▶ ring │ slots │ random ─▶ server index
+//!                                                    ▲
+//!                          live servers ─▶ points ───┘  (when a router is built)
 //! ```
+//! Placement is twemproxy's and Wayfair's, byte for byte, and is never changed: a key that moves is
+//! a lost cache. The expected answers stand in `tests/vectors`. A change of liveness makes a new
+//! [`Router`] beside the old one; server indices stay those of the pool's whole list.
+
+mod hash;
+mod key;
+mod points;
+mod ring;
+mod router;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+pub use router::{Located, Router};

@@ -1,1 +1,24 @@
-//! (skeleton)
+//! What becomes of one request: answered here, sent to one server, or split over several.
+//!
+//! ```text
+//!  session ─▶ Proxy::request ─▶ local  ────────────────────────────────▶ Clients::reply
+//!                           ├─▶ forward: key ─▶ server ─▶ Connection ──▶ Clients::reply
+//!                           └─▶ split: key by key ─▶ Gather ─▶ merge ──▶ Clients::reply
+//! ```
+//! The proxy owns the connections of its worker; sessions it knows only by [`Ticket`].
+
+mod dispatch;
+mod fragment;
+mod local;
+mod pool;
+mod proxy;
+mod replies;
+mod servers;
+mod upload;
+
+pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
+pub use dispatch::Turn;
+pub use local::{After, Identity};
+pub use proxy::{Proxy, Request};
+pub use replies::Clients;
+pub use upload::UploadId;

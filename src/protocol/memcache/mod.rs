@@ -1,1 +1,15 @@
-//! memcached's ASCII protocol.
+//! memcached's ASCII protocol: requests as clients write them, replies as servers do.
+//!
+//! * `commands`: the table, one row a command.
+//! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
+//! * `response`: bytes of a server to where a reply ends and what it says.
+
+mod commands;
+mod request;
+mod response;
+#[cfg(test)]
+mod tests;
+
+pub use commands::expect_of;
+pub use request::parse;
+pub use response::{Block, Scanner, block, write_refusal};

@@ -1,1 +1,20 @@
-//! Redis's RESP2 and inline commands.
+//! Redis's RESP2 and inline commands: requests as clients write them, replies as servers do.
+//!
+//! * `commands`: the table, one row a command.
+//! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
+//! * `inline`: splits a line into words.
+//! * `rest`: where a large request ends whose start was enough to send it on its way.
+//! * `response`: bytes of a server to where a reply ends and what it says.
+
+mod commands;
+mod inline;
+mod request;
+mod response;
+mod rest;
+#[cfg(test)]
+mod tests;
+
+pub use commands::commands;
+pub use request::{parse, write_command};
+pub use response::{Elements, Scanner, elements, integer, write_refusal};
+pub use rest::Rest;

@@ -1,0 +1,58 @@
+//! What is said first on a new connection, and whether the answers make it fit for use.
+//!
+//! memcached: `version`. Redis: AUTH if there is a password, SELECT if there is a database, then
+//! PING. A connection that has not answered all of it is given no request.
+
+use crate::config::{Pool, Protocol};
+use crate::protocol::{Expect, Outcome, redis};
+
+/// The greeting of a pool's servers.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    /// The bytes to send.
+    pub bytes: Vec<u8>,
+    /// How many replies they get.
+    pub replies: usize,
+    /// What each of them must look like.
+    pub expect: Expect,
+    /// An error in reply makes the connection unfit; otherwise (as twemproxy) clients will see
+    /// the server's own errors.
+    pub strict: bool,
+}
+
+impl Greeting {
+    /// The greeting that `pool` asks for.
+    pub fn of(pool: &Pool, compat: bool) -> Self {
+        match pool.protocol {
+            Protocol::Memcache => Self {
+                bytes: b"version\r\n".to_vec(),
+                replies: 1,
+                expect: Expect::Version,
+                strict: !compat,
+            },
+            Protocol::Redis => Self::redis(pool, !compat),
+        }
+    }
+
+    fn redis(pool: &Pool, strict: bool) -> Self {
+        let mut bytes = Vec::new();
+        let mut replies = 1;
+        if let Some(secret) = &pool.redis_auth {
+            let args = [b"AUTH".as_slice(), secret.reveal().as_bytes()];
+            redis::write_command(args.into_iter(), &mut bytes);
+            replies += 1;
+        }
+        if pool.redis_db > 0 {
+            let db = pool.redis_db.to_string();
+            redis::write_command([b"SELECT".as_slice(), db.as_bytes()].into_iter(), &mut bytes);
+            replies += 1;
+        }
+        redis::write_command([b"PING".as_slice()].into_iter(), &mut bytes);
+        Self { bytes, replies, expect: Expect::Resp, strict }
+    }
+
+    /// Whether a reply with this outcome lets the greeting go on.
+    pub fn accepts(&self, outcome: Outcome) -> bool {
+        !self.strict || !matches!(outcome, Outcome::Error | Outcome::Auth | Outcome::Unavailable)
+    }
+}

@@ -1,0 +1,298 @@
+//! Which requests wait for replies on one connection, oldest first.
+//!
+//! ```text
+//!  push ─▶ [ entry, entry, … ] ─▶ front: the one that the next reply answers ─▶ pop
+//!            each with its place in the stream, so that what was written is known
+//! ```
+//! A request that times out is answered at once but keeps its place, so that its late reply is
+//! dropped and not taken for the next one's. The bytes of reads are kept until they are answered:
+//! they say which key a reply must carry, and let a read be sent once more on a new connection.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::protocol::{Expect, Span};
+
+/// Timeouts in a row, without a byte from the server between them, that give a connection up.
+const TIMEOUTS_IN_A_ROW: u32 = 3;
+
+/// A client's request: which session, which life of that session's place, which request of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The session's place.
+    pub session: u32,
+    /// Tells this session from earlier ones at the same place.
+    pub serial: u32,
+    /// The request's number within the session.
+    pub seq: u32,
+}
+
+/// Who waits for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// A client.
+    Client(Ticket),
+    /// One part of a request that was split.
+    Part {
+        /// The place of what is being gathered.
+        gather: u32,
+        /// Tells it from earlier ones at the same place.
+        serial: u32,
+        /// Which part.
+        part: u16,
+    },
+    /// Nobody any more: the reply is dropped.
+    Nobody,
+}
+
+/// What is asked of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Who waits.
+    pub to: To,
+    /// What the reply must look like.
+    pub expect: Expect,
+    /// It may be sent twice.
+    pub read: bool,
+    /// Where its key stands in the bytes that are sent, for [`Expect::Value`].
+    pub key: Span,
+    /// If the server is dead it may count as a miss where the pool wants that.
+    pub may_miss: bool,
+}
+
+/// A request on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// What was asked.
+    pub ask: Ask,
+    /// When it was queued.
+    pub queued: Instant,
+    deadline: Option<Instant>,
+    /// Offset of its first byte in the connection's stream.
+    start: u64,
+    len: u32,
+    /// How many of its bytes are kept: all or none.
+    kept: u32,
+    retried: bool,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Inflight {
+    entries: VecDeque<Entry>,
+    /// Bytes of the kept requests, oldest first, from `kept_from` on.
+    kept: Vec<u8>,
+    kept_from: usize,
+    /// How many of the oldest entries have timed out.
+    expired: usize,
+    timeouts_in_a_row: u32,
+    /// When the first of those timeouts was, if nothing has come in since.
+    silent_since: Option<Instant>,
+    /// Offset of the next byte to be queued.
+    end: u64,
+}
+
+/// What became of the requests of a connection that closed.
+#[derive(Debug, Default)]
+pub struct Remains {
+    /// Those that must be answered with an error.
+    pub failed: Vec<Entry>,
+    /// How many reads will be sent again.
+    pub retried: usize,
+    /// What must be sent on the next connection: those reads, then what had not been written.
+    pub resend: Vec<u8>,
+}
+
+/// How a connection closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause {
+    /// Offset of the stream up to which the socket had taken bytes.
+    pub written: u64,
+    /// Reads without a reply may be sent again.
+    pub retry: bool,
+    /// Some bytes of the oldest request's reply had come in.
+    pub reply_begun: bool,
+}
+
+impl Entry {
+    fn may_retry(&self) -> bool {
+        self.ask.read && !self.retried && self.ask.to != To::Nobody
+    }
+}
+
+impl Inflight {
+    /// Requests waiting, timed-out ones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if nothing is waited for.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds a request whose bytes (`pieces`, one after the other) are queued behind all others.
+    pub fn push(&mut self, ask: Ask, pieces: &[&[u8]], now: Instant, timeout: Option<Duration>) {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if ask.read {
+            self.compact();
+            for piece in pieces {
+                self.kept.extend_from_slice(piece);
+            }
+        }
+        self.entries.push_back(Entry {
+            ask,
+            queued: now,
+            deadline: timeout.map(|t| now + t),
+            start: self.end,
+            len: len as u32,
+            kept: if ask.read { len as u32 } else { 0 },
+            retried: false,
+        });
+        self.end += len as u64;
+    }
+
+    /// The youngest request has `bytes` more than was said when it was pushed, and its time
+    /// begins now.
+    pub fn lengthen(&mut self, bytes: usize, now: Instant, timeout: Option<Duration>) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.len = entry.len.saturating_add(bytes as u32);
+            entry.deadline = timeout.map(|t| now + t);
+        }
+        self.end += bytes as u64;
+    }
+
+    /// The request that the next reply answers, and the key that it asked for (empty unless it
+    /// expects [`Expect::Value`]); `None` if `written` bytes of the stream do not contain it.
+    pub fn front(&self, written: u64) -> Option<(&Entry, &[u8])> {
+        let entry = self.entries.front().filter(|entry| entry.start < written)?;
+        let kept = self.kept.get(self.kept_from..).unwrap_or_default();
+        Some((entry, entry.ask.key.of(kept)))
+    }
+
+    /// Takes the oldest request out: its reply is complete.
+    pub fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        self.kept_from += entry.kept as usize;
+        self.expired = self.expired.saturating_sub(1);
+        if self.entries.is_empty() {
+            self.kept.clear();
+            self.kept_from = 0;
+        }
+        Some(entry)
+    }
+
+    /// Notes that bytes have come in: the server is not silent.
+    pub fn heard(&mut self) {
+        self.timeouts_in_a_row = 0;
+        self.silent_since = None;
+    }
+
+    /// Times out what is due: hands out who must be told. Their places are kept.
+    pub fn expire(&mut self, now: Instant, mut timed_out: impl FnMut(Entry)) {
+        while let Some(entry) = self.entries.get_mut(self.expired) {
+            if entry.deadline.is_none_or(|deadline| deadline > now) {
+                break;
+            }
+            let told = *entry;
+            entry.ask.to = To::Nobody;
+            self.expired += 1;
+            self.timeouts_in_a_row += 1;
+            self.silent_since.get_or_insert(now);
+            timed_out(told);
+        }
+    }
+
+    /// Whether the server has been silent for so long that the connection should be given up:
+    /// several timeouts in a row, or a whole `timeout` after the first of them.
+    pub fn is_hopeless(&self, now: Instant, timeout: Duration) -> bool {
+        self.timeouts_in_a_row >= TIMEOUTS_IN_A_ROW
+            || self.silent_since.is_some_and(|since| now >= since + timeout)
+    }
+
+    /// When [`Inflight::expire`] or [`Inflight::is_hopeless`] should be asked next.
+    pub fn next_deadline(&self, timeout: Option<Duration>) -> Option<Instant> {
+        let due = self.entries.get(self.expired).and_then(|entry| entry.deadline);
+        let hopeless = self.silent_since.zip(timeout).map(|(since, t)| since + t);
+        match (due, hopeless) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// How many requests, and bytes of them, are not written yet when `written` bytes are.
+    pub fn unwritten(&self, written: u64) -> (usize, u64) {
+        let first = self.entries.partition_point(|entry| entry.start < written);
+        (self.entries.len() - first, self.end - written)
+    }
+
+    /// Bytes of all requests that wait.
+    pub fn bytes(&self) -> u64 {
+        self.entries.front().map_or(0, |entry| self.end - entry.start)
+    }
+
+    /// Sorts the requests of a closed connection. What was not written at all stays queued; a
+    /// written read stays if it may be sent again: if `cause.retry`, not a second time, and not
+    /// the oldest one if `cause.reply_begun`. What had timed out is forgotten, the rest failed.
+    ///
+    /// `unsent` are the queued bytes from offset `unsent_at` of the stream on, `written` is the
+    /// offset up to which the socket took them.
+    pub fn closed(&mut self, cause: Cause, unsent: &[u8], unsent_at: u64) -> Remains {
+        let mut remains = Remains::default();
+        let entries = std::mem::take(&mut self.entries);
+        let kept = std::mem::take(&mut self.kept);
+        let mut kept_at = std::mem::take(&mut self.kept_from);
+        let mut stay: Vec<Entry> = Vec::new();
+        for (index, mut entry) in entries.into_iter().enumerate() {
+            let mut bytes = kept.get(kept_at..kept_at + entry.kept as usize).unwrap_or_default();
+            kept_at += entry.kept as usize;
+            if index < self.expired {
+                continue;
+            }
+            if entry.start >= cause.written {
+                let at = (entry.start - unsent_at) as usize;
+                bytes = unsent.get(at..at + entry.len as usize).unwrap_or_default();
+            } else if entry.may_retry() && cause.retry && !(index == 0 && cause.reply_begun) {
+                entry.retried = true;
+                remains.retried += 1;
+            } else {
+                remains.failed.push(entry);
+                continue;
+            }
+            if entry.kept > 0 {
+                self.kept.extend_from_slice(bytes);
+            }
+            remains.resend.extend_from_slice(bytes);
+            stay.push(entry);
+        }
+        self.restart(stay);
+        remains
+    }
+
+    /// Everything has failed: hands out all requests.
+    pub fn drain(&mut self) -> Vec<Entry> {
+        let entries = self.entries.drain(..).collect();
+        *self = Self::default();
+        entries
+    }
+
+    /// Queues `stay` for a fresh stream.
+    fn restart(&mut self, stay: Vec<Entry>) {
+        self.expired = 0;
+        self.end = 0;
+        self.heard();
+        for mut entry in stay {
+            entry.start = self.end;
+            self.end += u64::from(entry.len);
+            self.entries.push_back(entry);
+        }
+    }
+
+    /// Gives the space of answered requests back once it is the larger half.
+    fn compact(&mut self) {
+        if self.kept_from > 4096 && self.kept_from * 2 > self.kept.len() {
+            self.kept.drain(..self.kept_from);
+            self.kept_from = 0;
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A worker's driver, by the names that it knows sockets by and the mail that it gets.
+
+use std::time::Duration;
+
+use crate::net::{Accepted, ConnectError, Driver, Inbox, Stream, dial};
+use crate::topology::Address;
+
+/// The sockets of one worker.
+pub type Io = Driver<Owner, Letter>;
+
+/// Whose socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A client's; the session has the token's number.
+    Client,
+    /// A server's: the number of the connection.
+    Server(u32),
+}
+
+/// What other threads and tasks tell a worker.
+#[derive(Debug)]
+pub enum Letter {
+    /// A client of the pool with this number has been accepted.
+    Client(u16, Accepted),
+    /// Dialling has ended.
+    Dialled {
+        /// The number of the connection.
+        connection: u32,
+        /// Which attempt it was, of those of this connection.
+        attempt: u32,
+        /// The socket, or why there is none.
+        result: Result<Stream, ConnectError>,
+    },
+    /// The phase of the process has changed.
+    Phase,
+}
+
+/// Dials a server beside the worker's own work; the outcome comes as a letter.
+pub fn dial_server(
+    inbox: &Inbox<Letter>,
+    (connection, attempt): (u32, u32),
+    address: &Address,
+    limit: Duration,
+) {
+    let inbox = inbox.clone();
+    dial(address.clone(), limit, move |result| {
+        inbox.push(Letter::Dialled { connection, attempt, result });
+    });
+}

@@ -1,0 +1,7 @@
+//! Standing in for `nutcracker` on the command line: its flags, its errors, its texts.
+
+mod flags;
+mod texts;
+
+pub use flags::{Action, Flags, UsageError, parse};
+pub use texts::{help_text, stats_text, test_text, version_text};

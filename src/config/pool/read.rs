@@ -1,0 +1,213 @@
+//! One pool: every key of twemproxy, with its rules and its words, and the keys of our own.
+//!
+//! Both forms of a file know the same keys. They differ in defaults: a nutcracker.yml keeps
+//! twemproxy's, a native file has those that its operators later wished for.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use crate::config::pool::limits;
+use crate::config::pool::routing::routing;
+use crate::config::pool::servers::servers;
+use crate::config::settings::{Dead, Listen, Partial, Pool, Protocol, Secret};
+use crate::config::source::{Reason, Section, Value};
+use crate::config::{listen, warnings};
+
+/// Above every healthy reply of a cache, below the patience of a page; mcrouter's default too.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// nc_conf.h:44-62, as is the next.
+const BACKLOG: u32 = 512;
+const SERVER_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+const SERVER_FAILURE_LIMIT: u32 = 3;
+/// nc_conf.h:44-62.
+const SERVER_FAILURE_LIMIT_NUTCRACKER: u32 = 2;
+/// What is read of a password file: far more than a password.
+const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Which defaults hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Form {
+    /// Under `pools:`.
+    Native {
+        /// twemproxy's behaviour is asked for.
+        compat: bool,
+    },
+    /// At the top of a nutcracker.yml.
+    Nutcracker {
+        /// twemproxy's behaviour is asked for.
+        compat: bool,
+    },
+}
+
+impl Form {
+    pub(in crate::config) fn is_native(self) -> bool {
+        matches!(self, Self::Native { .. })
+    }
+
+    pub(in crate::config) fn is_compat(self) -> bool {
+        match self {
+            Self::Native { compat } | Self::Nutcracker { compat } => compat,
+        }
+    }
+}
+
+/// Reads a pool; `None` if a part without which there is no pool was refused, which is reported.
+pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
+    let section = Section::open(value)?;
+    let protocol = protocol(&section);
+    let listen = required(&section, "listen").and_then(|value| value.parsed(listen::listen));
+    if let (Some(listen), false) = (&listen, form.is_native()) {
+        refuse_port_zero(&section, listen);
+    }
+    let flag = |key, default| section.flag(key).unwrap_or(default);
+    let limit =
+        if form.is_native() { SERVER_FAILURE_LIMIT } else { SERVER_FAILURE_LIMIT_NUTCRACKER };
+    let pool = Pool {
+        name: value.key.to_owned(),
+        // Without an address the rest is still read, so that its errors are found as well.
+        listen: listen.clone().unwrap_or_else(listen::nowhere),
+        protocol,
+        routing: routing(&section),
+        timeout: timeout(&section, form),
+        backlog: section.number("backlog", 0).unwrap_or(BACKLOG),
+        max_clients: max_clients(&section, form),
+        tcp_keepalive: flag("tcpkeepalive", false),
+        reuseport: flag("reuseport", false),
+        redis_auth: redis_auth(&section, protocol),
+        redis_db: section.number("redis_db", 0).unwrap_or(0),
+        preconnect: flag("preconnect", false),
+        dead: dead(&section),
+        server_connections: server_connections(&section),
+        server_retry_timeout: section
+            .duration("server_retry_timeout")
+            .unwrap_or(SERVER_RETRY_TIMEOUT),
+        server_failure_limit: section.number("server_failure_limit", 0).unwrap_or(limit).max(1),
+        allow_flush: flag("allow_flush", false),
+        partial: partial(&section, protocol, form),
+        lenient_lf: flag("lenient_lf", !form.is_compat()),
+        limits: limits::read(section.take("limits").as_ref(), protocol),
+        servers: servers(&section, value.key),
+    };
+    warnings::of_pool(&section, &pool, form);
+    section.close();
+    (listen.is_some() && !pool.servers.is_empty()).then_some(pool)
+}
+
+fn required<'a>(section: &Section<'a>, key: &'static str) -> Option<Value<'a>> {
+    let value = section.take(key);
+    if value.is_none() {
+        section.refuse(format!("directive \"{key}:\" is missing"));
+    }
+    value
+}
+
+/// Port 0 is any free port: useful where the answer can be asked for, an error in twemproxy.
+fn refuse_port_zero(section: &Section<'_>, listen: &Listen) {
+    if let (Listen::Tcp { port: 0, .. }, Some(value)) = (listen, section.take("listen")) {
+        value.refuse("directive \"listen\" has an invalid port in \"hostname:port\" format string");
+    }
+}
+
+fn protocol(section: &Section<'_>) -> Protocol {
+    let names = [("memcache", Protocol::Memcache), ("redis", Protocol::Redis)];
+    let named = section.choice("protocol", &names, "is not a valid protocol");
+    let flagged =
+        section.flag("redis").map(|redis| if redis { Protocol::Redis } else { Protocol::Memcache });
+    if named.is_some() && flagged.is_some() && named != flagged {
+        section.refuse(Reason::from("\"protocol\" and \"redis\" disagree").or("give only one"));
+    }
+    named.or(flagged).unwrap_or(Protocol::Memcache)
+}
+
+fn timeout(section: &Section<'_>, form: Form) -> Option<Duration> {
+    let default = form.is_native().then_some(TIMEOUT);
+    match section.duration("timeout") {
+        Some(written) => (!written.is_zero()).then_some(written),
+        None => default,
+    }
+}
+
+/// `client_connections` is twemproxy's name, which it reads and then never enforces.
+fn max_clients(section: &Section<'_>, form: Form) -> Option<u32> {
+    let theirs = section.number("client_connections", 0);
+    let ours = section.number("max_clients", 0);
+    if theirs.is_some() && ours.is_some() {
+        let why = "\"client_connections\" and \"max_clients\" mean the same";
+        section.refuse(Reason::from(why).or("give only one"));
+    }
+    ours.or_else(|| theirs.filter(|_| !form.is_compat())).filter(|clients| *clients > 0)
+}
+
+fn redis_auth(section: &Section<'_>, protocol: Protocol) -> Option<Secret> {
+    let written = section.take("redis_auth");
+    let file = section.take("redis_auth_file");
+    if let (Some(_), Some(file)) = (&written, &file) {
+        file.refuse("\"redis_auth\" is given as well");
+        return None;
+    }
+    let given = file.as_ref().or(written.as_ref())?;
+    if protocol != Protocol::Redis {
+        let why = format!("directive \"{}:\" is only valid for a redis pool", given.key);
+        given.refuse(Reason::from(why).or("protocol: redis"));
+        return None;
+    }
+    match &file {
+        Some(file) => secret_of_file(file),
+        None => given.text().map(Secret::new),
+    }
+}
+
+/// A file holds the password and perhaps a line end.
+fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
+    let path = value.text()?;
+    let mut text = String::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text));
+    if let Err(error) = read {
+        value.refuse(format!("cannot read {path}: {error}"));
+        return None;
+    }
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        value.refuse(format!("{path} is empty"));
+        return None;
+    }
+    Some(Secret::new(secret))
+}
+
+fn dead(section: &Section<'_>) -> Dead {
+    let names = [("error", Dead::Error), ("miss", Dead::Miss), ("rehash", Dead::Rehash)];
+    let named = section.choice("dead", &names, "is neither \"error\" nor \"miss\" nor \"rehash\"");
+    let eject = section.flag("auto_eject_hosts");
+    if let (Some(named), Some(eject)) = (named, eject)
+        && eject != (named == Dead::Rehash)
+    {
+        let why = "\"auto_eject_hosts\" and \"dead\" disagree";
+        section.refuse(Reason::from(why).or("auto_eject_hosts: true is dead: rehash"));
+    }
+    let ejecting = if eject == Some(true) { Dead::Rehash } else { Dead::Error };
+    named.unwrap_or(ejecting)
+}
+
+fn server_connections(section: &Section<'_>) -> u32 {
+    match section.number("server_connections", 0) {
+        Some(0) => {
+            if let Some(value) = section.take("server_connections") {
+                value.refuse("directive \"server_connections:\" cannot be 0");
+            }
+            1
+        }
+        written => written.unwrap_or(1),
+    }
+}
+
+/// A memcache client reads what is absent as a miss, which is safe; an MGET's nil says that the
+/// server knows of no such key, which is a lie while it is down.
+fn partial(section: &Section<'_>, protocol: Protocol, form: Form) -> Partial {
+    let names = [("miss", Partial::Miss), ("error", Partial::Error)];
+    let default = match protocol {
+        Protocol::Memcache if !form.is_compat() => Partial::Miss,
+        _ => Partial::Error,
+    };
+    section.choice("partial", &names, "is neither \"miss\" nor \"error\"").unwrap_or(default)
+}

@@ -1,0 +1,98 @@
+//! What an operator should know although the file is valid.
+
+use std::net::IpAddr;
+
+use crate::config::pool::Form;
+use crate::config::settings::{Config, Dead, Distribution, Hash, Points, Pool, Protocol};
+use crate::config::source::Section;
+use crate::topology::Server;
+
+/// Settings of the vipshop fork that tune keep-alive probes.
+const VIPSHOP_KEYS: [&str; 3] = ["tcpkeepidle", "tcpkeepcnt", "tcpkeepintvl"];
+/// Read permission for everybody.
+const WORLD_READABLE: u32 = 0o004;
+
+/// Warns about a pool; also takes the keys that are accepted and ignored.
+pub(super) fn of_pool(section: &Section<'_>, pool: &Pool, form: Form) {
+    for key in VIPSHOP_KEYS.into_iter().filter(|key| section.take(key).is_some()) {
+        section.warn(key, "is ignored: the system's keep-alive times hold");
+    }
+    if pool.timeout.is_none() {
+        section.warn("timeout", "a request waits for ever for its server; set e.g. timeout: 400");
+    }
+    if section.take("client_connections").is_some() {
+        client_connections(section, pool, form);
+    }
+    if pool.server_connections > 1 {
+        let text = "with more than one connection a server may see the requests of one client in \
+                    another order";
+        section.warn("server_connections", text);
+    }
+    if pool.dead == Dead::Rehash {
+        let key = if section.take("dead").is_some() { "dead" } else { "auto_eject_hosts" };
+        let text = "while a server is out its keys live elsewhere; when it returns, the values it \
+                    kept are as old as its absence";
+        section.warn(key, text);
+    }
+    if pool.protocol == Protocol::Memcache && pool.redis_db > 0 {
+        section.warn("redis_db", "is ignored: the pool speaks memcache");
+    }
+    routing(section, pool);
+}
+
+fn client_connections(section: &Section<'_>, pool: &Pool, form: Form) {
+    if form.is_compat() {
+        section.warn("client_connections", "is ignored, as twemproxy does");
+    } else if let Some(clients) = pool.max_clients {
+        let text = format!("is enforced, as twemproxy never did: at most {clients} clients");
+        section.warn("client_connections", &text);
+    }
+}
+
+fn routing(section: &Section<'_>, pool: &Pool) {
+    let hash = pool.routing.hash;
+    let named = |server: &Server| server.named;
+    match pool.routing.distribution {
+        Distribution::Modula | Distribution::Random => return,
+        Distribution::Ketama if hash == Hash::Crc32 => {
+            let text = "crc32 has 15 bits: on a ketama ring one server gets nearly every key";
+            section.warn("hash", text);
+        }
+        Distribution::KetamaFnv { .. } if hash != Hash::Fnv1a32 => {
+            section.warn("hash", "clients of this ring hash keys with fnv1a_32");
+        }
+        _ => {}
+    }
+    if let Distribution::KetamaFnv { points: Points::Fixed, .. } = pool.routing.distribution
+        && pool.servers.iter().any(|server| server.weight != 1)
+    {
+        section.warn("servers", "weights count for nothing with points: fixed");
+    }
+    if pool.servers.len() > 1 && !pool.servers.iter().all(named) {
+        let text = "servers without a name: keys move when an address changes";
+        section.warn("servers", text);
+    }
+}
+
+/// Warns about an admin listener that other machines can reach.
+pub(super) fn of_admin(section: &Section<'_>, listen: Option<&str>) {
+    if let Some(listen) = listen
+        && !is_loopback(listen)
+    {
+        section.warn("listen", "other machines can reach this; it asks for no password");
+    }
+}
+
+fn is_loopback(listen: &str) -> bool {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Warns about passwords in a file that everybody may read.
+pub(super) fn of_file(name: &str, text: &str, mode: u32, config: &Config) -> Option<String> {
+    let secrets = config.pools.iter().filter_map(|pool| pool.redis_auth.as_ref());
+    let written = secrets.into_iter().any(|secret| text.contains(secret.reveal()));
+    (written && mode & WORLD_READABLE != 0)
+        .then(|| format!("{name}: holds a password and can be read by every user"))
+}

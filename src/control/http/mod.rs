@@ -1,0 +1,114 @@
+//! The admin listener: plain HTTP, read-only.
+//!
+//! One connection, one request: nobody asks often enough for keep-alive to matter, and so the
+//! limits of a connection are the limits of a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+
+use crate::control::plane::Answers;
+use crate::control::stats::{self, Shape};
+use crate::metrics::AdminMetric;
+use crate::signal::Phase;
+
+/// Bytes of a request line and its headers together; bodies are never read.
+const REQUEST_BYTES: usize = 64 * 1024;
+/// A worker whose loop did not turn for that long is stuck.
+const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
+
+const INDEX: &str = "\
+twinring
+/metrics                  counters and histograms for Prometheus
+/healthz, /livez          200 while every worker is alive
+/readyz                   200 while serving, 503 while starting or draining
+/stats.json               statistics
+/stats.json?twemproxy=1   the same in twemproxy's shape
+";
+
+/// Answers the one request of a connection.
+pub(crate) async fn answer(stream: TcpStream, answers: Arc<Answers>) {
+    answers.registry.admin.add(AdminMetric::HttpRequests, 1);
+    let service = TowerToHyperService::new(router(answers));
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(REQUEST_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "admin connection failed");
+    }
+}
+
+fn router(answers: Arc<Answers>) -> Router {
+    Router::new()
+        .route("/", get(async || INDEX))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(health))
+        .route("/livez", get(health))
+        .route("/readyz", get(ready))
+        .route("/stats.json", get(statistics))
+        .with_state(answers)
+}
+
+async fn metrics(State(answers): State<Arc<Answers>>) -> Response {
+    answers.refresh();
+    match answers.exposition.render() {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn health(State(answers): State<Arc<Answers>>) -> Response {
+    let now = (answers.now)();
+    let ages = answers.registry.workers.iter().map(|worker| worker.heartbeat_age(now)).enumerate();
+    let stuck: String = ages
+        .filter(|(_, age)| *age >= HEARTBEAT_LIMIT)
+        .map(|(worker, age)| {
+            format!("worker {worker}: no heartbeat for {:.1} s\n", age.as_secs_f64())
+        })
+        .collect();
+    if stuck.is_empty() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, stuck).into_response()
+    }
+}
+
+async fn ready(State(answers): State<Arc<Answers>>) -> Response {
+    let phase = answers.life.phase();
+    let status =
+        if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", phase.name())).into_response()
+}
+
+/// What may stand behind `/stats.json?`.
+#[derive(Deserialize)]
+struct StatisticsQuery {
+    twemproxy: Option<String>,
+}
+
+async fn statistics(
+    State(answers): State<Arc<Answers>>,
+    Query(query): Query<StatisticsQuery>,
+) -> Response {
+    let shape = match query.twemproxy.as_deref() {
+        None | Some("0") => Shape::Full,
+        Some(_) => Shape::Twemproxy,
+    };
+    ([(CONTENT_TYPE, "application/json")], stats::document(&answers, shape)).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What the admin thread holds of the process, and its main function.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+
+use crate::control::doors::Doors;
+use crate::control::http;
+use crate::control::log::Log;
+use crate::control::serve::serve;
+use crate::control::signals::Duty;
+use crate::control::stats;
+use crate::metrics::{AdminMetric, Exposition, Registry};
+use crate::signal::Life;
+
+/// The admin thread's handles on the rest of the process.
+pub struct ControlPlane {
+    /// Every counter.
+    pub registry: Arc<Registry>,
+    /// The phase, which only this thread moves to draining.
+    pub life: Arc<Life>,
+    /// Called after each change of the phase: has listener and workers look at it.
+    pub wake: Box<dyn Fn() + Send + Sync>,
+    /// The process's log; whoever ends the process should hold it to the last.
+    pub log: Arc<Log>,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+    /// Behave as twemproxy where that differs.
+    pub compat: bool,
+}
+
+/// What the answers of HTTP and statistics are made of.
+pub(crate) struct Answers {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) exposition: Exposition,
+    /// The shape of the statistics port's answer.
+    pub(crate) shape: stats::Shape,
+    /// The clock; tests turn it forward.
+    pub(crate) now: fn() -> Instant,
+}
+
+/// Serves the doors and obeys signals until the process is to end. Returns its exit code: 0 after
+/// a drain, complete or timed out; 1 if a second signal cut it short, or on INT in compat.
+///
+/// To be run on the runtime on which `doors` were opened. If the exposition cannot be set up
+/// (a mistake in the table of metrics), the process goes on without HTTP and statistics.
+pub async fn run(doors: Doors, plane: ControlPlane) -> u8 {
+    let Doors { admin, stats, mut signals } = doors;
+    match Answers::new(&plane) {
+        Ok(answers) => {
+            let answers = Arc::new(answers);
+            tokio::spawn(open(admin, Arc::clone(&answers), http::answer));
+            tokio::spawn(open(stats, answers, stats::answer));
+        }
+        Err(error) => tracing::error!(%error, "admin and statistics are off"),
+    }
+    Duty::new(&plane).until_end(async || signals.next().await).await
+}
+
+/// Serves a door, if there is one.
+async fn open<F>(
+    listener: Option<TcpListener>,
+    answers: Arc<Answers>,
+    answer: fn(tokio::net::TcpStream, Arc<Answers>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    match listener {
+        Some(listener) => serve(listener, |stream| answer(stream, Arc::clone(&answers))).await,
+        None => pending().await,
+    }
+}
+
+impl Answers {
+    fn new(plane: &ControlPlane) -> Result<Self, impl std::error::Error + use<>> {
+        let shape = if plane.compat { stats::Shape::Twemproxy } else { stats::Shape::Full };
+        Exposition::new(Arc::clone(&plane.registry)).map(|exposition| Self {
+            registry: Arc::clone(&plane.registry),
+            life: Arc::clone(&plane.life),
+            log: Arc::clone(&plane.log),
+            exposition,
+            shape,
+            now: Instant::now,
+        })
+    }
+
+    /// Brings the counters that this thread keeps for others up to date. To be called before the
+    /// registry is shown.
+    pub(crate) fn refresh(&self) {
+        self.registry.admin.set(AdminMetric::LogDropped, self.log.dropped());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::{Config, Log, LogFormat};
+    use crate::control::testing::{exchange, plane};
+    use crate::control::{Doors, run};
+
+    fn config() -> Config {
+        Config {
+            workers: 2,
+            compat: false,
+            admin: Some("127.0.0.1:0".to_owned()),
+            stats: Some("127.0.0.1:0".to_owned()),
+            log: Log { level: "info".to_owned(), format: LogFormat::Logfmt, file: None },
+            drain_timeout: Duration::ZERO,
+            buffers: 0,
+            pools: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn both_doors_answer_while_the_plane_runs() {
+        let doors = Doors::open(&config()).unwrap();
+        let (admin, stats) = (doors.admin_addr().unwrap(), doors.stats_addr().unwrap());
+        let asking = async {
+            let live = exchange(admin, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
+            let stats = exchange(stats, b"").await;
+            assert!(stats.starts_with("{\"service\":\"twinring\"") && stats.ends_with("}\n"));
+        };
+        tokio::select! {
+            code = run(doors, plane(|| ())) => panic!("ended with {code}"),
+            () = asking => {}
+        }
+    }
+}

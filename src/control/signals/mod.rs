@@ -1,0 +1,192 @@
+//! OS signals: which are caught, and what becomes of them.
+//!
+//! ```text
+//!  native:  TERM INT QUIT ─▶ drain ─▶ (no client left, or drain_timeout) ─▶ exit 0
+//!                              └ another one of them ─▶ exit 1 at once
+//!  compat:  INT ─▶ exit 1 at once; TERM keeps its default and kills
+//!  both:    HUP reopens the log; TTIN, TTOU step its level; USR2 (compat: USR1 too) only logged
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::level_filters::LevelFilter;
+
+use crate::control::plane::ControlPlane;
+use crate::metrics::WorkerMetric;
+use crate::signal::Phase;
+
+/// SIGTTIN and SIGTTOU, for which tokio has no constructor; the same numbers on every unix.
+const TTIN: i32 = 21;
+const TTOU: i32 = 22;
+
+/// How often a drain looks whether clients are left.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+/// Looks in a row that must find nobody: a socket on its way from the listener to a worker is
+/// counted by neither for a moment.
+const DRAIN_LOOKS: u32 = 2;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Drain,
+    Exit,
+    Reopen,
+    Louder,
+    Quieter,
+    Nothing,
+}
+
+/// A signal that was caught.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caught {
+    number: i32,
+    name: &'static str,
+    order: Order,
+}
+
+/// The signals that the process catches.
+pub(crate) struct Signals(Vec<(Signal, Caught)>);
+
+impl Signals {
+    /// Catches them from now on.
+    pub(crate) fn catch(compat: bool) -> io::Result<Self> {
+        let caught = signals_of(compat).into_iter().map(|(kind, name, order)| {
+            let number = kind.as_raw_value();
+            signal(kind).map(|stream| (stream, Caught { number, name, order }))
+        });
+        caught.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// The next one that comes.
+    pub(crate) async fn next(&mut self) -> Caught {
+        poll_fn(|context| {
+            for (stream, caught) in &mut self.0 {
+                if stream.poll_recv(context).is_ready() {
+                    return Poll::Ready(*caught);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Every signal caught and what it asks for. PIPE needs no row: the runtime of the language
+/// ignores it already.
+fn signals_of(compat: bool) -> Vec<(SignalKind, &'static str, Order)> {
+    let own = |native, twemproxy| if compat { twemproxy } else { native };
+    let mut rows = vec![
+        (SignalKind::interrupt(), "SIGINT", own(Order::Drain, Order::Exit)),
+        (SignalKind::hangup(), "SIGHUP", Order::Reopen),
+        (SignalKind::user_defined1(), "SIGUSR1", own(Order::Reopen, Order::Nothing)),
+        (SignalKind::user_defined2(), "SIGUSR2", Order::Nothing),
+        (SignalKind::from_raw(TTIN), "SIGTTIN", Order::Louder),
+        (SignalKind::from_raw(TTOU), "SIGTTOU", Order::Quieter),
+    ];
+    if !compat {
+        rows.push((SignalKind::terminate(), "SIGTERM", Order::Drain));
+        rows.push((SignalKind::quit(), "SIGQUIT", Order::Drain));
+    }
+    rows
+}
+
+/// Obeys signals on behalf of the process.
+pub(crate) struct Duty<'a>(&'a ControlPlane);
+
+impl<'a> Duty<'a> {
+    pub(crate) fn new(plane: &'a ControlPlane) -> Self {
+        Self(plane)
+    }
+
+    /// Obeys what `next` brings until the process is to end; returns the exit code.
+    pub(crate) async fn until_end(&self, mut next: impl AsyncFnMut() -> Caught) -> u8 {
+        loop {
+            match self.obey(next().await) {
+                Order::Drain => return self.drain(next).await,
+                Order::Exit => return 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Has the process finish its work; other signals are obeyed meanwhile.
+    async fn drain(&self, mut next: impl AsyncFnMut() -> Caught) -> u8 {
+        self.0.life.advance(Phase::Draining);
+        (self.0.wake)();
+        let mut drained = Box::pin(self.drained());
+        loop {
+            tokio::select! {
+                () = &mut drained => return 0,
+                caught = next() => {
+                    if matches!(self.obey(caught), Order::Drain | Order::Exit) {
+                        tracing::warn!(clients = self.clients(), "drain cut short");
+                        return 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until no client is left, or until time is up.
+    async fn drained(&self) {
+        let begun = Instant::now();
+        let idle = async {
+            let mut looks = 0;
+            while looks < DRAIN_LOOKS {
+                sleep(DRAIN_POLL).await;
+                looks = if self.clients() == 0 { looks + 1 } else { 0 };
+            }
+        };
+        let took_ms = || begun.elapsed().as_millis() as u64;
+        match timeout_at(begun + self.0.drain_timeout, idle).await {
+            Ok(()) => tracing::info!(took_ms = took_ms(), "drained"),
+            Err(_) => {
+                tracing::warn!(clients = self.clients(), took_ms = took_ms(), "drain timeout")
+            }
+        }
+    }
+
+    fn clients(&self) -> u64 {
+        self.0.registry.total(WorkerMetric::Connections)
+    }
+
+    /// Logs the signal in twemproxy's words (nc_signal.c), does at once what can be done at once,
+    /// and returns what was asked for.
+    fn obey(&self, caught: Caught) -> Order {
+        let Caught { number, name, order } = caught;
+        tracing::info!("signal {number} ({name}) received{}", tail(order));
+        match order {
+            Order::Reopen => self.0.log.reopen(),
+            Order::Louder => told("up", self.0.log.louder()),
+            Order::Quieter => told("down", self.0.log.quieter()),
+            Order::Drain | Order::Exit | Order::Nothing => {}
+        }
+        order
+    }
+}
+
+fn told(direction: &str, level: Option<LevelFilter>) {
+    if let Some(level) = level {
+        tracing::info!("{direction} log level to {level}");
+    }
+}
+
+/// What twemproxy says behind "received"; draining is ours.
+fn tail(order: Order) -> &'static str {
+    match order {
+        Order::Drain => ", draining",
+        Order::Exit => ", exiting",
+        Order::Reopen => ", reopening log file",
+        Order::Louder => ", up logging level",
+        Order::Quieter => ", down logging level",
+        Order::Nothing => "",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What the tests of this folder share: a plane over banks of zeros, and a raw client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::config::{Log as Settings, LogFormat};
+use crate::control::log::Log;
+use crate::control::plane::{Answers, ControlPlane};
+use crate::control::serve::serve;
+use crate::control::stats::Shape;
+use crate::metrics::{Exposition, PoolShape, Registry};
+use crate::signal::Life;
+
+/// Two workers; pool `app` with server `two`, pool `web` with servers `one` and `10.0.0.2:11212`.
+pub(crate) fn registry() -> Arc<Registry> {
+    let pool = |name: &str, protocol, servers: &[&str]| PoolShape {
+        name: name.to_owned(),
+        protocol,
+        servers: servers.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    let shape =
+        vec![pool("app", "redis", &["two"]), pool("web", "memcache", &["one", "10.0.0.2:11212"])];
+    Arc::new(Registry::new(shape, 2))
+}
+
+/// A log whose lines nobody reads.
+pub(crate) fn log() -> Arc<Log> {
+    let settings = Settings { level: "info".to_owned(), format: LogFormat::Logfmt, file: None };
+    let (log, subscriber) = Log::over(std::io::sink(), Arc::default(), &settings);
+    // As the process's own does, it lives for ever: the level can be changed only as long as it is.
+    std::mem::forget(subscriber);
+    Arc::new(log)
+}
+
+pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
+    ControlPlane {
+        registry: registry(),
+        life: Arc::new(Life::default()),
+        wake: Box::new(wake),
+        log: log(),
+        drain_timeout: Duration::from_secs(10),
+        compat: false,
+    }
+}
+
+pub(crate) fn answers(now: fn() -> Instant) -> Arc<Answers> {
+    let registry = registry();
+    Arc::new(Answers {
+        exposition: Exposition::new(Arc::clone(&registry)).unwrap(),
+        registry,
+        life: Arc::new(Life::default()),
+        log: log(),
+        shape: Shape::Twemproxy,
+        now,
+    })
+}
+
+/// Serves a door on a free port.
+pub(crate) async fn opened<F>(
+    answers: &Arc<Answers>,
+    answer: fn(TcpStream, Arc<Answers>) -> F,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers = Arc::clone(answers);
+    tokio::spawn(serve(listener, move |stream| answer(stream, Arc::clone(&answers))));
+    address
+}
+
+/// Sends `request` and reads until the other side closes.
+pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply).await;
+    String::from_utf8(reply).unwrap()
+}

@@ -1,0 +1,175 @@
+//! The order of replies: one slot for each unanswered request of a client.
+//!
+//! ```text
+//!  open ─▶ [ slot, slot, slot ]        put(oldest) ─▶ output ─▶ client
+//!                  ▲ put(another) is held until those before it are whole
+//! ```
+//! No I/O. What is held and what is not yet written is counted, so that limits can be kept.
+
+use std::collections::VecDeque;
+
+/// An empty output buffer larger than this is given back: an idle client should cost little.
+const KEEP_BYTES: usize = 256;
+
+/// Slots kept when no request is open.
+const KEEP_SLOTS: usize = 8;
+
+/// Replies of one client, from the oldest unanswered request on.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// The number of the oldest open request.
+    oldest: u32,
+    slots: VecDeque<Slot>,
+    out: Vec<u8>,
+    out_from: usize,
+    held: usize,
+}
+
+/// What has come of one reply.
+#[derive(Debug, Default)]
+struct Slot {
+    bytes: Vec<u8>,
+    whole: bool,
+}
+
+impl Pipeline {
+    /// Opens a slot for the next request and returns its number.
+    pub(super) fn open(&mut self) -> u32 {
+        self.slots.push_back(Slot::default());
+        self.oldest.wrapping_add(self.slots.len() as u32 - 1)
+    }
+
+    /// Unanswered requests.
+    pub(super) fn depth(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// True if the reply to this request is the next that the client gets.
+    pub(super) fn is_next(&self, seq: u32) -> bool {
+        seq == self.oldest && !self.slots.is_empty()
+    }
+
+    /// Takes the next stretch of a reply; `last` if the reply ends with it. A request that is not
+    /// open is ignored.
+    pub(super) fn put(&mut self, seq: u32, bytes: &[u8], last: bool) {
+        let index = seq.wrapping_sub(self.oldest) as usize;
+        if index == 0 && !self.slots.is_empty() {
+            self.out.extend_from_slice(bytes);
+            if last {
+                self.advance();
+            }
+        } else if let Some(slot) = self.slots.get_mut(index) {
+            slot.bytes.extend_from_slice(bytes);
+            slot.whole |= last;
+            self.held += bytes.len();
+        }
+    }
+
+    /// The oldest reply is whole: what was held behind it moves up.
+    fn advance(&mut self) {
+        self.slots.pop_front();
+        self.oldest = self.oldest.wrapping_add(1);
+        while let Some(slot) = self.slots.front_mut() {
+            self.held -= slot.bytes.len();
+            self.out.append(&mut slot.bytes);
+            if !slot.whole {
+                break;
+            }
+            self.slots.pop_front();
+            self.oldest = self.oldest.wrapping_add(1);
+        }
+        if self.slots.is_empty() && self.slots.capacity() > KEEP_SLOTS {
+            self.slots = VecDeque::new();
+        }
+    }
+
+    /// What is ready for the client and not written yet.
+    pub(super) fn output(&self) -> &[u8] {
+        &self.out[self.out_from..]
+    }
+
+    /// Counts the first `n` bytes of the output as written.
+    pub(super) fn took(&mut self, n: usize) {
+        self.out_from += n;
+        if self.out_from >= self.out.len() {
+            self.out_from = 0;
+            self.out.clear();
+            if self.out.capacity() > KEEP_BYTES {
+                self.out = Vec::new();
+            }
+        }
+    }
+
+    /// Bytes held and not written.
+    pub(super) fn buffered(&self) -> usize {
+        self.held + self.out.len() - self.out_from
+    }
+
+    /// True if nothing is unanswered and nothing unwritten.
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.out.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_leave_in_the_order_of_requests() {
+        let mut pipeline = Pipeline::default();
+        let (a, b, c) = (pipeline.open(), pipeline.open(), pipeline.open());
+        pipeline.put(c, b"C", true);
+        pipeline.put(b, b"B1", false);
+        assert_eq!((pipeline.output(), pipeline.buffered()), (b"".as_slice(), 3));
+        pipeline.put(a, b"A", true);
+        assert_eq!(pipeline.output(), b"AB1");
+        pipeline.put(b, b"B2", true);
+        assert_eq!(pipeline.output(), b"AB1B2C");
+        assert_eq!(pipeline.depth(), 0);
+        pipeline.took(6);
+        assert!(pipeline.is_idle());
+    }
+
+    #[test]
+    fn a_request_that_is_not_open_is_ignored() {
+        let mut pipeline = Pipeline::default();
+        let a = pipeline.open();
+        pipeline.put(a.wrapping_add(1), b"x", true);
+        pipeline.put(a.wrapping_sub(1), b"x", true);
+        pipeline.put(a, b"A", true);
+        pipeline.put(a, b"again", true);
+        assert_eq!(pipeline.output(), b"A");
+    }
+
+    proptest::proptest! {
+        /// Whatever the order in which stretches of replies come, the output is the replies in
+        /// the order of the requests, and the count of bytes is right at every step.
+        #[test]
+        fn any_order_of_arrival_gives_the_same_output(
+            keys in proptest::collection::vec((0u32..1000, 0usize..5), 1..40),
+            start: u32,
+        ) {
+            let mut pipeline = Pipeline { oldest: start, ..Pipeline::default() };
+            let texts: Vec<String> =
+                keys.iter().enumerate().map(|(i, (_, n))| format!("{i}.").repeat(*n)).collect();
+            let seqs: Vec<u32> = texts.iter().map(|_| pipeline.open()).collect();
+            let mut order: Vec<usize> = (0..keys.len()).collect();
+            order.sort_by_key(|&i| keys[i].0);
+            let (mut put, mut taken) = (0, Vec::new());
+            for i in order {
+                let (head, tail) = texts[i].as_bytes().split_at(texts[i].len() / 2);
+                pipeline.put(seqs[i], head, false);
+                pipeline.put(seqs[i], tail, true);
+                put += texts[i].len();
+                proptest::prop_assert_eq!(pipeline.buffered() + taken.len(), put);
+                let n = pipeline.output().len() / 2;
+                taken.extend_from_slice(&pipeline.output()[..n]);
+                pipeline.took(n);
+            }
+            taken.extend_from_slice(pipeline.output());
+            proptest::prop_assert_eq!(taken, texts.concat().into_bytes());
+            proptest::prop_assert_eq!(pipeline.depth(), 0);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The Prometheus text: every cell of the [`Registry`], through one collector.
+//!
+//! ```text
+//!  table ─┐
+//!         ├▶ Banks::collect ─▶ metric families ─▶ text
+//!  cells ─┘   (summed over workers)
+//! ```
+//! Each series is there from the start, with the value 0. Nothing but names of pools, nodes and
+//! workers becomes a label's value.
+
+mod procfs;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram as Buckets, LabelPair, Metric, MetricFamily, MetricType,
+};
+use prometheus::{Error, Registry as Gatherer, TextEncoder};
+
+use crate::metrics::exposition::procfs::Figure;
+use crate::metrics::histogram::HistogramSnapshot;
+use crate::metrics::registry::Registry;
+use crate::metrics::table::{
+    AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, WorkerMetric,
+};
+
+/// Renders the registry as Prometheus text (format 0.0.4).
+pub struct Exposition(Gatherer);
+
+/// Labels of one series, in the order in which they are shown.
+type Labels = Vec<(&'static str, String)>;
+
+/// The collector: reads the banks when asked.
+struct Banks {
+    registry: Arc<Registry>,
+    start_time: f64,
+    desc: Desc,
+}
+
+impl Exposition {
+    /// Prepares the exposition of `registry`.
+    ///
+    /// # Errors
+    /// Only if a name in the table is not a valid metric name.
+    pub fn new(registry: Arc<Registry>) -> Result<Self, Error> {
+        let age = registry.started.elapsed();
+        let wall = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let start_time = wall.saturating_sub(age).as_secs_f64();
+        let name = ours("build_info");
+        let desc = Desc::new(name, "Build.".to_owned(), Vec::new(), HashMap::new())?;
+        let gatherer = Gatherer::new();
+        gatherer.register(Box::new(Banks { registry, start_time, desc }))?;
+        Ok(Self(gatherer))
+    }
+
+    /// The text now.
+    ///
+    /// # Errors
+    /// Only if a family were empty or unnamed, which the table does not allow.
+    pub fn render(&self) -> Result<String, Error> {
+        TextEncoder::new().encode_to_string(&self.0.gather())
+    }
+}
+
+impl Collector for Banks {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = self.process();
+        families.extend(self.threads());
+        families.extend(self.pools());
+        families.extend(self.servers());
+        families
+    }
+}
+
+impl Banks {
+    fn process(&self) -> Vec<MetricFamily> {
+        let help = "Start, in seconds since the epoch.";
+        let start: Figure = ("process_start_time_seconds", Kind::Gauge, help, self.start_time);
+        let figures = procfs::figures().into_iter().chain([start]);
+        let mut families: Vec<_> = figures
+            .map(|(name, kind, help, value)| {
+                family(name.to_owned(), help, kind, vec![sample(kind, Vec::new(), value)])
+            })
+            .collect();
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        let build = vec![sample(Kind::Gauge, version, 1.0)];
+        families.push(family(ours("build_info"), "Version of the program.", Kind::Gauge, build));
+        families
+    }
+
+    fn threads(&self) -> Vec<MetricFamily> {
+        let registry = &self.registry;
+        let now = Instant::now();
+        let workers: Vec<_> = registry.workers.iter().enumerate().collect();
+        let labels = |(index, _): &(usize, _)| vec![("worker", index.to_string())];
+        let mut families = expose(WorkerMetric::FAMILIES, &workers, labels, |(_, bank), metric| {
+            match metric.kind() {
+                Kind::Age => bank.heartbeat_age(now).as_secs_f64(),
+                kind => shown(kind, bank.get(metric)),
+            }
+        });
+        let unlabelled = |_: &()| Vec::new();
+        families.extend(expose(ListenerMetric::FAMILIES, &[()], unlabelled, |(), metric| {
+            shown(metric.kind(), registry.listener.get(metric))
+        }));
+        families.extend(expose(AdminMetric::FAMILIES, &[()], unlabelled, |(), metric| {
+            shown(metric.kind(), registry.admin.get(metric))
+        }));
+        families
+    }
+
+    fn pools(&self) -> Vec<MetricFamily> {
+        let registry = &self.registry;
+        let pools: Vec<usize> = (0..registry.shape.len()).collect();
+        let labels = |pool: &usize| vec![("pool", registry.shape[*pool].name.clone())];
+        let mut families = expose(PoolMetric::FAMILIES, &pools, labels, |pool, metric| {
+            shown(metric.kind(), registry.pool(*pool, metric))
+        });
+        let durations = pools.iter().flat_map(|pool| {
+            let class = |name: &str| {
+                let mut labels = labels(pool);
+                labels.push(("class", name.to_owned()));
+                labels
+            };
+            [
+                (class("read"), registry.pool_latency(*pool, |bank| &bank.reads)),
+                (class("write"), registry.pool_latency(*pool, |bank| &bank.writes)),
+            ]
+        });
+        families.push(latency(&REQUEST_DURATION, durations));
+        families
+    }
+
+    fn servers(&self) -> Vec<MetricFamily> {
+        let registry = &self.registry;
+        let servers: Vec<(usize, usize)> = (0..registry.shape.len())
+            .flat_map(|pool| (0..registry.shape[pool].servers.len()).map(move |it| (pool, it)))
+            .collect();
+        let labels = |(pool, server): &(usize, usize)| {
+            let shape = &registry.shape[*pool];
+            vec![("pool", shape.name.clone()), ("node", shape.servers[*server].clone())]
+        };
+        let read = |(pool, server): &(usize, usize), metric: ServerMetric| {
+            shown(metric.kind(), registry.server(*pool, *server, metric))
+        };
+        let mut families = expose(ServerMetric::FAMILIES, &servers, labels, read);
+        let durations = servers.iter().map(|it| (labels(it), registry.server_latency(it.0, it.1)));
+        families.push(latency(&BACKEND_REQUEST_DURATION, durations));
+        families
+    }
+}
+
+/// One exposed family for each of the table's, with a series for each bank and member. No series,
+/// no family: the gatherer leaves it out.
+fn expose<M: Copy, B>(
+    families: &[Family<M>],
+    banks: &[B],
+    labels: impl Fn(&B) -> Labels,
+    read: impl Fn(&B, M) -> f64,
+) -> Vec<MetricFamily> {
+    let expose = |row: &Family<M>| {
+        let series = banks.iter().flat_map(|bank| {
+            row.members.iter().map(|(metric, value)| {
+                let mut labels = labels(bank);
+                if !row.label.is_empty() {
+                    labels.push((row.label, (*value).to_owned()));
+                }
+                sample(row.kind, labels, read(bank, *metric))
+            })
+        });
+        family(ours(row.name), row.help, row.kind, series.collect())
+    };
+    families.iter().map(expose).collect()
+}
+
+/// The family of one latency histogram.
+fn latency(
+    row: &Latency,
+    series: impl Iterator<Item = (Labels, HistogramSnapshot)>,
+) -> MetricFamily {
+    let metrics = series.map(|(labels, snapshot)| {
+        let mut metric = Metric::from_label(pairs(labels));
+        metric.set_histogram(buckets(&snapshot));
+        metric
+    });
+    let mut exposed = family(ours(row.name), row.help, Kind::Gauge, metrics.collect());
+    exposed.set_field_type(MetricType::HISTOGRAM);
+    exposed
+}
+
+/// The exposed buckets; the encoder adds `+Inf` itself.
+fn buckets(snapshot: &HistogramSnapshot) -> Buckets {
+    let bucket = |bound: u64| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound as f64 / 1e9);
+        bucket.set_cumulative_count(snapshot.at_most(bound));
+        bucket
+    };
+    let mut histogram = Buckets::default();
+    histogram.set_bucket(LATENCY_BOUNDS.into_iter().map(bucket).collect());
+    histogram.set_sample_count(snapshot.count());
+    histogram.set_sample_sum(snapshot.nanos() as f64 / 1e9);
+    histogram
+}
+
+/// A name of ours as it is exposed.
+fn ours(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+fn family(name: String, help: &str, kind: Kind, metrics: Vec<Metric>) -> MetricFamily {
+    let counts = kind == Kind::Counter;
+    let mut exposed = MetricFamily::default();
+    exposed.set_name(name);
+    exposed.set_help(help.to_owned());
+    exposed.set_field_type(if counts { MetricType::COUNTER } else { MetricType::GAUGE });
+    exposed.set_metric(metrics);
+    exposed
+}
+
+/// One series.
+fn sample(kind: Kind, labels: Labels, value: f64) -> Metric {
+    let mut metric = Metric::from_label(pairs(labels));
+    if kind == Kind::Counter {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+fn pairs(labels: Labels) -> Vec<LabelPair> {
+    let pair = |(name, value): (&str, String)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value);
+        pair
+    };
+    labels.into_iter().map(pair).collect()
+}
+
+/// A cell's value in the unit of its name.
+fn shown(kind: Kind, value: u64) -> f64 {
+    match kind {
+        // A gauge whose bank was read between two workers' steps may be below zero for a moment.
+        Kind::Gauge => value as i64 as f64,
+        Kind::Timestamp => value as f64 / 1e6,
+        Kind::Counter | Kind::Flag | Kind::Age => value as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! The one table of metrics: name, kind, help and labels of everything that the process counts.
+//!
+//! Each enum below is a *scope*: its variants are the cells of one kind of bank (`counters`), and
+//! its families say how those cells are exposed. Every exposed name starts with
+//! [`PREFIX`], and each name is written once. What the scope adds as labels (`worker`, `pool`,
+//! `node`) is the exposition's business.
+
+/// What every exposed name of ours starts with.
+pub const PREFIX: &str = "twinring_";
+
+/// How a cell is summed over workers and exposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; summed.
+    Counter,
+    /// Goes up and down; summed.
+    Gauge,
+    /// 0 or 1; 1 only if every worker says so.
+    Flag,
+    /// Microseconds since the epoch; the latest of all workers, exposed as seconds.
+    Timestamp,
+    /// Milliseconds on the bank's own clock; exposed as the seconds that have passed since.
+    Age,
+}
+
+/// One exposed name and the cells behind it.
+#[derive(Debug)]
+pub struct Family<M: 'static> {
+    /// The exposed name without [`PREFIX`].
+    pub name: &'static str,
+    /// How it is summed and exposed.
+    pub kind: Kind,
+    /// One sentence for whoever reads the exposition.
+    pub help: &'static str,
+    /// The label that tells the members apart; empty if there is one member only.
+    pub label: &'static str,
+    /// The cells, each with its value of `label`.
+    pub members: &'static [(M, &'static str)],
+}
+
+/// The name and help of a latency histogram, in seconds.
+#[derive(Debug)]
+pub struct Latency {
+    /// The exposed name without [`PREFIX`].
+    pub name: &'static str,
+    /// One sentence for whoever reads the exposition.
+    pub help: &'static str,
+}
+
+/// [`PoolMetrics`](crate::metrics::PoolMetrics)' histograms, label `class`.
+pub const REQUEST_DURATION: Latency = Latency {
+    name: "request_duration_seconds",
+    help: "Time from a request's last byte read to its reply's last byte queued.",
+};
+
+/// [`ServerMetrics`](crate::metrics::ServerMetrics)' histogram.
+pub const BACKEND_REQUEST_DURATION: Latency = Latency {
+    name: "backend_request_duration_seconds",
+    help: "Time from a request's queueing for a server to its whole reply.",
+};
+
+/// Upper bounds of the exposed histogram buckets, in nanoseconds: 100 µs to 2.5 s.
+pub const LATENCY_BOUNDS: [u64; 14] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+];
+
+/// Writes a scope: the enum, and its families as data.
+macro_rules! scope {
+    (
+        $(#[$doc:meta])* $scope:ident {
+            $( $kind:ident $name:literal, $help:literal $(, $label:ident)? {
+                $( $variant:ident $(= $value:literal)? ),+ $(,)?
+            } )+
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $scope {
+            $( $( #[doc = concat!("`", $name, $(" ", $value,)? "`: ", $help)] $variant, )+ )+
+        }
+
+        impl $scope {
+            /// How every cell of the scope is exposed.
+            pub const FAMILIES: &'static [Family<Self>] = &[
+                $( Family {
+                    name: $name,
+                    kind: Kind::$kind,
+                    help: $help,
+                    label: concat!($(stringify!($label))?),
+                    members: &[ $( (Self::$variant, concat!($($value)?)) ),+ ],
+                } ),+
+            ];
+
+            /// How the cell is summed and exposed.
+            pub fn kind(self) -> Kind {
+                match self {
+                    $( $( Self::$variant )|+ => Kind::$kind, )+
+                }
+            }
+
+            /// Cells of the scope.
+            pub const COUNT: usize = [ $( $( Self::$variant ),+ ),+ ].len();
+        }
+    };
+}
+
+scope! {
+    /// Cells of one worker; label `worker`.
+    WorkerMetric {
+        Gauge "worker_connections",
+            "Client connections that the worker owns." { Connections }
+        Age "worker_heartbeat_age_seconds",
+            "Time since the worker's loop last turned." { Heartbeat }
+        Counter "worker_turns_total",
+            "Turns of the worker's loop." { Turns }
+        Gauge "buffer_bytes",
+            "Bytes held in the buffers of sessions and connections." { BufferBytes }
+        Counter "paused_reads_total",
+            "Times that a client was no longer read from, a limit being reached." { PausedReads }
+    }
+}
+
+scope! {
+    /// Cells of one pool on one worker; label `pool`.
+    PoolMetric {
+        Gauge "client_connections",
+            "Client connections now." { ClientConnections }
+        Counter "client_connections_total",
+            "Client connections taken over from the listener." { ClientConnectionsTotal }
+        Counter "client_disconnects_total",
+            "Client connections closed, by reason.", reason {
+            DisconnectEof = "eof",
+            DisconnectReset = "reset",
+            DisconnectTimeout = "timeout",
+            DisconnectSlowReader = "slow_reader",
+            DisconnectProtocol = "protocol",
+            DisconnectLimit = "limit",
+            DisconnectShutdown = "shutdown",
+        }
+        Counter "client_eof_total",
+            "Client connections that the client ended, as twemproxy counts them." { ClientEof }
+        Counter "client_errors_total",
+            "Client connections that an error ended, as twemproxy counts them." { ClientErr }
+        Counter "requests_total",
+            "Requests of clients, by class.", class {
+            RequestsRead = "read",
+            RequestsWrite = "write",
+            RequestsOther = "other",
+        }
+        Counter "request_bytes_total",
+            "Bytes of requests read from clients." { RequestBytes }
+        Counter "response_bytes_total",
+            "Bytes of replies written to clients." { ResponseBytes }
+        Counter "lookups_total",
+            "Keys asked for by reads, by result.", result { Hits = "hit", Misses = "miss" }
+        Counter "forward_errors_total",
+            "Error replies made for clients, as twemproxy counts them." { ForwardErrors }
+        Counter "request_errors_total",
+            "Requests answered with an error of ours, by reason.", reason {
+            ErrorTimeout = "timeout",
+            ErrorConnect = "connect",
+            ErrorReset = "reset",
+            ErrorParse = "parse",
+            ErrorDepth = "depth",
+            ErrorNoBackend = "no_backend",
+            ErrorOversize = "oversize",
+            ErrorUnsupported = "unsupported",
+            ErrorAuth = "auth",
+            ErrorKey = "key",
+        }
+        Counter "fragments_total",
+            "Requests to servers that are parts of split requests." { Fragments }
+        Counter "node_ejections_total",
+            "Servers taken off the pool's ring." { ServerEjects }
+        Counter "retries_total",
+            "Reads sent again on a fresh connection." { Retries }
+    }
+}
+
+scope! {
+    /// Cells of one server of one pool on one worker; labels `pool`, `node`.
+    ServerMetric {
+        Gauge "backend_connections",
+            "Connections to the server now." { Connections }
+        Counter "backend_connects_total",
+            "Connection attempts finished, by result.", result {
+            ConnectsOk = "ok",
+            ConnectsFailed = "failed",
+        }
+        Counter "backend_closes_total",
+            "Server connections closed by a failure, by cause, as twemproxy counts them.", cause {
+            Eof = "eof",
+            Err = "error",
+            TimedOut = "timeout",
+        }
+        Counter "backend_failures_total",
+            "Failures of the server, by reason.", reason {
+            FailTimeout = "timeout",
+            FailRefused = "refused",
+            FailReset = "reset",
+            FailEof = "eof",
+            FailParsing = "parsing",
+            FailTrailingData = "trailingdata",
+            FailUnhandled = "unhandled",
+            FailOversize = "oversize",
+            FailAuth = "auth",
+            FailBadValidate = "badvalidate",
+        }
+        Counter "backend_requests_total",
+            "Requests sent to the server, parts of split ones included." { Requests }
+        Counter "backend_request_bytes_total",
+            "Bytes of requests sent to the server." { RequestBytes }
+        Counter "backend_responses_total",
+            "Replies of the server." { Responses }
+        Counter "backend_response_bytes_total",
+            "Bytes of replies of the server." { ResponseBytes }
+        Counter "backend_error_replies_total",
+            "Replies of the server that are errors." { ErrorReplies }
+        Gauge "backend_queue_depth",
+            "Requests waiting to be written to the server." { InQueue }
+        Gauge "backend_queue_bytes",
+            "Bytes of requests waiting to be written to the server." { InQueueBytes }
+        Gauge "backend_inflight",
+            "Requests written to the server and not yet answered." { OutQueue }
+        Gauge "backend_inflight_bytes",
+            "Bytes of requests written to the server and not yet answered." { OutQueueBytes }
+        Counter "desync_closed_total",
+            "Server connections closed because a reply could not be attributed." { DesyncClosed }
+        Flag "node_up",
+            "1 unless the server is held to be down." { Up }
+        Timestamp "node_last_ejection_timestamp_seconds",
+            "When the server was last taken off the ring; 0 if never." { EjectedAt }
+    }
+}
+
+scope! {
+    /// Cells of the listener thread; no label.
+    ListenerMetric {
+        Counter "accepted_total",
+            "Client connections accepted, rejected ones included." { Accepted }
+        Counter "client_connections_rejected_total",
+            "Client connections closed right after accept, by reason.", reason {
+            RejectedMax = "max",
+            RejectedFd = "fd",
+            RejectedDraining = "draining",
+        }
+        Gauge "accept_paused",
+            "Listeners that accept nobody until descriptors are free again." { AcceptPaused }
+    }
+}
+
+scope! {
+    /// Cells of the admin thread; no label.
+    AdminMetric {
+        Counter "log_dropped_total",
+            "Log lines dropped because the log was not written fast enough." { LogDropped }
+        Counter "admin_requests_total",
+            "Requests answered on the admin listener." { HttpRequests }
+    }
+}

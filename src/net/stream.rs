@@ -1,0 +1,82 @@
+//! One connected socket, whatever its family, and its options.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Idle time before the kernel asks whether a peer is still there, and between its questions.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long the kernel waits for an acknowledgement before it gives a server connection up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connected socket registered with the runtime of its thread.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Sets what every server connection has: no delay, keepalive, a limit on silence.
+    pub(crate) fn tune_server(&self) -> io::Result<()> {
+        let Self::Tcp(tcp) = self else { return Ok(()) };
+        tcp.set_nodelay(true)?;
+        let socket = SockRef::from(tcp);
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match (self, parts) {
+            (Self::Tcp(s), [one]) => Pin::new(s).poll_write(cx, one),
+            (Self::Tcp(s), _) => Pin::new(s).poll_write_vectored(cx, parts),
+            (Self::Unix(s), [one]) => Pin::new(s).poll_write(cx, one),
+            (Self::Unix(s), _) => Pin::new(s).poll_write_vectored(cx, parts),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Self::poll_read(self.get_mut(), cx, buf)
+    }
+}
+
+/// Sets what a client's TCP socket has: no delay, and keepalive where the pool asks for it.
+///
+/// # Errors
+/// The operating system's, as when the client has gone already.
+pub fn tune_client(socket: &std::net::TcpStream, keepalive: bool) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    if keepalive {
+        SockRef::from(socket).set_keepalive(true)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! What a memcache server answers: where a reply ends and what it says, and what we answer
+//! ourselves.
+//!
+//! A server is not trusted either: a line of another request's reply, a key that was not asked
+//! for, a number too large make the connection unusable, since from there on nobody knows whose
+//! the next reply is. Error lines alone answer every request.
+
+use memchr::memchr;
+
+use crate::protocol::digits::digits;
+use crate::protocol::{Expect, Malformed, Outcome, Refusal, Scan, Span};
+
+/// Bytes of one line of a reply; the longest are error texts and `STAT` lines.
+const LINE_BYTES: usize = 4096;
+
+/// Finds the end of one reply after another in what a server sends, cut anywhere.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    /// Bytes of a data block still to come, its CRLF included.
+    body: u64,
+    /// `VALUE` blocks of this reply so far, 2 standing for more.
+    values: u8,
+}
+
+impl Scanner {
+    /// Looks at `bytes`, which start right after what was [`Scan::used`] before.
+    ///
+    /// Consumes whole lines and any part of a data block; an unfinished line is left, to be shown
+    /// again with more. `key` is the key asked for where `expect` is [`Expect::Value`]. When the
+    /// reply ends the scanner is as new. After an error the connection is of no use any more.
+    pub fn scan(
+        &mut self,
+        bytes: &[u8],
+        expect: Expect,
+        key: &[u8],
+        value_bytes_max: u64,
+    ) -> Result<Scan, Malformed> {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            if self.body > 0 {
+                used += self.body(rest)?;
+                if self.body > 0 {
+                    return Ok(Scan { used, end: None });
+                }
+                continue;
+            }
+            let Some(text) = line(rest)? else {
+                return Ok(Scan { used, end: None });
+            };
+            used += text.len() + 2;
+            let end = match text.strip_prefix(b"VALUE ") {
+                Some(header) => self.value(header, expect, key, value_bytes_max)?,
+                None => self.word(text, expect)?,
+            };
+            if end.is_some() {
+                *self = Self::default();
+                return Ok(Scan { used, end });
+            }
+        }
+    }
+
+    /// Consumes of a data block what is there.
+    fn body(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let mut used = self.body.saturating_sub(2).min(bytes.len() as u64) as usize;
+        self.body -= used as u64;
+        while let (1..=2, Some(byte)) = (self.body, bytes.get(used)) {
+            if *byte != if self.body == 2 { b'\r' } else { b'\n' } {
+                return Err(Malformed::Syntax);
+            }
+            used += 1;
+            self.body -= 1;
+        }
+        Ok(used)
+    }
+
+    fn value(
+        &mut self,
+        header: &[u8],
+        expect: Expect,
+        key: &[u8],
+        value_bytes_max: u64,
+    ) -> Result<Option<Outcome>, Malformed> {
+        let (found, length) = value_header(header).ok_or(Malformed::Syntax)?;
+        let asked = match expect {
+            Expect::Value => self.values == 0 && found == key,
+            _ => expect == Expect::Values,
+        };
+        if !asked {
+            return Err(Malformed::Unexpected);
+        }
+        if length > value_bytes_max {
+            return Err(Malformed::Oversize);
+        }
+        self.body = length.checked_add(2).ok_or(Malformed::Oversize)?;
+        self.values = self.values.saturating_add(1);
+        Ok(None)
+    }
+
+    /// A line that is not the start of a `VALUE`: `None` if more of the reply follows it.
+    fn word(&self, text: &[u8], expect: Expect) -> Result<Option<Outcome>, Malformed> {
+        let line = Line::of(text).ok_or(Malformed::Syntax)?;
+        let end = match (line, expect) {
+            (Line::Error, _) => Some(Outcome::Error),
+            (Line::End, Expect::Values | Expect::Value) if self.values > 0 => Some(Outcome::Hit),
+            (Line::End, Expect::Values | Expect::Value) => Some(Outcome::Miss),
+            (Line::Stat, Expect::Stats) => None,
+            (Line::End | Line::Ok | Line::Reset, Expect::Stats)
+            | (Line::Stored, Expect::Stored)
+            | (Line::Deleted, Expect::Deleted)
+            | (Line::Number, Expect::Number)
+            | (Line::Touched, Expect::Touched)
+            | (Line::Version, Expect::Version)
+            | (Line::Ok, Expect::Ok) => Some(Outcome::Done),
+            (
+                Line::NotFound,
+                Expect::Stored | Expect::Deleted | Expect::Number | Expect::Touched,
+            ) => Some(Outcome::Miss),
+            _ => return Err(Malformed::Unexpected),
+        };
+        Ok(end)
+    }
+}
+
+/// The lines a server may send, by what they can answer.
+#[derive(Clone, Copy)]
+enum Line {
+    Error,
+    End,
+    Stored,
+    NotFound,
+    Deleted,
+    Number,
+    Touched,
+    Version,
+    Stat,
+    Ok,
+    Reset,
+}
+
+impl Line {
+    fn of(text: &[u8]) -> Option<Self> {
+        Some(match text {
+            b"END" => Self::End,
+            b"STORED" | b"NOT_STORED" | b"EXISTS" => Self::Stored,
+            b"NOT_FOUND" => Self::NotFound,
+            b"DELETED" => Self::Deleted,
+            b"TOUCHED" => Self::Touched,
+            b"OK" => Self::Ok,
+            b"RESET" => Self::Reset,
+            [b'0'..=b'9', ..] => {
+                // memcached pads a number that became shorter with spaces.
+                digits(text.trim_ascii_end())?;
+                Self::Number
+            }
+            _ => Self::of_long(text)?,
+        })
+    }
+
+    /// A line whose first word says what it is.
+    fn of_long(text: &[u8]) -> Option<Self> {
+        if memchr(b'\r', text).is_some() {
+            return None;
+        }
+        let word = text.split(|byte| *byte == b' ').next()?;
+        Some(match word {
+            b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR" => Self::Error,
+            b"VERSION" => Self::Version,
+            b"STAT" | b"ITEM" | b"PREFIX" => Self::Stat,
+            _ => return None,
+        })
+    }
+}
+
+/// The text of the first line, if it is all there.
+fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    let Some(end) = memchr(b'\n', bytes.get(..LINE_BYTES).unwrap_or(bytes)) else {
+        let plain = bytes.first().is_none_or(u8::is_ascii_alphanumeric);
+        let long = bytes.len() >= LINE_BYTES;
+        return if plain && !long { Ok(None) } else { Err(Malformed::Syntax) };
+    };
+    let text = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+    text.map(Some).ok_or(Malformed::Syntax)
+}
+
+/// Key and length of `key flags bytes[ cas]`, the rest of a `VALUE` line.
+fn value_header(header: &[u8]) -> Option<(&[u8], u64)> {
+    let mut words = header.split(|byte| *byte == b' ');
+    let key = words.next().filter(|key| !key.is_empty())?;
+    digits(words.next()?)?;
+    let length = digits(words.next()?)?;
+    if let Some(cas) = words.next() {
+        digits(cas)?;
+    }
+    words.next().is_none().then_some((key, length))
+}
+
+/// One `VALUE` block of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Its key.
+    pub key: Span,
+    /// All of it: the `VALUE` line, the data, the CRLF after it.
+    pub whole: Span,
+}
+
+/// The `VALUE` block that starts at offset `at` of a complete reply to a retrieval; `None` if there
+/// is `END` or an error line.
+pub fn block(bytes: &[u8], at: usize) -> Option<Block> {
+    const WORD: &[u8] = b"VALUE ";
+    let rest = bytes.get(at..)?;
+    let text = line(rest).ok()??;
+    let (key, length) = value_header(text.strip_prefix(WORD)?)?;
+    let end = (at + text.len() + 4).checked_add(usize::try_from(length).ok()?)?;
+    let key = Span { start: (at + WORD.len()) as u32, end: (at + WORD.len() + key.len()) as u32 };
+    let whole = Span { start: at as u32, end: u32::try_from(end).ok()? };
+    (end <= bytes.len()).then_some(Block { key, whole })
+}
+
+/// Appends the line that tells a client of `refusal`.
+pub fn write_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
+    let (word, text) = match refusal {
+        Refusal::Unknown => ("ERROR", ""),
+        Refusal::Client(text) => ("CLIENT_ERROR ", *text),
+        Refusal::Server(text) => ("SERVER_ERROR ", *text),
+        Refusal::Redis(text) => ("SERVER_ERROR ", text.as_str()),
+    };
+    for part in [word, text, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}

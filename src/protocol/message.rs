@@ -1,0 +1,250 @@
+//! The values that both protocols share: what a request asks, what a reply scan found.
+
+/// A range of bytes within the buffer that was parsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The bytes meant, in the buffer that was parsed; empty if the buffer is another one.
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// True if there is nothing in it.
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// What bounds and dialect a parser holds requests to.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Take only what twemproxy takes.
+    pub compat: bool,
+    /// A bare LF ends a memcache line.
+    pub lenient_lf: bool,
+    /// Bytes of a key.
+    pub key_bytes: usize,
+    /// Bytes of a value.
+    pub value_bytes: u64,
+    /// Keys of one request.
+    pub keys_per_request: usize,
+    /// Arguments of one Redis command.
+    pub args_per_request: usize,
+    /// Bytes of a multi-key memcache line; other lines may have 2 KiB.
+    pub line_bytes: usize,
+}
+
+/// What stands at the start of a buffer.
+#[derive(Clone, Debug)]
+pub enum Parsed {
+    /// Not a whole request yet: another attempt is worth it from `need` bytes on.
+    Incomplete {
+        /// Bytes counted from the start of the request.
+        need: usize,
+    },
+    /// A whole request: the first [`Head::len`] bytes.
+    Request(Head),
+    /// A request whose command, keys and all small arguments are here, while its last, large
+    /// argument is still coming in; [`Head::len`] is how long it will be in all.
+    Begun(Head),
+    /// Nothing but padding: throw `len` bytes away.
+    Skip {
+        /// Bytes to throw away.
+        len: usize,
+    },
+    /// A bad request whose end is known: answer, throw `len` bytes away as they come, go on.
+    Refused {
+        /// Bytes of the bad request, some of which may not have come in yet.
+        len: u64,
+        /// What to answer; `None` stands for nothing (a bad request that wanted no reply).
+        refusal: Option<Refusal>,
+    },
+    /// Nobody can say where the next request begins: answer and close.
+    Lost(Refusal),
+}
+
+/// A request: its command and where its parts are.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// Its row of the command table.
+    pub command: &'static Command,
+    /// Bytes of the whole request, data included.
+    pub len: u64,
+    /// The memcache client wants no reply; the last argument is the word `noreply`.
+    pub noreply: bool,
+    /// The line ended with a bare LF and is not fit to be forwarded as it is.
+    pub bare_lf: bool,
+    /// memcache: bytes of the command line, its line end included. 0 for Redis.
+    pub line: u32,
+    /// The bytes cannot be forwarded as they are (an inline Redis command, a bare LF).
+    pub rewrite: bool,
+}
+
+/// One row of a command table.
+#[derive(Debug)]
+pub struct Command {
+    /// As clients write it: lower case for memcache, upper case for Redis.
+    pub name: &'static str,
+    /// Arguments, the name included: exactly n, or at least -n.
+    pub arity: i16,
+    /// Which arguments are keys.
+    pub keys: Keys,
+    /// Whether it changes what is stored.
+    pub access: Access,
+    /// What becomes of it.
+    pub plan: Plan,
+    /// Whether twemproxy takes it, and with how many arguments (as `arity`); 0 for not at all.
+    pub compat: i16,
+}
+
+/// Which arguments are keys; argument 0 is the command's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// None.
+    None,
+    /// The one at this index decides where the request goes.
+    At(u8),
+    /// Every `step`-th from `first` to the end.
+    Every {
+        /// Index of the first key.
+        first: u8,
+        /// Distance to the next.
+        step: u8,
+    },
+    /// A count stands at this index and that many keys follow; the first of them decides.
+    Counted(u8),
+}
+
+/// Whether a command changes what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It does not: safe to send twice.
+    Read,
+    /// It may.
+    Write,
+    /// It has nothing to do with stored items.
+    None,
+}
+
+/// What becomes of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Answered by the proxy.
+    Local(Local),
+    /// Sent whole to the server of its first key.
+    Forward,
+    /// memcache retrieval: `VALUE` blocks merged in key order.
+    Values,
+    /// MGET: one element for each key, in key order.
+    Array,
+    /// DEL and its like: integers added up.
+    Sum,
+    /// MSET: `+OK` from all.
+    AllOk,
+    /// Sent to every server, `STAT` lines put one after the other.
+    Stats,
+    /// Sent to every server if the pool allows flushing; all must agree.
+    Flush,
+}
+
+/// What the proxy answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after the command")]
+pub enum Local {
+    Version,
+    Verbosity,
+    Quit,
+    Ping,
+    Echo,
+    Select,
+    Command,
+    Client,
+    Info,
+    Auth,
+}
+
+/// Why a request is not served; rendered as one line of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// memcache `ERROR`: no such command.
+    Unknown,
+    /// memcache `CLIENT_ERROR text`.
+    Client(&'static str),
+    /// memcache `SERVER_ERROR text`.
+    Server(&'static str),
+    /// Redis: an error line, without the leading `-` and the line end. Never holds CR or LF.
+    Redis(String),
+}
+
+/// What a reply must look like to answer its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// memcache: `VALUE` blocks then `END`, or an error line.
+    Values,
+    /// memcache: one `VALUE` block at most, whose key is the one asked for.
+    Value,
+    /// memcache: STORED, NOT_STORED, EXISTS, NOT_FOUND.
+    Stored,
+    /// memcache: DELETED, NOT_FOUND.
+    Deleted,
+    /// memcache: a number, NOT_FOUND.
+    Number,
+    /// memcache: TOUCHED, NOT_FOUND.
+    Touched,
+    /// memcache: VERSION.
+    Version,
+    /// memcache: STAT lines then END; or RESET, OK.
+    Stats,
+    /// memcache: OK.
+    Ok,
+    /// Redis: any one reply.
+    Resp,
+}
+
+/// How far a scan got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Bytes at the start of the buffer that belong to this reply and need not be shown again.
+    pub used: usize,
+    /// How the reply ended, if it has.
+    pub end: Option<Outcome>,
+}
+
+/// What a whole reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something was found (memcache: at least one VALUE; Redis: neither nil nor an error).
+    Hit,
+    /// Nothing was found (memcache END alone, NOT_FOUND; Redis nil).
+    Miss,
+    /// Neither: it was done.
+    Done,
+    /// An error line of the server.
+    Error,
+    /// A Redis error that says the server cannot serve now: LOADING or BUSY.
+    Unavailable,
+    /// A Redis error about authentication: NOAUTH, WRONGPASS, NOPERM or a refused password.
+    Auth,
+}
+
+/// Why bytes from a server are not the reply that they should be: the connection is unusable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Not of the protocol at all.
+    Syntax,
+    /// A well-formed reply, but not to this request.
+    Unexpected,
+    /// A value beyond the limit.
+    Oversize,
+}

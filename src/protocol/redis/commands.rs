@@ -1,0 +1,238 @@
+//! The table of Redis commands, as of Redis 7.0: name, arguments, keys, and what becomes of them.
+//!
+//! The last column is twemproxy's: how many arguments it takes, 0 for not at all.
+
+use crate::protocol::names::Names;
+use crate::protocol::{Access, Command, Keys, Local, Plan};
+
+const ROWS_LEN: usize = 142;
+
+static ROWS: [Command; ROWS_LEN] = [
+    // Keys of any type.
+    forward("DUMP", 2, Access::Read, 2),
+    forward("EXPIRE", -3, Access::Write, 3),
+    forward("EXPIREAT", -3, Access::Write, 3),
+    forward("PERSIST", 2, Access::Write, 2),
+    forward("PEXPIRE", -3, Access::Write, 3),
+    forward("PEXPIREAT", -3, Access::Write, 3),
+    forward("PTTL", 2, Access::Read, 2),
+    forward("RESTORE", -4, Access::Write, -2),
+    forward("SORT", -2, Access::Write, -2),
+    forward("COPY", -3, Access::Write, -2),
+    forward("TTL", 2, Access::Read, 2),
+    forward("TYPE", 2, Access::Read, 2),
+    // Strings and bits.
+    forward("APPEND", 3, Access::Write, 3),
+    forward("BITCOUNT", -2, Access::Read, -2),
+    forward("BITFIELD", -2, Access::Write, -2),
+    forward("BITPOS", -3, Access::Read, -2),
+    forward("DECR", 2, Access::Write, 2),
+    forward("DECRBY", 3, Access::Write, 3),
+    forward("GET", 2, Access::Read, 2),
+    forward("GETBIT", 3, Access::Read, 3),
+    forward("GETDEL", 2, Access::Write, 2),
+    forward("GETEX", -2, Access::Write, -2),
+    forward("GETRANGE", 4, Access::Read, 4),
+    forward("GETSET", 3, Access::Write, 3),
+    forward("INCR", 2, Access::Write, 2),
+    forward("INCRBY", 3, Access::Write, 3),
+    forward("INCRBYFLOAT", 3, Access::Write, 3),
+    forward("PSETEX", 4, Access::Write, 4),
+    forward("SET", -3, Access::Write, -2),
+    forward("SETBIT", 4, Access::Write, 4),
+    forward("SETEX", 4, Access::Write, 4),
+    forward("SETNX", 3, Access::Write, 3),
+    forward("SETRANGE", 4, Access::Write, 4),
+    forward("STRLEN", 2, Access::Read, 2),
+    // Hashes.
+    forward("HDEL", -3, Access::Write, -2),
+    forward("HEXISTS", 3, Access::Read, 3),
+    forward("HGET", 3, Access::Read, 3),
+    forward("HGETALL", 2, Access::Read, 2),
+    forward("HINCRBY", 4, Access::Write, 4),
+    forward("HINCRBYFLOAT", 4, Access::Write, 4),
+    forward("HKEYS", 2, Access::Read, 2),
+    forward("HLEN", 2, Access::Read, 2),
+    forward("HMGET", -3, Access::Read, -2),
+    forward("HMSET", -4, Access::Write, -2),
+    forward("HRANDFIELD", -2, Access::Read, -2),
+    forward("HSCAN", -3, Access::Read, -2),
+    forward("HSET", -4, Access::Write, -2),
+    forward("HSETNX", 4, Access::Write, 4),
+    forward("HSTRLEN", 3, Access::Read, 3),
+    forward("HVALS", 2, Access::Read, 2),
+    // Lists.
+    forward("LINDEX", 3, Access::Read, 3),
+    forward("LINSERT", 5, Access::Write, 5),
+    forward("LLEN", 2, Access::Read, 2),
+    forward("LMOVE", 5, Access::Write, 5),
+    forward("LPOP", -2, Access::Write, -2),
+    forward("LPOS", -3, Access::Read, -2),
+    forward("LPUSH", -3, Access::Write, -2),
+    forward("LPUSHX", -3, Access::Write, -2),
+    forward("LRANGE", 4, Access::Read, 4),
+    forward("LREM", 4, Access::Write, 4),
+    forward("LSET", 4, Access::Write, 4),
+    forward("LTRIM", 4, Access::Write, 4),
+    forward("RPOP", -2, Access::Write, -2),
+    forward("RPOPLPUSH", 3, Access::Write, 3),
+    forward("RPUSH", -3, Access::Write, -2),
+    forward("RPUSHX", -3, Access::Write, -2),
+    // Sets.
+    forward("SADD", -3, Access::Write, -2),
+    forward("SCARD", 2, Access::Read, 2),
+    forward("SDIFF", -2, Access::Read, -2),
+    forward("SDIFFSTORE", -3, Access::Write, -2),
+    forward("SINTER", -2, Access::Read, -2),
+    forward("SINTERSTORE", -3, Access::Write, -2),
+    forward("SISMEMBER", 3, Access::Read, 3),
+    forward("SMEMBERS", 2, Access::Read, 2),
+    forward("SMISMEMBER", -3, Access::Read, -2),
+    forward("SMOVE", 4, Access::Write, 4),
+    forward("SPOP", -2, Access::Write, -2),
+    forward("SRANDMEMBER", -2, Access::Read, -2),
+    forward("SREM", -3, Access::Write, -2),
+    forward("SSCAN", -3, Access::Read, -2),
+    forward("SUNION", -2, Access::Read, -2),
+    forward("SUNIONSTORE", -3, Access::Write, -2),
+    // HyperLogLog.
+    forward("PFADD", -2, Access::Write, -2),
+    forward("PFCOUNT", -2, Access::Read, -2),
+    forward("PFMERGE", -2, Access::Write, -2),
+    // Sorted sets.
+    forward("ZADD", -4, Access::Write, -2),
+    forward("ZCARD", 2, Access::Read, 2),
+    forward("ZCOUNT", 4, Access::Read, 4),
+    forward("ZDIFFSTORE", -4, Access::Write, -2),
+    forward("ZINCRBY", 4, Access::Write, 4),
+    forward("ZINTERSTORE", -4, Access::Write, -2),
+    forward("ZLEXCOUNT", 4, Access::Read, 4),
+    forward("ZMSCORE", -3, Access::Read, -2),
+    forward("ZPOPMAX", -2, Access::Write, -2),
+    forward("ZPOPMIN", -2, Access::Write, -2),
+    forward("ZRANDMEMBER", -2, Access::Read, -2),
+    forward("ZRANGE", -4, Access::Read, -2),
+    forward("ZRANGEBYLEX", -4, Access::Read, -2),
+    forward("ZRANGEBYSCORE", -4, Access::Read, -2),
+    forward("ZRANGESTORE", -5, Access::Write, -2),
+    forward("ZRANK", 3, Access::Read, 3),
+    forward("ZREM", -3, Access::Write, -2),
+    forward("ZREMRANGEBYLEX", 4, Access::Write, 4),
+    forward("ZREMRANGEBYRANK", 4, Access::Write, 4),
+    forward("ZREMRANGEBYSCORE", 4, Access::Write, 4),
+    forward("ZREVRANGE", -4, Access::Read, -2),
+    forward("ZREVRANGEBYLEX", -4, Access::Read, -2),
+    forward("ZREVRANGEBYSCORE", -4, Access::Read, -2),
+    forward("ZREVRANK", 3, Access::Read, 3),
+    forward("ZSCAN", -3, Access::Read, -2),
+    forward("ZSCORE", 3, Access::Read, 3),
+    forward("ZUNIONSTORE", -4, Access::Write, -2),
+    // Places.
+    forward("GEOADD", -5, Access::Write, -2),
+    forward("GEODIST", -4, Access::Read, -2),
+    forward("GEOHASH", -2, Access::Read, -2),
+    forward("GEOPOS", -2, Access::Read, -2),
+    forward("GEORADIUS", -6, Access::Write, -2),
+    forward("GEORADIUSBYMEMBER", -5, Access::Write, -2),
+    forward("GEOSEARCH", -7, Access::Read, -2),
+    forward("GEOSEARCHSTORE", -8, Access::Write, -2),
+    // The first of several keys decides; the others must be on its server (a hash tag helps).
+    counted("EVAL", -3, Access::Write, 2, -4),
+    counted("EVALSHA", -3, Access::Write, 2, -4),
+    counted("ZDIFF", -3, Access::Read, 1, -2),
+    counted("ZINTER", -3, Access::Read, 1, -2),
+    counted("ZUNION", -3, Access::Read, 1, -2),
+    // Split by server and merged.
+    split("MGET", -2, Access::Read, 1, Plan::Array),
+    split("MSET", -3, Access::Write, 2, Plan::AllOk),
+    split("DEL", -2, Access::Write, 1, Plan::Sum),
+    split("UNLINK", -2, Access::Write, 1, Plan::Sum),
+    split("TOUCH", -2, Access::Read, 1, Plan::Sum),
+    split("EXISTS", -2, Access::Read, 1, Plan::Sum),
+    // Without a key.
+    keyless("LOLWUT", -1, Plan::Forward, -1),
+    keyless("FLUSHALL", -1, Plan::Flush, 0),
+    keyless("FLUSHDB", -1, Plan::Flush, 0),
+    keyless("PING", -1, Plan::Local(Local::Ping), 1),
+    keyless("ECHO", 2, Plan::Local(Local::Echo), 0),
+    keyless("QUIT", -1, Plan::Local(Local::Quit), 1),
+    keyless("AUTH", -2, Plan::Local(Local::Auth), 2),
+    keyless("SELECT", 2, Plan::Local(Local::Select), 0),
+    keyless("COMMAND", -1, Plan::Local(Local::Command), 1),
+    keyless("CLIENT", -2, Plan::Local(Local::Client), 0),
+    keyless("INFO", -1, Plan::Local(Local::Info), 0),
+];
+
+/// Where twemproxy differs: it does not split EXISTS, takes the number of keys for a key, and asks
+/// a server for its commands.
+static TWEMPROXY: [Command; 5] = [
+    forward("EXISTS", -2, Access::Read, -2),
+    forward("ZDIFF", -2, Access::Read, -2),
+    forward("ZINTER", -2, Access::Read, -2),
+    forward("ZUNION", -2, Access::Read, -2),
+    keyless("COMMAND", 1, Plan::Forward, 1),
+];
+
+/// Commands that have a reason of their own to be refused.
+static REFUSED: [(&str, &str); 1] =
+    [("MOVE", "ERR MOVE is not supported: a pool has one database on each server")];
+
+const fn forward(name: &'static str, arity: i16, access: Access, compat: i16) -> Command {
+    Command { name, arity, keys: Keys::At(1), access, plan: Plan::Forward, compat }
+}
+
+const fn counted(name: &'static str, arity: i16, access: Access, at: u8, compat: i16) -> Command {
+    Command { name, arity, keys: Keys::Counted(at), access, plan: Plan::Forward, compat }
+}
+
+const fn split(name: &'static str, arity: i16, access: Access, step: u8, plan: Plan) -> Command {
+    let keys = Keys::Every { first: 1, step };
+    Command { name, arity, keys, access, plan, compat: arity }
+}
+
+const fn keyless(name: &'static str, arity: i16, plan: Plan, compat: i16) -> Command {
+    let access = if matches!(plan, Plan::Flush) { Access::Write } else { Access::None };
+    Command { name, arity, keys: Keys::None, access, plan, compat }
+}
+
+static NAMES: Names<ROWS_LEN, 512> = Names::new(names(&ROWS));
+static TWEMPROXY_NAMES: Names<5, 16> = Names::new(names(&TWEMPROXY));
+
+const fn names<const N: usize>(rows: &[Command; N]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = rows[at].name;
+        at += 1;
+    }
+    names
+}
+
+/// The row of the command `word`, in any case; in `compat` mode what twemproxy takes.
+pub(super) fn find(word: &[u8], compat: bool) -> Option<&'static Command> {
+    if compat {
+        return find_compat(word);
+    }
+    NAMES.folded(word).and_then(|at| ROWS.get(at))
+}
+
+fn find_compat(word: &[u8]) -> Option<&'static Command> {
+    let differs = TWEMPROXY_NAMES.folded(word).and_then(|at| TWEMPROXY.get(at));
+    differs.or_else(|| find(word, false).filter(|command| command.compat != 0))
+}
+
+/// The error text for a command that is refused by name, if `word` is one.
+pub(super) fn refused(word: &[u8]) -> Option<&'static str> {
+    let row = REFUSED.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))?;
+    Some(row.1)
+}
+
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = &'static Command> {
+    ROWS.iter()
+}
+
+/// The whole table.
+pub fn commands() -> &'static [Command] {
+    &ROWS
+}

@@ -1,0 +1,217 @@
+//! What a Redis server answers: where a reply ends and what it says; and what we answer.
+//!
+//! A server is not trusted either: what is not RESP2, nested too deep or too large makes its
+//! connection unusable. Nothing is allocated.
+
+use memchr::memchr2;
+
+use crate::protocol::redis::request::{Number, number};
+use crate::protocol::{Malformed, Outcome, Refusal, Scan, Span};
+
+/// Arrays within arrays.
+const DEPTH: usize = 32;
+/// Bytes of a status or error line: scripts may write long ones.
+const LINE_BYTES: usize = 64 * 1024;
+
+/// Finds the end of one reply after another in what a server sends, cut anywhere.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    /// Bytes of a bulk still to come, its CRLF included.
+    body: u64,
+    /// Elements still to come of each array that is open, the outermost first.
+    open: [u32; DEPTH],
+    depth: usize,
+    /// What the reply says, known from its first line.
+    outcome: Option<Outcome>,
+}
+
+/// What a line at the start of a reply or an element is.
+enum Item {
+    /// All of a value, of so many bytes.
+    Value(usize, Outcome),
+    /// The header (bytes) of a bulk (bytes).
+    Bulk(usize, u64),
+    /// The header (bytes) of an array (elements, at least one).
+    Array(usize, u32),
+}
+
+impl Scanner {
+    /// Looks at `bytes`, which start right after what was [`Scan::used`] before.
+    ///
+    /// Consumes whole lines and any part of a bulk; an unfinished line is left, to be shown again
+    /// with more. When the reply ends the scanner is as new. After an error the connection is of
+    /// no use any more. How large an array grows in all is the caller's to bound.
+    pub fn scan(&mut self, bytes: &[u8], value_bytes_max: u64) -> Result<Scan, Malformed> {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            if self.body > 0 {
+                used += self.body(rest)?;
+                if self.body > 0 {
+                    return Ok(Scan { used, end: None });
+                }
+            } else {
+                let Some(item) = item(rest, value_bytes_max)? else {
+                    return Ok(Scan { used, end: None });
+                };
+                let (len, whole) = self.take(&item)?;
+                used += len;
+                if !whole {
+                    continue;
+                }
+            }
+            if self.close() {
+                return Ok(Scan { used, end: self.outcome.take() });
+            }
+        }
+    }
+
+    /// Notes what an item opens; its length, and whether it is a value that is all there.
+    fn take(&mut self, item: &Item) -> Result<(usize, bool), Malformed> {
+        let (len, outcome, whole) = match *item {
+            Item::Value(len, outcome) => (len, outcome, true),
+            Item::Bulk(len, body) => {
+                self.body = body + 2;
+                (len, Outcome::Hit, false)
+            }
+            Item::Array(len, elements) => {
+                *self.open.get_mut(self.depth).ok_or(Malformed::Syntax)? = elements;
+                self.depth += 1;
+                (len, Outcome::Hit, false)
+            }
+        };
+        self.outcome.get_or_insert(outcome);
+        Ok((len, whole))
+    }
+
+    /// A value has ended: closes the arrays that end with it. `true` if the reply ends, too.
+    fn close(&mut self) -> bool {
+        while let Some(elements) = self.depth.checked_sub(1).and_then(|at| self.open.get_mut(at)) {
+            *elements -= 1;
+            if *elements > 0 {
+                return false;
+            }
+            self.depth -= 1;
+        }
+        true
+    }
+
+    /// Consumes of a bulk what is there.
+    fn body(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let mut used = self.body.saturating_sub(2).min(bytes.len() as u64) as usize;
+        self.body -= used as u64;
+        while let (1..=2, Some(byte)) = (self.body, bytes.get(used)) {
+            if *byte != if self.body == 2 { b'\r' } else { b'\n' } {
+                return Err(Malformed::Syntax);
+            }
+            used += 1;
+            self.body -= 1;
+        }
+        Ok(used)
+    }
+}
+
+/// Reads the line at the start of `bytes`; `None` if it is not all there.
+fn item(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
+    let Some(kind) = bytes.first() else {
+        return Ok(None);
+    };
+    if matches!(kind, b'+' | b'-') {
+        let text = text(bytes)?;
+        return Ok(text.map(|text| Item::Value(text.len() + 3, outcome(*kind, text))));
+    }
+    if !matches!(kind, b':' | b'$' | b'*') {
+        return Err(Malformed::Syntax);
+    }
+    let (number, len) = match number(bytes, 1) {
+        Number::Value(number, len) => (number, len),
+        Number::Cut => return Ok(None),
+        Number::Bad => return Err(Malformed::Syntax),
+    };
+    Ok(Some(match (kind, number) {
+        (b':', _) => Item::Value(len, Outcome::Hit),
+        (_, -1) => Item::Value(len, Outcome::Miss),
+        (b'*', 0) => Item::Value(len, Outcome::Hit),
+        (b'*', 1..) => Item::Array(len, u32::try_from(number).map_err(|_| Malformed::Oversize)?),
+        (b'$', 0..) if number.unsigned_abs() <= value_bytes_max => {
+            Item::Bulk(len, number.unsigned_abs())
+        }
+        (b'$', 0..) => return Err(Malformed::Oversize),
+        _ => return Err(Malformed::Syntax),
+    }))
+}
+
+/// The text of a status or error line without type byte and line end, if it is all there.
+fn text(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    let start = bytes.get(..LINE_BYTES).unwrap_or(bytes);
+    let end = memchr2(b'\r', b'\n', start);
+    match end.and_then(|end| bytes.get(end..)) {
+        Some([b'\r', b'\n', ..]) => Ok(end.and_then(|end| bytes.get(1..end))),
+        Some([b'\r']) => Ok(None),
+        None if bytes.len() < LINE_BYTES => Ok(None),
+        _ => Err(Malformed::Syntax),
+    }
+}
+
+fn outcome(kind: u8, text: &[u8]) -> Outcome {
+    if kind == b'+' {
+        return Outcome::Hit;
+    }
+    match text.split(|byte| *byte == b' ').next().unwrap_or_default() {
+        b"LOADING" | b"BUSY" => Outcome::Unavailable,
+        b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => Outcome::Auth,
+        // What AUTH says of a wrong password before Redis 6, and where none is set.
+        b"ERR" if text.starts_with(b"ERR invalid password") => Outcome::Auth,
+        b"ERR" if text.starts_with(b"ERR Client sent AUTH") => Outcome::Auth,
+        b"ERR" if text.starts_with(b"ERR AUTH ") => Outcome::Auth,
+        _ => Outcome::Error,
+    }
+}
+
+/// The elements of `reply`, a complete array reply; `None` if it is something else, nil included.
+pub fn elements(reply: &[u8]) -> Option<Elements<'_>> {
+    match (reply.first(), number(reply, 1)) {
+        (Some(b'*'), Number::Value(0.., at)) => Some(Elements { reply, at }),
+        _ => None,
+    }
+}
+
+/// Where the top-level elements of an array reply are, one after the other.
+#[derive(Debug)]
+pub struct Elements<'a> {
+    reply: &'a [u8],
+    at: usize,
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Span;
+
+    fn next(&mut self) -> Option<Span> {
+        let rest = self.reply.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let scan = Scanner::default().scan(rest, u64::MAX).ok()?;
+        scan.end?;
+        let start = self.at;
+        self.at += scan.used;
+        Some(Span { start: start as u32, end: self.at as u32 })
+    }
+}
+
+/// The number in `reply`, a complete integer reply; `None` if it is something else.
+pub fn integer(reply: &[u8]) -> Option<i64> {
+    match (reply.first(), number(reply, 1)) {
+        (Some(b':'), Number::Value(value, end)) if end == reply.len() => Some(value),
+        _ => None,
+    }
+}
+
+/// Appends the error line that tells a client of `refusal`.
+pub fn write_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
+    let (word, text) = match refusal {
+        Refusal::Unknown => ("ERR ", "unknown command"),
+        Refusal::Client(text) | Refusal::Server(text) => ("ERR ", *text),
+        Refusal::Redis(text) => ("", text.as_str()),
+    };
+    for part in ["-", word, text, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}

@@ -1,0 +1,106 @@
+//! Finds the end of a large request that is passed on while it comes in.
+
+use crate::protocol::Refusal;
+use crate::protocol::redis::request::{Number, number};
+
+/// Bytes of one argument, as Redis's `proto-max-bulk-len` is by default.
+const BULK_BYTES: u64 = 512 * 1024 * 1024;
+/// Bytes of an argument's header line; the longest that passes is `$536870912\r\n`.
+const HEADER_BYTES: usize = 16;
+
+/// Where a [`Begun`](crate::protocol::Parsed::Begun) request stands: what of which argument comes
+/// next. It holds no data: 40 bytes however large the request is.
+#[derive(Debug)]
+pub struct Rest {
+    /// Arguments whose header line has not been read.
+    headers: u64,
+    /// Bytes of the current argument still to come, its CRLF included.
+    body: u64,
+    header: [u8; HEADER_BYTES],
+    header_len: u8,
+}
+
+impl Rest {
+    /// Starts after `bytes`: all that is there of a request from its start, which must be begun
+    /// and unfinished.
+    pub fn after(bytes: &[u8]) -> Result<Self, Refusal> {
+        let (headers, start) = match number(bytes, 1) {
+            Number::Value(count, start) => (u64::try_from(count).unwrap_or(0), start),
+            Number::Cut | Number::Bad => return Err(refusal("invalid multibulk length")),
+        };
+        let mut rest = Self { headers, body: 0, header: [0; HEADER_BYTES], header_len: 0 };
+        match rest.advance(bytes.get(start..).unwrap_or_default())? {
+            (_, false) => Ok(rest),
+            (_, true) => Err(refusal("nothing is missing")),
+        }
+    }
+
+    /// Takes the next `bytes`: how many of them belong to the request, and whether it ends there.
+    ///
+    /// An error means that its end cannot be found: neither side's connection is of use any more.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), Refusal> {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            if self.body > 0 {
+                used += self.body(rest)?;
+            } else if self.headers > 0 {
+                used += self.header(rest)?;
+            } else {
+                return Ok((used, true));
+            }
+            if used == bytes.len() && (self.body > 0 || self.headers > 0) {
+                return Ok((used, false));
+            }
+        }
+    }
+
+    fn body(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let mut used = self.body.saturating_sub(2).min(bytes.len() as u64) as usize;
+        self.body -= used as u64;
+        while let (1..=2, Some(byte)) = (self.body, bytes.get(used)) {
+            if *byte != if self.body == 2 { b'\r' } else { b'\n' } {
+                return Err(refusal("expected CRLF after a bulk"));
+            }
+            used += 1;
+            self.body -= 1;
+        }
+        Ok(used)
+    }
+
+    /// Collects the header line, which may come in pieces.
+    fn header(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        for (at, byte) in bytes.iter().enumerate() {
+            let Some(place) = self.header.get_mut(usize::from(self.header_len)) else {
+                return Err(refusal("invalid bulk length"));
+            };
+            *place = *byte;
+            self.header_len += 1;
+            if *byte == b'\n' {
+                self.open()?;
+                return Ok(at + 1);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    /// The header line is complete.
+    fn open(&mut self) -> Result<(), Refusal> {
+        let line = self.header.get(..usize::from(self.header_len)).unwrap_or_default();
+        self.body = match (line.first(), number(line, 1)) {
+            (Some(b'$'), Number::Value(len, _)) => u64::try_from(len)
+                .ok()
+                .filter(|len| *len <= BULK_BYTES)
+                .map(|len| len + 2)
+                .ok_or_else(|| refusal("invalid bulk length"))?,
+            _ => return Err(refusal("invalid bulk length")),
+        };
+        self.header_len = 0;
+        self.headers -= 1;
+        Ok(())
+    }
+}
+
+fn refusal(text: &str) -> Refusal {
+    Refusal::Redis(format!("ERR Protocol error: {text}"))
+}

@@ -1,0 +1,408 @@
+//! From a request to the connections of the servers that have its keys.
+
+use std::time::Instant;
+
+use super::fragment::{self, Gather, New};
+use super::proxy::{Proxy, Request};
+use super::replies::{Clients, count_request};
+use crate::backend::{Ask, Failure, Io, Ticket, To};
+use crate::config::{Dead, Partial, Protocol};
+use crate::metrics::{PoolMetric, ServerMetric};
+use crate::protocol::{Access, Expect, Keys, Plan, Refusal, Span, memcache, redis};
+
+/// Commands without a key go where twemproxy sends them: to the server of this key
+/// (nc_message.c:900-909).
+const PLACEHOLDER: &[u8] = b"placeholder";
+
+/// A turn of the worker, as the service sees it.
+pub struct Turn<'a, C> {
+    /// The time at which the turn began.
+    pub now: Instant,
+    /// The sockets.
+    pub io: &'a mut Io,
+    /// The sessions.
+    pub clients: &'a mut C,
+}
+
+impl Proxy {
+    /// Sees to one request of a client of `pool`; `ticket` is `None` if it wants no reply.
+    pub fn request<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        request: Request<'_>,
+        ticket: Option<Ticket>,
+        session: u32,
+    ) {
+        let command = request.head.command;
+        let metrics = &self.metrics.pools[pool as usize];
+        count_request(metrics, command.access, request.bytes.len() as u64);
+        let keys = keys_of(command.keys, request.args.len() - usize::from(request.head.noreply));
+        match command.plan {
+            Plan::Stats => self.broadcast(turn, pool, request, ticket),
+            Plan::Flush if self.pools[pool as usize].settings.allow_flush => {
+                self.broadcast(turn, pool, request, ticket);
+            }
+            Plan::Flush => self.refuse_flush(turn, pool, ticket),
+            Plan::Values | Plan::Array | Plan::Sum | Plan::AllOk if keys.count > 1 => {
+                self.split(turn, pool, request, keys, ticket);
+            }
+            _ => self.forward(turn, pool, request, keys.first, (ticket, session)),
+        }
+    }
+
+    /// Sends a request to the server of its first key.
+    fn forward<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        request: Request<'_>,
+        key_at: Option<usize>,
+        (ticket, session): (Option<Ticket>, u32),
+    ) {
+        let owner = &self.pools[pool as usize];
+        let key = key_at.map_or(PLACEHOLDER, |index| request.arg(index));
+        let to = ticket.map_or(To::Nobody, To::Client);
+        let Some(server) = owner.router.server_of(key) else {
+            return self.fail(turn, pool, to, Failure::NoServer);
+        };
+        let ask = Ask {
+            to,
+            expect: expect_of(owner.settings.protocol, &request),
+            read: request.head.command.access == Access::Read,
+            key: key_at.and_then(|index| request.args.get(index)).copied().unwrap_or_default(),
+            may_miss: may_miss(&request),
+        };
+        let link = owner.connection(server, session);
+        if request.head.noreply || request.head.rewrite || request.head.bare_lf {
+            let wire = rewritten(owner.settings.protocol, &request);
+            let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).collect();
+            self.send(turn, link, ask, &pieces);
+        } else {
+            self.send(turn, link, ask, &[request.bytes]);
+        }
+    }
+
+    /// Queues a request on a connection, dialling if need be; if the server is out of reach the
+    /// request fails here and now.
+    pub(super) fn send<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        ask: Ask,
+        pieces: &[&[u8]],
+    ) {
+        let place = &mut self.links[link as usize];
+        let (pool, server) = (place.pool, place.server as usize);
+        let owner = &self.pools[pool as usize];
+        if place.connection.depth() >= owner.settings.limits.server_queue {
+            return self.fail_asked(turn, pool, &ask, Failure::QueueFull);
+        }
+        if let Err(failure) = self.reach(link, turn.now) {
+            return self.fail_asked(turn, pool, &ask, failure);
+        }
+        let metrics = &self.metrics.pools[pool as usize].servers[server];
+        metrics.add(ServerMetric::Requests, 1);
+        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+        metrics.add(ServerMetric::RequestBytes, bytes as u64);
+        let place = &mut self.links[link as usize];
+        let pushed = place.connection.push(turn.io, ask, pieces, turn.now);
+        let deadline = place.connection.next_deadline();
+        self.arm(link, deadline);
+        self.mark(link);
+        if let Err(failure) = pushed {
+            self.broken(turn, link, failure);
+        }
+    }
+
+    /// Splits a request over the servers of its keys.
+    fn split<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        request: Request<'_>,
+        keys: KeyRange,
+        ticket: Option<Ticket>,
+    ) {
+        let new = self.new_gather(turn, pool, &request, ticket);
+        let (place, serial) = self.gathers.begin(new);
+        let owner = &self.pools[pool as usize];
+        let gather = self.gathers.at(place);
+        let router = &owner.router;
+        self.part_of.clear();
+        self.part_of.resize(owner.servers.len(), None);
+        let units = request.args.get(keys.first.unwrap_or(0)..).unwrap_or_default();
+        let prefix = request.args[..keys.first.unwrap_or(1)].last().map_or(0, |span| span.end);
+        for unit in units.chunks(keys.step) {
+            let key = unit[0].of(request.bytes);
+            let Some(server) = router.server_of(key) else { break };
+            let part = *self.part_of[server].get_or_insert_with(|| {
+                let part = gather.add_part(server);
+                if owner.settings.protocol == Protocol::Memcache {
+                    let before = Span { start: request.args[0].start, end: prefix };
+                    gather.parts()[part as usize].wire.extend_from_slice(before.of(request.bytes));
+                }
+                part
+            });
+            gather.add_key(key, part);
+            if owner.settings.protocol == Protocol::Memcache {
+                let wire = &mut gather.parts()[part as usize].wire;
+                wire.push(b' ');
+                wire.extend_from_slice(key);
+            }
+        }
+        match owner.settings.protocol {
+            Protocol::Memcache => gather.parts().iter_mut().for_each(fragment::end_line),
+            Protocol::Redis => {
+                let name = request.head.command.name;
+                fragment::write_redis_parts(gather, name, keys.step, units, request.bytes);
+            }
+        }
+        self.send_parts(turn, (place, serial), &request);
+    }
+
+    /// Sends a request to every server.
+    fn broadcast<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        request: Request<'_>,
+        ticket: Option<Ticket>,
+    ) {
+        let new = self.new_gather(turn, pool, &request, ticket);
+        let (place, serial) = self.gathers.begin(new);
+        let owner = &self.pools[pool as usize];
+        let gather = self.gathers.at(place);
+        let wire = rewritten(owner.settings.protocol, &request).concat();
+        for (index, server) in owner.settings.servers.iter().enumerate() {
+            let part = gather.add_part(index);
+            gather.add_key(server.name.as_bytes(), part);
+            gather.parts()[part as usize].wire.extend_from_slice(&wire);
+        }
+        self.send_parts(turn, (place, serial), &request);
+    }
+
+    fn new_gather<C>(
+        &self,
+        turn: &Turn<'_, C>,
+        pool: u16,
+        request: &Request<'_>,
+        ticket: Option<Ticket>,
+    ) -> New {
+        New {
+            ticket,
+            pool,
+            plan: request.head.command.plan,
+            read: request.head.command.access == Access::Read,
+            now: turn.now,
+            limit: self.pools[pool as usize].settings.limits.client_output_bytes,
+        }
+    }
+
+    fn send_parts<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (place, serial): (u32, u32),
+        request: &Request<'_>,
+    ) {
+        let pool = self.gathers.at(place).pool;
+        let parts = self.gathers.at(place).parts().len();
+        if parts == 0 {
+            return self.fail_whole(turn, place, Failure::NoServer);
+        }
+        let protocol = self.pools[pool as usize].settings.protocol;
+        let ask = |part| Ask {
+            to: To::Part { gather: place, serial, part },
+            expect: match protocol {
+                Protocol::Memcache => memcache::expect_of(request.head.command, 2),
+                Protocol::Redis => Expect::Resp,
+            },
+            read: request.head.command.access == Access::Read,
+            key: Span::default(),
+            may_miss: false,
+        };
+        self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
+        for index in 0..parts {
+            let part = &mut self.gathers.at(place).parts()[index];
+            let (server, wire) = (part.server, std::mem::take(&mut part.wire));
+            let lane = self.gathers.at(place).ticket.map_or(0, |ticket| ticket.session);
+            let link = self.pools[pool as usize].connection(server, lane);
+            self.send(turn, link, ask(index as u16), &[&wire]);
+            self.gathers.give_back((place, serial), index, wire);
+        }
+    }
+
+    /// All parts of a gathered request are there: puts them together and replies.
+    pub(super) fn complete<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32) {
+        let mut merged = std::mem::take(&mut self.merged);
+        merged.clear();
+        let gather = self.gathers.at(place);
+        let (pool, ticket, read, begun) = (gather.pool, gather.ticket, gather.read, gather.begun);
+        let owner = &self.pools[pool as usize];
+        let partial = owner.settings.partial == Partial::Miss && !self.compat;
+        let result = gather.merge(fragment::Manner { partial, compat: self.compat }, &mut merged);
+        let metrics = &self.metrics.pools[pool as usize];
+        metrics.add(PoolMetric::Hits, result.hits);
+        metrics.add(PoolMetric::Misses, result.misses);
+        let latency = if read { &metrics.reads } else { &metrics.writes };
+        latency.record(turn.now.saturating_duration_since(begun));
+        let mut failure = result.failure;
+        if let Some(server) = result.foreign {
+            let malformed = Failure::BadReply(crate::protocol::Malformed::Unexpected);
+            failure = Some(malformed);
+            let link = owner.connection(server, ticket.map_or(0, |ticket| ticket.session));
+            self.broken(turn, link, malformed);
+        }
+        if let Some(failure) = failure {
+            merged.clear();
+            self.pools[pool as usize].write_error(failure.text(self.compat), &mut merged);
+            self.metrics.pools[pool as usize].add(PoolMetric::ForwardErrors, 1);
+        }
+        self.gathers.finish(place);
+        if let Some(ticket) = ticket {
+            turn.clients.reply(turn.io, ticket, &merged, true);
+            if failure.is_some_and(|failure| failure != Failure::Trailing) && self.compat && read {
+                turn.clients.cut(ticket);
+            }
+        }
+        self.merged = merged;
+    }
+
+    fn fail_whole<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32, failure: Failure) {
+        let gather: &mut Gather = self.gathers.at(place);
+        let (pool, to) = (gather.pool, gather.ticket.map_or(To::Nobody, To::Client));
+        self.gathers.finish(place);
+        self.fail(turn, pool, to, failure);
+    }
+
+    /// Fails a request that was, or was to be, asked of a server.
+    pub(super) fn fail_asked<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        ask: &Ask,
+        failure: Failure,
+    ) {
+        let owner = &self.pools[pool as usize];
+        match ask.to {
+            To::Client(ticket) if ask.may_miss && owner.settings.dead == Dead::Miss => {
+                let mut miss = Vec::new();
+                owner.write_miss(&mut miss);
+                turn.clients.reply(turn.io, ticket, &miss, true);
+            }
+            to => self.fail(turn, pool, to, failure),
+        }
+    }
+
+    /// Tells whoever waits that the request has failed.
+    pub(super) fn fail<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        to: To,
+        failure: Failure,
+    ) {
+        let metrics = &self.metrics.pools[pool as usize];
+        metrics.add(error_metric(failure), 1);
+        match to {
+            To::Nobody => {}
+            To::Client(ticket) => {
+                metrics.add(PoolMetric::ForwardErrors, 1);
+                let line = self.error_line(pool, failure.text(self.compat));
+                turn.clients.reply(turn.io, ticket, &line, true);
+                self.merged = line;
+            }
+            To::Part { gather, serial, part } => {
+                if self.gathers.failed((gather, serial), part, failure) {
+                    self.complete(turn, gather);
+                }
+            }
+        }
+    }
+
+    fn refuse_flush<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        ticket: Option<Ticket>,
+    ) {
+        let Some(ticket) = ticket else { return };
+        let text = "flushing is not allowed here, see allow_flush";
+        let refusal = match self.pools[pool as usize].settings.protocol {
+            Protocol::Memcache => Refusal::Client(text),
+            Protocol::Redis => Refusal::Redis(format!("ERR {text}")),
+        };
+        let mut line = Vec::new();
+        self.pools[pool as usize].write_refusal(&refusal, &mut line);
+        turn.clients.reply(turn.io, ticket, &line, true);
+    }
+}
+
+/// Where the keys of a request stand among its arguments.
+#[derive(Clone, Copy)]
+struct KeyRange {
+    first: Option<usize>,
+    step: usize,
+    count: usize,
+}
+
+fn keys_of(keys: Keys, args: usize) -> KeyRange {
+    match keys {
+        Keys::None => KeyRange { first: None, step: 1, count: 0 },
+        Keys::At(index) => KeyRange { first: Some(index.into()), step: 1, count: 1 },
+        Keys::Counted(index) => KeyRange { first: Some(index as usize + 1), step: 1, count: 1 },
+        Keys::Every { first, step } => KeyRange {
+            first: Some(first.into()),
+            step: step.into(),
+            count: args.saturating_sub(first.into()).div_ceil(usize::from(step.max(1))),
+        },
+    }
+}
+
+fn expect_of(protocol: Protocol, request: &Request<'_>) -> Expect {
+    match protocol {
+        Protocol::Memcache => memcache::expect_of(request.head.command, 1),
+        Protocol::Redis => Expect::Resp,
+    }
+}
+
+/// A read of one value can be answered as a miss.
+fn may_miss(request: &Request<'_>) -> bool {
+    match request.head.command.plan {
+        Plan::Values | Plan::Array => true,
+        _ => request.head.command.name == "GET",
+    }
+}
+
+/// The request as a server should see it: a line that ends with CRLF and does not say noreply,
+/// or an array instead of inline words.
+fn rewritten(protocol: Protocol, request: &Request<'_>) -> Vec<Vec<u8>> {
+    match protocol {
+        Protocol::Memcache => {
+            let args = &request.args[..request.args.len() - usize::from(request.head.noreply)];
+            let end = args.last().map_or(0, |span| span.end as usize);
+            let mut line = request.bytes[..end].to_vec();
+            line.extend_from_slice(b"\r\n");
+            vec![line, request.bytes[request.head.line as usize..].to_vec()]
+        }
+        Protocol::Redis => {
+            let mut wire = Vec::new();
+            let args = request.args.iter().map(|span| span.of(request.bytes));
+            redis::write_command(args, &mut wire);
+            vec![wire]
+        }
+    }
+}
+
+fn error_metric(failure: Failure) -> PoolMetric {
+    match failure {
+        Failure::TimedOut => PoolMetric::ErrorTimeout,
+        Failure::Refused | Failure::Unresolved => PoolMetric::ErrorConnect,
+        Failure::Reset | Failure::Closed => PoolMetric::ErrorReset,
+        Failure::BadReply(crate::protocol::Malformed::Oversize) => PoolMetric::ErrorOversize,
+        Failure::BadReply(_) | Failure::Trailing | Failure::Unfit => PoolMetric::ErrorParse,
+        Failure::QueueFull => PoolMetric::ErrorDepth,
+        Failure::NoServer => PoolMetric::ErrorNoBackend,
+        Failure::Auth => PoolMetric::ErrorAuth,
+    }
+}

@@ -1,0 +1,130 @@
+//! A pool as one worker holds it: its router, its servers and their health.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::{Backoff, Greeting, Health};
+use crate::config::{Dead, Pool as Settings, Protocol};
+use crate::protocol::{Rules, memcache, redis};
+use crate::routing::Router;
+
+/// The first pause before a failed server is tried again, and the longest (faults F01, F18).
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// One pool.
+pub(super) struct Pool {
+    pub(super) settings: Arc<Settings>,
+    pub(super) compat: bool,
+    pub(super) rules: Rules,
+    pub(super) greeting: Greeting,
+    pub(super) servers: Vec<Server>,
+    pub(super) router: Router,
+    live: Vec<bool>,
+}
+
+/// One server of a pool.
+pub(super) struct Server {
+    pub(super) health: Health,
+    /// The number of its first connection; the others follow.
+    pub(super) first: u32,
+    /// Uploads that have connections of their own now.
+    pub(super) uploads: usize,
+}
+
+impl Pool {
+    /// A pool whose connections are numbered from `first` on.
+    pub(super) fn new(settings: Arc<Settings>, compat: bool, first: u32) -> Self {
+        let backoff = backoff(&settings, compat);
+        let step = settings.server_connections;
+        let server = |index: u32| Server {
+            health: Health::new(backoff, RandomState::new().build_hasher().finish()),
+            first: first + index * step,
+            uploads: 0,
+        };
+        Self {
+            rules: rules(&settings, compat),
+            greeting: Greeting::of(&settings, compat),
+            servers: (0..settings.servers.len() as u32).map(server).collect(),
+            router: Router::new(&settings.routing, &settings.servers),
+            live: vec![true; settings.servers.len()],
+            settings,
+            compat,
+        }
+    }
+
+    /// The connection of `server` that requests of `session` use: always the same one, so that
+    /// the requests of one client for one server stay in order.
+    pub(super) fn connection(&self, server: usize, session: u32) -> u32 {
+        self.servers[server].first + session % self.settings.server_connections
+    }
+
+    /// Takes a dead server off the ring or puts it back, if the pool re-hashes. Returns whether
+    /// the ring changed.
+    pub(super) fn set_live(&mut self, server: usize, live: bool) -> bool {
+        if self.settings.dead != Dead::Rehash || self.live[server] == live {
+            return false;
+        }
+        let others = self.live.iter().filter(|&&live| live).count();
+        // With half of the servers gone it is more likely us or the network than them, and the
+        // rest could not carry the load (faults F17). twemproxy knows no such limit.
+        if !live && !self.compat && (others - 1) * 2 < self.live.len() {
+            return false;
+        }
+        self.live[server] = live;
+        self.router = self.router.with_live(&self.live);
+        true
+    }
+
+    /// Appends the protocol's line for a failure that we report.
+    pub(super) fn write_error(&self, text: &str, out: &mut Vec<u8>) {
+        let prefix: &[u8] = match self.settings.protocol {
+            Protocol::Memcache => b"SERVER_ERROR ",
+            Protocol::Redis => b"-ERR ",
+        };
+        out.extend_from_slice(prefix);
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends what a read of one key answers if there is nothing.
+    pub(super) fn write_miss(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self.settings.protocol {
+            Protocol::Memcache => b"END\r\n",
+            Protocol::Redis => b"$-1\r\n",
+        });
+    }
+
+    /// Appends a refusal's line.
+    pub(super) fn write_refusal(&self, refusal: &crate::protocol::Refusal, out: &mut Vec<u8>) {
+        match self.settings.protocol {
+            Protocol::Memcache => memcache::write_refusal(refusal, out),
+            Protocol::Redis => redis::write_refusal(refusal, out),
+        }
+    }
+}
+
+fn backoff(settings: &Settings, compat: bool) -> Backoff {
+    let ejects = settings.dead == Dead::Rehash;
+    let (first, most) = if compat { (Duration::ZERO, Duration::ZERO) } else { PAUSE };
+    Backoff {
+        first,
+        most,
+        limit: (ejects || !compat).then_some(settings.server_failure_limit.max(1)),
+        rest: ejects.then_some(settings.server_retry_timeout),
+    }
+}
+
+fn rules(settings: &Settings, compat: bool) -> Rules {
+    let limits = &settings.limits;
+    Rules {
+        compat,
+        lenient_lf: settings.lenient_lf,
+        key_bytes: limits.key_bytes,
+        value_bytes: limits.value_bytes,
+        keys_per_request: limits.keys_per_request,
+        args_per_request: limits.args_per_request,
+        line_bytes: limits.line_bytes,
+    }
+}

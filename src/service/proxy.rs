@@ -1,0 +1,207 @@
+//! The proxy of one worker: its pools, the connections to their servers, and its turn.
+//!
+//! ```text
+//!  request() ─┐                    ┌─▶ flush(): one write for each connection that has something
+//!  readable() ┼─▶ connections ─────┤
+//!  dialled()  │                    └─▶ next_alarm(): when to look again, asked or not
+//!  tick() ────┘
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::fragment::Gathers;
+use super::pool::Pool;
+use super::upload::Uploads;
+use crate::backend::{Connection, Inbox, Io, Letter, Ticket};
+use crate::config::Config;
+use crate::metrics::{ServerMetric, WorkerMetrics};
+use crate::protocol::{Head, Rules, Span};
+
+/// One whole request, where it was parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its command and framing.
+    pub head: &'a Head,
+    /// Its bytes, and no others.
+    pub bytes: &'a [u8],
+    /// Its arguments, the command's name first, as ranges of `bytes`.
+    pub args: &'a [Span],
+}
+
+impl<'a> Request<'a> {
+    /// The argument at `index`; empty if there is none.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.get(index).map_or(&[], |span| span.of(self.bytes))
+    }
+}
+
+/// A connection and whose it is.
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    pub(super) pool: u16,
+    pub(super) server: u16,
+    /// Counts dialling attempts, so that a late outcome of an earlier one is not taken.
+    pub(super) attempt: u32,
+    /// The client that an upload's connection serves; `None` for a shared connection.
+    pub(super) upload: Option<Ticket>,
+    /// Something was queued in this turn.
+    pub(super) dirty: bool,
+    /// The earliest alarm that is set.
+    pub(super) armed: Option<Instant>,
+    /// Not read from until this client has taken what it got, and since when.
+    pub(super) paused: Option<(Ticket, Instant)>,
+    /// When the greeting must have been answered.
+    pub(super) greeted_by: Option<Instant>,
+}
+
+/// The proxy.
+pub struct Proxy {
+    pub(super) compat: bool,
+    pub(super) pools: Vec<Pool>,
+    pub(super) links: Vec<Link>,
+    pub(super) uploads: Uploads,
+    pub(super) gathers: Gathers,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) inbox: Inbox<Letter>,
+    pub(super) dirty: Vec<u32>,
+    /// Connections to look at, and when.
+    pub(super) alarms: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// Split requests whose last part has come in.
+    pub(super) complete: Vec<u32>,
+    /// Replies are put together here.
+    pub(super) merged: Vec<u8>,
+    /// What a read brings is first seen here.
+    pub(super) scratch: Vec<u8>,
+    /// Which part of a split request each server has, while it is being split.
+    pub(super) part_of: Vec<Option<u16>>,
+}
+
+/// Bytes taken from a server at once.
+const READ_BYTES: usize = 128 * 1024;
+
+impl Proxy {
+    /// The proxy of a worker that is reached through `inbox` and counts in `metrics`.
+    pub fn new(config: &Config, metrics: Arc<WorkerMetrics>, inbox: Inbox<Letter>) -> Self {
+        let mut pools = Vec::new();
+        let mut links = Vec::new();
+        for (number, settings) in config.pools.iter().enumerate() {
+            let first = links.len() as u32;
+            let pool = Pool::new(Arc::new(settings.clone()), config.compat, first);
+            for server in 0..pool.servers.len() {
+                metrics.pools[number].servers[server].set(ServerMetric::Up, 1);
+                for _ in 0..settings.server_connections {
+                    links.push(Link::new(&pool, number as u16, server as u16));
+                }
+            }
+            pools.push(pool);
+        }
+        Self {
+            compat: config.compat,
+            pools,
+            uploads: Uploads::after(links.len() as u32),
+            links,
+            gathers: Gathers::default(),
+            metrics,
+            inbox,
+            dirty: Vec::new(),
+            alarms: BinaryHeap::new(),
+            complete: Vec::new(),
+            merged: Vec::new(),
+            scratch: Vec::with_capacity(READ_BYTES),
+            part_of: Vec::new(),
+        }
+    }
+
+    /// What the requests of a pool are held to.
+    pub fn rules(&self, pool: u16) -> &Rules {
+        &self.pools[pool as usize].rules
+    }
+
+    /// Bytes held for servers.
+    pub fn buffered(&self) -> usize {
+        self.links.iter().map(|link| link.connection.buffered()).sum()
+    }
+
+    /// True if no server owes a reply.
+    pub fn is_idle(&self) -> bool {
+        self.links.iter().all(|link| link.connection.depth() == 0)
+    }
+
+    /// When [`Proxy::tick`] should be called next.
+    pub fn next_alarm(&self) -> Option<Instant> {
+        self.alarms.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next connection whose alarm has gone off.
+    pub(super) fn next_due(&mut self, now: Instant) -> Option<u32> {
+        let Reverse((at, link)) = *self.alarms.peek()?;
+        if at > now {
+            return None;
+        }
+        self.alarms.pop();
+        self.links[link as usize].armed = None;
+        Some(link)
+    }
+
+    /// Has `link` looked at when it is due, if anything is.
+    pub(super) fn arm(&mut self, link: u32, at: Option<Instant>) {
+        let Some(at) = at else { return };
+        let place = &mut self.links[link as usize];
+        if place.armed.is_none_or(|armed| at < armed) {
+            place.armed = Some(at);
+            self.alarms.push(Reverse((at, link)));
+        }
+    }
+
+    /// Marks a connection to be flushed at the end of the turn.
+    pub(super) fn mark(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        if !place.dirty {
+            place.dirty = true;
+            self.dirty.push(link);
+        }
+    }
+
+    /// Makes a reply for a client out of an error text.
+    pub(super) fn error_line(&mut self, pool: u16, text: &str) -> Vec<u8> {
+        let mut line = std::mem::take(&mut self.merged);
+        line.clear();
+        self.pools[pool as usize].write_error(text, &mut line);
+        line
+    }
+
+    /// The connections' number of sockets and queues, for metrics, when a turn has ended.
+    pub(super) fn report(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        let pool = &self.metrics.pools[place.pool as usize];
+        place.connection.report(&pool.servers[place.server as usize]);
+    }
+
+    /// Closes all server connections: the process ends.
+    pub fn shut(&mut self, io: &mut Io) {
+        for link in &mut self.links {
+            link.connection.close(io, false);
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(pool: &Pool, number: u16, server: u16) -> Self {
+        let settings = &pool.settings;
+        let (timeout, limit) = (settings.timeout, settings.limits.value_bytes);
+        Self {
+            connection: Connection::new(settings.protocol, timeout, limit),
+            pool: number,
+            server,
+            attempt: 0,
+            upload: None,
+            dirty: false,
+            armed: None,
+            paused: None,
+            greeted_by: None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Where replies go: to a client, or into what is being gathered.
+
+use std::time::Instant;
+
+use super::fragment::Gathers;
+use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
+use crate::metrics::{PoolMetric, PoolMetrics, ServerMetric, ServerMetrics};
+use crate::protocol::{Access, Outcome};
+
+/// The sessions, as far as a service needs them.
+pub trait Clients {
+    /// Takes the next stretch of the reply to a request; `last` if the reply ends with it. A
+    /// request whose session has gone is ignored.
+    fn reply(&mut self, io: &mut Io, ticket: Ticket, bytes: &[u8], last: bool) -> Flow;
+
+    /// The rest of a reply will not come: its client must be closed, after what was sent.
+    fn cut(&mut self, ticket: Ticket);
+
+    /// What stopped this request's session from being read has gone.
+    fn resume(&mut self, io: &mut Io, ticket: Ticket);
+
+    /// Whether the request's session has taken bytes since this was asked last.
+    fn has_moved(&mut self, ticket: Ticket) -> bool;
+}
+
+/// Takes the replies of one connection.
+pub(super) struct Sink<'a, C> {
+    pub(super) clients: &'a mut C,
+    pub(super) gathers: &'a mut Gathers,
+    pub(super) metrics: &'a PoolMetrics,
+    pub(super) server: &'a ServerMetrics,
+    pub(super) now: Instant,
+    /// Who asked for a pause, if anybody did.
+    pub(super) paused: Option<Ticket>,
+    /// Gathers that became complete.
+    pub(super) complete: &'a mut Vec<u32>,
+    /// The server says that it cannot serve now.
+    pub(super) unavailable: bool,
+}
+
+impl<C: Clients> Replies for Sink<'_, C> {
+    fn reply(
+        &mut self,
+        io: &mut Io,
+        entry: &Entry,
+        bytes: &[u8],
+        end: Option<Outcome>,
+    ) -> Flow {
+        self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
+        if let Some(outcome) = end {
+            self.count(entry, outcome);
+        }
+        match entry.ask.to {
+            To::Nobody => Flow::Go,
+            To::Client(ticket) => {
+                let flow = self.clients.reply(io, ticket, bytes, end.is_some());
+                if flow == Flow::Pause {
+                    self.paused = Some(ticket);
+                }
+                flow
+            }
+            To::Part { gather, serial, part } => {
+                if self.gathers.take_in((gather, serial), part, bytes, end) {
+                    self.complete.push(gather);
+                }
+                Flow::Go
+            }
+        }
+    }
+}
+
+impl<C> Sink<'_, C> {
+    fn count(&mut self, entry: &Entry, outcome: Outcome) {
+        let took = self.now.saturating_duration_since(entry.queued);
+        self.server.add(ServerMetric::Responses, 1);
+        self.server.latency.record(took);
+        match outcome {
+            Outcome::Error | Outcome::Auth => self.server.add(ServerMetric::ErrorReplies, 1),
+            Outcome::Unavailable => {
+                self.server.add(ServerMetric::ErrorReplies, 1);
+                self.unavailable = true;
+            }
+            Outcome::Hit | Outcome::Miss | Outcome::Done => {}
+        }
+        if !matches!(entry.ask.to, To::Client(_)) {
+            return;
+        }
+        if entry.ask.read {
+            count_lookup(self.metrics, outcome);
+            self.metrics.reads.record(took);
+        } else {
+            self.metrics.writes.record(took);
+        }
+    }
+}
+
+/// Counts what a read of one key found.
+pub(super) fn count_lookup(metrics: &PoolMetrics, outcome: Outcome) {
+    match outcome {
+        Outcome::Hit => metrics.add(PoolMetric::Hits, 1),
+        Outcome::Miss => metrics.add(PoolMetric::Misses, 1),
+        _ => {}
+    }
+}
+
+/// Counts a request by its class.
+pub(super) fn count_request(metrics: &PoolMetrics, access: Access, bytes: u64) {
+    metrics.add(
+        match access {
+            Access::Read => PoolMetric::RequestsRead,
+            Access::Write => PoolMetric::RequestsWrite,
+            Access::None => PoolMetric::RequestsOther,
+        },
+        1,
+    );
+    metrics.add(PoolMetric::RequestBytes, bytes);
+}

@@ -1,0 +1,387 @@
+//! The life of server connections: dialled when needed, read, flushed, closed, tried again.
+//!
+//! ```text
+//!  reach ─▶ dial ─▶ dialled ─▶ greeting ─▶ fit ─▶ readable … ─▶ broken ─▶ reach (if any wait)
+//!                      └─ failed ─▶ Health: pause, or down ─▶ tick: probe
+//! ```
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::dispatch::Turn;
+use super::proxy::Proxy;
+use super::replies::{Clients, Sink};
+use crate::backend::{
+    ConnectError, Entry, Failure, Owner, Phase, Received, Stream, Ticket, To, Verdict,
+    dial_server,
+};
+use crate::metrics::{PoolMetric, ServerMetric};
+
+/// How long a server may take to accept a connection, unless its pool's timeout is shorter.
+const DIAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long one client may keep a server connection waiting by not reading a long reply.
+const STALL: Duration = Duration::from_secs(5);
+
+impl Proxy {
+    /// Sees to it that `link` has a connection or is getting one.
+    ///
+    /// # Errors
+    /// The server is down, or resting after a failure.
+    pub(super) fn reach(&mut self, link: u32, now: Instant) -> Result<(), Failure> {
+        let place = &self.links[link as usize];
+        if place.connection.phase() != Phase::Closed {
+            return Ok(());
+        }
+        let health = &self.pools[place.pool as usize].servers[place.server as usize].health;
+        if !health.is_up() || !health.may_connect(now) {
+            return Err(health.last_failure());
+        }
+        self.dial(link);
+        Ok(())
+    }
+
+    fn dial(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        place.attempt = place.attempt.wrapping_add(1);
+        place.connection.connecting();
+        let settings = &self.pools[place.pool as usize].settings;
+        let limit = settings.timeout.map_or(DIAL_LIMIT, |timeout| timeout.min(DIAL_LIMIT));
+        let address = &settings.servers[place.server as usize].address;
+        dial_server(&self.inbox, (link, place.attempt), address, limit);
+    }
+
+    /// Opens a connection to every server of the pools that want that before serving.
+    pub fn preconnect(&mut self) {
+        for link in 0..self.links.len() as u32 {
+            let pool = self.links[link as usize].pool;
+            if self.pools[pool as usize].settings.preconnect {
+                self.dial(link);
+            }
+        }
+    }
+
+    /// True once each pool that preconnects has heard from all its servers.
+    pub fn is_preconnected(&self) -> bool {
+        self.links.iter().all(|link| {
+            !self.pools[link.pool as usize].settings.preconnect
+                || matches!(link.connection.phase(), Phase::Ready | Phase::Closed)
+        })
+    }
+
+    /// A dialling attempt has ended.
+    pub fn dialled<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (link, attempt): (u32, u32),
+        result: Result<Stream, ConnectError>,
+    ) {
+        let Some(place) = self.links.get_mut(link as usize) else { return };
+        if place.attempt != attempt || place.connection.phase() != Phase::Connecting {
+            return;
+        }
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        let metrics = &self.metrics.pools[pool].servers[server];
+        let failure = match result {
+            Ok(stream) => {
+                metrics.add(ServerMetric::ConnectsOk, 1);
+                metrics.add(ServerMetric::Connections, 1);
+                let token = turn.io.insert(stream, Owner::Server(link));
+                let greeting = &self.pools[pool].greeting;
+                match place.connection.opened(turn.io, token, greeting) {
+                    Ok(()) => return self.watch_greeting(turn.now, link),
+                    Err(failure) => failure,
+                }
+            }
+            Err(error) => {
+                metrics.add(ServerMetric::ConnectsFailed, 1);
+                match error {
+                    ConnectError::Resolve(_) => Failure::Unresolved,
+                    ConnectError::Timeout => Failure::TimedOut,
+                    ConnectError::Connect(e) => match Failure::of(e.kind()) {
+                        Failure::TimedOut => Failure::TimedOut,
+                        _ => Failure::Refused,
+                    },
+                }
+            }
+        };
+        self.broken(turn, link, failure);
+    }
+
+    /// A greeting that is never answered must not be waited for for ever.
+    fn watch_greeting(&mut self, now: Instant, link: u32) {
+        let place = &mut self.links[link as usize];
+        let settings = &self.pools[place.pool as usize].settings;
+        let limit = settings.timeout.map_or(DIAL_LIMIT, |timeout| timeout.min(DIAL_LIMIT));
+        place.greeted_by = Some(now + limit);
+        self.arm(link, Some(now + limit));
+    }
+
+    /// A server's socket is ready: reads replies and writes what waits.
+    pub fn ready<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let Some(place) = self.links.get_mut(link as usize) else { return };
+        if let Err(failure) = place.connection.flush(turn.io) {
+            return self.broken(turn, link, failure);
+        }
+        if place.upload.is_some() {
+            self.upload_moved(turn, link);
+        }
+        if self.links[link as usize].paused.is_none() {
+            self.receive(turn, link);
+        }
+        self.report(link);
+    }
+
+    fn receive<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &mut self.links[link as usize];
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        let mut complete = std::mem::take(&mut self.complete);
+        let mut sink = Sink {
+            clients: turn.clients,
+            gathers: &mut self.gathers,
+            metrics: &self.metrics.pools[pool],
+            server: &self.metrics.pools[pool].servers[server],
+            now: turn.now,
+            paused: None,
+            complete: &mut complete,
+            unavailable: false,
+        };
+        let greeting = &self.pools[pool].greeting;
+        let received = place.connection.receive(turn.io, greeting, &mut self.scratch, &mut sink);
+        let (paused, unavailable) = (sink.paused, sink.unavailable);
+        if let Some(ticket) = paused {
+            place.paused = Some((ticket, turn.now));
+            self.arm(link, Some(turn.now + STALL));
+        }
+        for place in complete.drain(..) {
+            self.complete(turn, place);
+        }
+        self.complete = complete;
+        match received {
+            Ok(Received::Fit) => self.fit(turn, link),
+            Ok(_) if unavailable => self.note_failure(turn, link, Failure::Unfit),
+            Ok(_) => self.end_upload_if_done(turn, link),
+            Err(failure) => self.broken(turn, link, failure),
+        }
+    }
+
+    /// A new connection has answered the greeting.
+    fn fit<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &mut self.links[link as usize];
+        place.greeted_by = None;
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        if self.pools[pool].servers[server].health.answered() == Verdict::Up {
+            self.pools[pool].set_live(server, true);
+            self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
+            let name = &self.pools[pool].settings.servers[server].name;
+            tracing::info!(pool = self.pools[pool].settings.name, server = name, "server is up");
+        }
+        self.mark(link);
+        self.upload_moved(turn, link);
+    }
+
+    /// A connection cannot be used any more: answers what has failed, sends again what may be,
+    /// and notes the failure against the server.
+    pub(super) fn broken<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        failure: Failure,
+    ) {
+        let place = &mut self.links[link as usize];
+        if place.connection.phase() == Phase::Closed {
+            return;
+        }
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        let had_socket = place.connection.token().is_some();
+        let idle = place.connection.depth() == 0 && place.connection.phase() == Phase::Ready;
+        let streamed = place.connection.is_streaming();
+        let may_retry = matches!(failure, Failure::Reset | Failure::Closed) && !self.compat;
+        let remains = place.connection.close(turn.io, may_retry);
+        place.paused = None;
+        place.greeted_by = None;
+        let metrics = &self.metrics.pools[pool];
+        if had_socket {
+            metrics.servers[server].sub(ServerMetric::Connections, 1);
+            metrics.servers[server].add(failure.close_metric(), 1);
+        }
+        if failure.is_desync() {
+            metrics.servers[server].add(ServerMetric::DesyncClosed, 1);
+        }
+        metrics.add(PoolMetric::Retries, remains.retried as u64);
+        if !idle || self.compat {
+            self.note_failure(turn, link, failure);
+        }
+        for (index, entry) in remains.failed.into_iter().enumerate() {
+            self.fail_entry(turn, link, &entry, (index == 0 && streamed, failure));
+        }
+        if self.links[link as usize].upload.is_some() {
+            return self.end_upload(turn, link, failure);
+        }
+        self.resume_waiting(turn, link, failure);
+        self.report(link);
+    }
+
+    /// What still waits on a closed connection is sent on a new one, or fails with it.
+    fn resume_waiting<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32, why: Failure) {
+        if self.links[link as usize].connection.depth() == 0 {
+            return;
+        }
+        // Having failed just now is no reason to keep what was never tried waiting, unless it
+        // was the dialling that failed.
+        let dialling = matches!(
+            why,
+            Failure::Refused | Failure::Unresolved | Failure::Auth | Failure::Unfit
+        );
+        let place = &self.links[link as usize];
+        let health = &self.pools[place.pool as usize].servers[place.server as usize].health;
+        if !dialling && health.is_up() {
+            return self.dial(link);
+        }
+        for entry in self.links[link as usize].connection.abandon() {
+            self.fail_entry(turn, link, &entry, (false, why));
+        }
+    }
+
+    fn fail_entry<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        entry: &Entry,
+        (streamed, failure): (bool, Failure),
+    ) {
+        match entry.ask.to {
+            // A reply that has begun cannot turn into an error line.
+            To::Client(ticket) if streamed => turn.clients.cut(ticket),
+            _ => {
+                let pool = self.links[link as usize].pool;
+                self.fail_asked(turn, pool, &entry.ask, failure);
+            }
+        }
+    }
+
+    fn note_failure<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        failure: Failure,
+    ) {
+        let place = &self.links[link as usize];
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        let metrics = &self.metrics.pools[pool];
+        metrics.servers[server].add(failure.metric(), 1);
+        let owner = &mut self.pools[pool];
+        let verdict = owner.servers[server].health.failed(turn.now, failure);
+        if verdict == Verdict::Down {
+            metrics.servers[server].set(ServerMetric::Up, 0);
+            let name = owner.settings.servers[server].name.clone();
+            let (pool_name, text) = (owner.settings.name.clone(), failure.text(self.compat));
+            if owner.set_live(server, false) {
+                metrics.add(PoolMetric::ServerEjects, 1);
+                metrics.servers[server].set(ServerMetric::EjectedAt, wall_clock_micros());
+            }
+            tracing::warn!(pool = pool_name, server = name, failure = text, "server is down");
+        }
+        let probe = self.pools[pool].servers[server].health.probe_at();
+        let first = self.pools[pool].servers[server].first;
+        self.arm(first, probe);
+    }
+
+    /// What is due: requests time out, silent connections are given up, dead servers probed,
+    /// clients that hold a server up are cut off.
+    pub fn tick<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
+        while let Some(link) = self.next_due(turn.now) {
+            self.look_at(turn, link);
+        }
+    }
+
+    fn look_at<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        self.check_pause(turn, link);
+        let now = turn.now;
+        let mut late = Vec::new();
+        let place = &mut self.links[link as usize];
+        let silent = place.greeted_by.is_some_and(|by| now >= by);
+        let expired = place.connection.expire(now, |entry| late.push(entry));
+        for (index, entry) in late.into_iter().enumerate() {
+            let streamed = index == 0 && self.links[link as usize].connection.is_streaming();
+            self.fail_entry(turn, link, &entry, (streamed, Failure::TimedOut));
+        }
+        if expired.is_err() || silent {
+            self.broken(turn, link, Failure::TimedOut);
+        }
+        self.probe_if_due(now, link);
+        self.rearm(link);
+    }
+
+    /// Cuts a client off that has kept a server connection waiting without reading anything.
+    fn check_pause<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let Some((ticket, since)) = self.links[link as usize].paused else { return };
+        if turn.now < since + STALL {
+            return;
+        }
+        if turn.clients.has_moved(ticket) {
+            self.links[link as usize].paused = Some((ticket, turn.now));
+        } else {
+            turn.clients.cut(ticket);
+            self.resume(turn, ticket);
+        }
+    }
+
+    /// Connections that waited for this session read on.
+    pub fn resume<C: Clients>(&mut self, turn: &mut Turn<'_, C>, ticket: Ticket) {
+        for place in &mut self.links {
+            let same = |paused: Ticket| {
+                (paused.session, paused.serial) == (ticket.session, ticket.serial)
+            };
+            if place.paused.is_some_and(|(paused, _)| same(paused)) {
+                place.paused = None;
+                if let Some(token) = place.connection.token() {
+                    turn.io.touch(token);
+                }
+            }
+        }
+    }
+
+    fn probe_if_due(&mut self, now: Instant, link: u32) {
+        let place = &self.links[link as usize];
+        let server = &self.pools[place.pool as usize].servers[place.server as usize];
+        let due = server.first == link && server.health.probe_at().is_some_and(|at| now >= at);
+        if due && place.connection.phase() == Phase::Closed {
+            self.dial(link);
+        }
+    }
+
+    fn rearm(&mut self, link: u32) {
+        let place = &self.links[link as usize];
+        let server = &self.pools[place.pool as usize].servers[place.server as usize];
+        let probe = server.health.probe_at().filter(|_| {
+            server.first == link && place.connection.phase() == Phase::Closed
+        });
+        let paused = place.paused.map(|(_, since)| since + STALL);
+        let at = [place.connection.next_deadline(), place.greeted_by, probe, paused];
+        self.arm(link, at.into_iter().flatten().min());
+    }
+
+    /// Writes what was queued in this turn: one write for each connection.
+    pub fn flush<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for link in dirty.drain(..) {
+            let place = &mut self.links[link as usize];
+            place.dirty = false;
+            let flushed = place.connection.flush(turn.io);
+            self.report(link);
+            if let Err(failure) = flushed {
+                self.broken(turn, link, failure);
+            }
+        }
+        // What broke while this went on was marked anew and waits for the next turn.
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+    }
+}
+
+/// Microseconds since 1970, as twemproxy reports them.
+fn wall_clock_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,196 @@
+//! Uploads: requests too long to be held, sent on while they come in.
+//!
+//! ```text
+//!  client ─▶ session ─▶ upload_more ─▶ a connection of its own ─▶ server
+//!                            └─ Pause while the server takes no more ─▶ Clients::resume
+//! ```
+//! A slow uploader would hold up everybody who shares the server's connection, so each upload has
+//! its own, which is closed when the reply is there. The session waits for its earlier requests
+//! before it begins one, and sends nothing else meanwhile: the order of its requests is kept.
+
+use super::dispatch::Turn;
+use super::proxy::{Link, Proxy, Request};
+use super::replies::{Clients, count_request};
+use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
+use crate::metrics::ServerMetric;
+use crate::protocol::{Access, Expect, Keys, Span, memcache};
+
+/// Uploads to one server that one worker has under way at most; further ones are refused.
+const UPLOADS_PER_SERVER: usize = 16;
+
+/// Bytes that may wait for the server before the client is no longer read from.
+const WAITING_BYTES: usize = 256 * 1024;
+
+/// An upload under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadId {
+    link: u32,
+    attempt: u32,
+}
+
+/// The places of connections that only uploads use.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    free: Vec<u32>,
+    first: u32,
+}
+
+impl Uploads {
+    /// Places from number `first` on are for uploads.
+    pub(super) fn after(first: u32) -> Self {
+        Self { free: Vec::new(), first }
+    }
+}
+
+impl Proxy {
+    /// Begins an upload with the bytes that are there so far.
+    ///
+    /// # Errors
+    /// The text of the error line that the client must get; the rest of its request must be
+    /// thrown away.
+    pub fn upload<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        request: Request<'_>,
+        ticket: Ticket,
+    ) -> Result<UploadId, &'static str> {
+        let command = request.head.command;
+        let metrics = &self.metrics.pools[pool as usize];
+        count_request(metrics, command.access, request.bytes.len() as u64);
+        let key_at = match command.keys {
+            Keys::At(index) => index as usize,
+            Keys::Every { first, .. } => first as usize,
+            Keys::Counted(index) => index as usize + 1,
+            Keys::None => return Err("object too large"),
+        };
+        let owner = &mut self.pools[pool as usize];
+        let server = owner.router.server_of(request.arg(key_at));
+        let Some(server) = server else { return Err(Failure::NoServer.text(self.compat)) };
+        let place = &mut owner.servers[server];
+        if !place.health.is_up() || !place.health.may_connect(turn.now) {
+            return Err(place.health.last_failure().text(self.compat));
+        }
+        if place.uploads >= UPLOADS_PER_SERVER {
+            return Err(Failure::QueueFull.text(self.compat));
+        }
+        place.uploads += 1;
+        let ask = Ask {
+            to: To::Client(ticket),
+            expect: match owner.settings.protocol {
+                crate::config::Protocol::Memcache => memcache::expect_of(command, 1),
+                crate::config::Protocol::Redis => Expect::Resp,
+            },
+            read: command.access == Access::Read,
+            key: Span::default(),
+            may_miss: false,
+        };
+        let link = self.open_upload(pool, server as u16, ticket);
+        self.send(turn, link, Ask { read: false, ..ask }, &[request.bytes]);
+        Ok(UploadId { link, attempt: self.links[link as usize].attempt })
+    }
+
+    fn open_upload(&mut self, pool: u16, server: u16, ticket: Ticket) -> u32 {
+        let link = self.uploads.free.pop().unwrap_or(self.links.len() as u32);
+        let owner = &self.pools[pool as usize];
+        let mut fresh = Link::new(owner, pool, server);
+        fresh.upload = Some(ticket);
+        match self.links.get_mut(link as usize) {
+            Some(place) => {
+                fresh.attempt = place.attempt;
+                *place = fresh;
+            }
+            None => self.links.push(fresh),
+        }
+        link
+    }
+
+    /// Sends more of an upload on. If it has ended already (the server answered early, or
+    /// failed), the bytes are dropped.
+    pub fn upload_more<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        id: UploadId,
+        bytes: &[u8],
+    ) -> Flow {
+        let place = &mut self.links[id.link as usize];
+        if place.upload.is_none() || place.attempt != id.attempt || place.connection.depth() == 0 {
+            return Flow::Go;
+        }
+        let metrics = &self.metrics.pools[place.pool as usize].servers[place.server as usize];
+        metrics.add(ServerMetric::RequestBytes, bytes.len() as u64);
+        let pushed = place.connection.push_more(turn.io, bytes, turn.now);
+        let waiting = place.connection.buffered();
+        self.mark(id.link);
+        if let Err(failure) = pushed {
+            self.broken(turn, id.link, failure);
+            return Flow::Go;
+        }
+        if waiting > WAITING_BYTES { Flow::Pause } else { Flow::Go }
+    }
+
+    /// The client has gone in the middle of its upload: so must the connection.
+    pub fn upload_abort<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: UploadId) {
+        let place = &mut self.links[id.link as usize];
+        if place.upload.is_some() && place.attempt == id.attempt {
+            place.connection.close(turn.io, false);
+            place.connection.abandon();
+            self.free_upload(id.link);
+        }
+    }
+
+    /// The server has taken bytes: the client may send more.
+    pub(super) fn upload_moved<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &self.links[link as usize];
+        if let Some(ticket) = place.upload
+            && place.connection.buffered() <= WAITING_BYTES / 2
+        {
+            turn.clients.resume(turn.io, ticket);
+        }
+    }
+
+    /// Closes an upload's connection if the reply is there.
+    pub(super) fn end_upload_if_done<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &mut self.links[link as usize];
+        if place.upload.is_some()
+            && place.connection.phase() == Phase::Ready
+            && place.connection.depth() == 0
+        {
+            place.connection.close(turn.io, false);
+            let (pool, server) = (place.pool as usize, place.server as usize);
+            self.metrics.pools[pool].servers[server].sub(ServerMetric::Connections, 1);
+            self.finish_upload(turn, link);
+        }
+    }
+
+    /// An upload's connection has failed: so has what waits on it.
+    pub(super) fn end_upload<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        failure: Failure,
+    ) {
+        for entry in self.links[link as usize].connection.abandon() {
+            let pool = self.links[link as usize].pool;
+            self.fail_asked(turn, pool, &entry.ask, failure);
+        }
+        self.finish_upload(turn, link);
+    }
+
+    fn finish_upload<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        if let Some(ticket) = self.links[link as usize].upload {
+            turn.clients.resume(turn.io, ticket);
+            self.free_upload(link);
+        }
+    }
+
+    fn free_upload(&mut self, link: u32) {
+        let place = &mut self.links[link as usize];
+        if place.upload.take().is_some() && link >= self.uploads.first {
+            let (pool, server) = (place.pool as usize, place.server as usize);
+            self.pools[pool].servers[server].uploads -= 1;
+            self.report(link);
+            self.uploads.free.push(link);
+        }
+    }
+}
