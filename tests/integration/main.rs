@@ -8,6 +8,7 @@
 )]
 
 mod clients;
+mod faults;
 mod pipelines;
 mod placement;
 mod support;

@@ -145,6 +145,13 @@ impl Client {
         }
     }
 
+    /// Everything up to the end of the connection, or up to `length` bytes if it stays open.
+    pub(crate) fn read_to_end_or(&mut self, length: usize) -> Vec<u8> {
+        // What is too much is seen in the bytes as well: so only the end ends a longer reply.
+        let exact = self.fill(|bytes| (bytes.len() == length).then_some(length));
+        self.consume(exact.unwrap_or(self.buffer.len() - self.taken))
+    }
+
     /// Everything up to the end of the connection.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let why = self.fill(|_| None).expect_err("only an end ends this");
