@@ -1,3 +1,10 @@
 //! The program: see [`twinring::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    twinring::cli::main()
+}

@@ -1,1 +1,181 @@
-//! (skeleton)
+//! The composition root: builds the parts, starts the threads, ends them.
+//!
+//! ```text
+//!  log ─▶ doors, listeners (a port in use ends the start here) ─▶ workers ─▶ listener ─▶ admin
+//! ```
+//! No other place starts a thread. Threads share nothing but what is made here: the registry of
+//! counters, the phase, and an inbox for each worker.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::coop::unconstrained;
+
+use crate::config::{Config, Listen, Pool, Protocol};
+use crate::control::{self, ControlPlane, Doors, Log};
+use crate::frontend::{Dealer, Worker, listen};
+use crate::metrics::{PoolShape, Registry};
+use crate::net::{BindError, Inbox, Listener, Mail};
+use crate::service::Letter;
+use crate::signal::{Life, Phase};
+
+/// Clients that may be on their way to one worker; what comes on top is closed.
+const INBOX_CLIENTS: usize = 4096;
+
+/// Why the process could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A listener of a pool.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin or statistics listener, the log, a thread or a runtime.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A process that has everything open and serves once it is run.
+pub struct Process {
+    admin: Runtime,
+    doors: Doors,
+    plane: ControlPlane,
+    log: Arc<Log>,
+    workers: Vec<JoinHandle<()>>,
+    listener: JoinHandle<()>,
+}
+
+impl Process {
+    /// Opens all listeners and starts all threads but the calling one, which becomes the admin
+    /// thread with [`Process::run`].
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running that would outlive the program.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let log = Arc::new(Log::install(&config.log)?);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let admin = runtime()?;
+        let doors = {
+            let _within = admin.enter();
+            Doors::open(&config)?
+        };
+        let listeners =
+            config.pools.iter().map(Listener::open).collect::<Result<Vec<_>, BindError>>()?;
+        let registry = Arc::new(Registry::new(shape(&config), config.workers));
+        let life = Arc::new(Life::default());
+        let config = Arc::new(config);
+        let mut inboxes = Vec::new();
+        let mut workers = Vec::new();
+        for number in 0..config.workers {
+            let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
+            inboxes.push(inbox.clone());
+            let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
+            workers.push(start_worker(number, parts, (inbox, mail))?);
+        }
+        let shared = (Arc::clone(&registry), Arc::clone(&life));
+        let listener = start_listener(&config, listeners, &inboxes, &shared)?;
+        life.advance(Phase::Ready);
+        announce(&config, &doors);
+        let plane = ControlPlane {
+            registry,
+            life,
+            wake: Box::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),
+            log: Arc::clone(&log),
+            drain_timeout: config.drain_timeout,
+            compat: config.compat,
+        };
+        Ok(Self { admin, doors, plane, log, workers, listener })
+    }
+
+    /// Serves until a signal ends the process. Returns its exit code.
+    pub fn run(self) -> u8 {
+        let code = self.admin.block_on(control::run(self.doors, self.plane));
+        // Threads that have not finished by now are past the drain's time: they end with us.
+        drop((self.workers, self.listener));
+        tracing::info!(code, "end");
+        drop(self.log);
+        code
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+type Shared = (Arc<Registry>, Arc<Life>);
+
+fn start_worker(
+    number: usize,
+    (config, registry, life): (Arc<Config>, Arc<Registry>, Arc<Life>),
+    mail: (Inbox<Letter>, Mail<Letter>),
+) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime()?;
+    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        // The worker is one task that never yields within a turn: the runtime's budget for
+        // fairness between tasks would only cut its turns short.
+        runtime.block_on(unconstrained(async move {
+            let metrics = Arc::clone(&registry.workers[number]);
+            Worker::new(&config, mail, metrics, life).run().await;
+        }));
+    })
+}
+
+fn start_listener(
+    config: &Arc<Config>,
+    listeners: Vec<Listener>,
+    inboxes: &[Inbox<Letter>],
+    (registry, life): &Shared,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime()?;
+    let dealers: Vec<Dealer> = (0..listeners.len())
+        .map(|pool| {
+            let shared = (Arc::clone(registry), Arc::clone(life));
+            Dealer::new(config, pool as u16, inboxes.to_vec(), shared)
+        })
+        .collect();
+    thread::Builder::new().name("listener".into()).spawn(move || {
+        runtime.block_on(async move {
+            let pairs = listeners.into_iter().zip(dealers);
+            let tasks: Vec<_> =
+                pairs.map(|(listener, dealer)| tokio::spawn(listen(listener, dealer))).collect();
+            for task in tasks {
+                if let Ok(Err(error)) = task.await {
+                    tracing::error!(%error, "a listener has failed");
+                }
+            }
+        });
+    })
+}
+
+fn shape(config: &Config) -> Vec<PoolShape> {
+    let of = |pool: &Pool| PoolShape {
+        name: pool.name.clone(),
+        protocol: match pool.protocol {
+            Protocol::Memcache => "memcache",
+            Protocol::Redis => "redis",
+        },
+        servers: pool.servers.iter().map(|server| server.name.clone()).collect(),
+    };
+    config.pools.iter().map(of).collect()
+}
+
+/// One line that says what is served where.
+fn announce(config: &Config, doors: &Doors) {
+    let listen: Vec<String> =
+        config.pools.iter().map(|pool: &Pool| Listen::to_string(&pool.listen)).collect();
+    let per_server = |pool: &Pool| pool.servers.len() * pool.server_connections as usize;
+    let connections: usize = config.pools.iter().map(per_server).sum();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pools = config.pools.len(),
+        listen = listen.join(","),
+        admin = doors.admin_addr().map(|addr| addr.to_string()),
+        stats = doors.stats_addr().map(|addr| addr.to_string()),
+        workers = config.workers,
+        max_server_connections = connections * config.workers,
+        "ready"
+    );
+}

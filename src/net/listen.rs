@@ -53,6 +53,7 @@ impl Listener {
     ///
     /// # Errors
     /// The operating system's.
+    #[expect(deprecated, reason = "its successor is unsafe; a Socket does own its descriptor")]
     pub fn register(self) -> io::Result<Acceptor> {
         Ok(Acceptor { fd: AsyncFd::new(self.socket)?, unix: self.unix })
     }

@@ -332,8 +332,8 @@ impl Gather {
             }
         }
         let mut rest = elements.into_iter().zip(parts);
-        let more = rest.find(|(left, _)| left.clone().is_some_and(|mut e| e.next().is_some()));
-        merged.foreign = merged.foreign.or(more.map(|(_, part)| part.server));
+        let more = rest.find_map(|(left, part)| left?.next().map(|_| part.server));
+        merged.foreign = merged.foreign.or(more);
         merged
     }
 

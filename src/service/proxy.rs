@@ -165,8 +165,8 @@ impl Proxy {
         }
     }
 
-    /// Makes a reply for a client out of an error text.
-    pub(super) fn error_line(&mut self, pool: u16, text: &str) -> Vec<u8> {
+    /// The error line of a pool's protocol for `text`.
+    pub fn error_line(&mut self, pool: u16, text: &str) -> Vec<u8> {
         let mut line = std::mem::take(&mut self.merged);
         line.clear();
         self.pools[pool as usize].write_error(text, &mut line);

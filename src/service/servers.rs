@@ -50,7 +50,7 @@ impl Proxy {
         dial_server(&self.inbox, (link, place.attempt), address, limit);
     }
 
-    /// Opens a connection to every server of the pools that want that before serving.
+    /// Begins to connect to every server of the pools that want that from the start.
     pub fn preconnect(&mut self) {
         for link in 0..self.links.len() as u32 {
             let pool = self.links[link as usize].pool;
@@ -58,14 +58,6 @@ impl Proxy {
                 self.dial(link);
             }
         }
-    }
-
-    /// True once each pool that preconnects has heard from all its servers.
-    pub fn is_preconnected(&self) -> bool {
-        self.links.iter().all(|link| {
-            !self.pools[link.pool as usize].settings.preconnect
-                || matches!(link.connection.phase(), Phase::Ready | Phase::Closed)
-        })
     }
 
     /// A dialling attempt has ended.

@@ -1,0 +1,176 @@
+//! The listener thread: takes clients in batches and deals them out to the workers.
+//!
+//! ```text
+//!  listener of each pool ─ batch ─▶ limits ─▶ round robin ─▶ one inbox push for each worker
+//! ```
+//! A flood of new clients is slowed down here and costs established ones little: a worker is
+//! woken once for each batch, and at most [`RATE`] clients a second get through.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::config::{Config, Protocol};
+use crate::metrics::{ListenerMetric, PoolMetric, Registry};
+use crate::net::{Accepted, Acceptor, Inbox, Listener};
+use crate::service::Letter;
+use crate::signal::{Life, Phase};
+
+/// Clients taken at once.
+const BATCH: usize = 64;
+
+/// New clients a second that each listener lets through when more than [`BURST`] come at once.
+const RATE: u32 = 2000;
+
+/// New clients that a listener lets through at once after a quiet time.
+const BURST: u32 = 4000;
+
+/// How long a listener rests when there are no file descriptors left.
+const REST: Duration = Duration::from_millis(100);
+
+/// Deals clients of one pool out.
+pub struct Dealer {
+    pool: u16,
+    protocol: Protocol,
+    compat: bool,
+    max_clients: Option<u64>,
+    inboxes: Vec<Inbox<Letter>>,
+    registry: Arc<Registry>,
+    life: Arc<Life>,
+    next: usize,
+    dealt: u64,
+}
+
+impl Dealer {
+    /// The dealer of the pool with this number.
+    pub fn new(
+        config: &Config,
+        pool: u16,
+        inboxes: Vec<Inbox<Letter>>,
+        (registry, life): (Arc<Registry>, Arc<Life>),
+    ) -> Self {
+        let settings = &config.pools[pool as usize];
+        Self {
+            pool,
+            protocol: settings.protocol,
+            compat: config.compat,
+            max_clients: settings.max_clients.map(u64::from),
+            inboxes,
+            registry,
+            life,
+            next: 0,
+            dealt: 0,
+        }
+    }
+
+    /// Clients of this pool that are here or on their way to a worker.
+    fn present(&self) -> u64 {
+        let total = self.registry.pool(self.pool.into(), PoolMetric::ClientConnectionsTotal);
+        let here = self.registry.pool(self.pool.into(), PoolMetric::ClientConnections);
+        self.dealt.saturating_sub(total) + here
+    }
+
+    /// Deals a batch out, as evenly as can be; what no worker has room for is closed.
+    fn deal(&mut self, batch: &mut Vec<Accepted>) {
+        let listener = &self.registry.listener;
+        listener.add(ListenerMetric::Accepted, batch.len() as u64);
+        let room = self.max_clients.map_or(u64::MAX, |max| max.saturating_sub(self.present()));
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(batch.len());
+        for refused in batch.drain(fits..) {
+            listener.add(ListenerMetric::RejectedMax, 1);
+            self.turn_away(refused);
+        }
+        let workers = self.inboxes.len();
+        let mut hands: Vec<Vec<Letter>> = Vec::new();
+        hands.resize_with(workers, Vec::new);
+        for accepted in batch.drain(..) {
+            hands[self.next].push(Letter::Client(self.pool, accepted));
+            self.next = (self.next + 1) % workers;
+        }
+        for (inbox, mut hand) in self.inboxes.iter().zip(hands) {
+            if hand.is_empty() {
+                continue;
+            }
+            let dealt = hand.len();
+            inbox.push_all(&mut hand);
+            self.dealt += (dealt - hand.len()) as u64;
+            listener.add(ListenerMetric::RejectedMax, hand.len() as u64);
+        }
+    }
+
+    /// Tells a client why it is not served, if the socket takes that at once, and closes it.
+    fn turn_away(&self, accepted: Accepted) {
+        let text: &[u8] = match self.protocol {
+            _ if self.compat => b"",
+            Protocol::Memcache => b"ERROR Too many open connections\r\n",
+            Protocol::Redis => b"-ERR max number of clients reached\r\n",
+        };
+        // Whether it could be told or not, it is closed.
+        let _ = match accepted {
+            Accepted::Tcp(mut socket) => io::Write::write(&mut socket, text),
+            Accepted::Unix(mut socket) => io::Write::write(&mut socket, text),
+        };
+    }
+}
+
+/// Takes clients of one listener until the process drains; then the listener is closed.
+///
+/// # Errors
+/// The operating system's, on registering the listener.
+pub async fn listen(listener: Listener, mut dealer: Dealer) -> io::Result<()> {
+    let acceptor = listener.register()?;
+    let mut bucket = Bucket::full(Instant::now());
+    let mut batch = Vec::with_capacity(BATCH);
+    while dealer.life.phase() != Phase::Draining {
+        let most = bucket.available(Instant::now()).min(BATCH as u32);
+        if most == 0 {
+            sleep(Duration::from_secs(1) / (RATE / 16)).await;
+            continue;
+        }
+        accept_batch(&acceptor, most as usize, &mut batch, &dealer).await;
+        bucket.take(batch.len() as u32);
+        dealer.deal(&mut batch);
+    }
+    Ok(())
+}
+
+async fn accept_batch(
+    acceptor: &Acceptor,
+    most: usize,
+    batch: &mut Vec<Accepted>,
+    dealer: &Dealer,
+) {
+    // The phase is looked at now and then even if nobody comes.
+    let accepted = tokio::time::timeout(REST, acceptor.accept(most, batch)).await;
+    if let Ok(Err(error)) = accepted {
+        tracing::warn!(%error, pool = dealer.pool, "accept failed, listener rests");
+        dealer.registry.listener.add(ListenerMetric::AcceptPaused, 1);
+        sleep(REST).await;
+        dealer.registry.listener.sub(ListenerMetric::AcceptPaused, 1);
+    }
+}
+
+/// Lets [`RATE`] through each second and [`BURST`] at once.
+struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn full(now: Instant) -> Self {
+        Self { tokens: f64::from(BURST), filled: now }
+    }
+
+    fn available(&mut self, now: Instant) -> u32 {
+        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.filled = now;
+        self.tokens = (self.tokens + passed * f64::from(RATE)).min(f64::from(BURST));
+        self.tokens as u32
+    }
+
+    fn take(&mut self, n: u32) {
+        self.tokens -= f64::from(n);
+    }
+}

@@ -1,0 +1,250 @@
+//! One worker: a thread's loop over the sockets of its clients and its servers.
+//!
+//! ```text
+//!  turn: wait ─▶ mail ─▶ sockets ─▶ timers ─▶ flush servers, flush clients ─▶ close the doomed
+//! ```
+//! Everything that a turn queues for one destination leaves in one write at the end of the turn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::session::{Mode, Reason};
+use super::sessions::{Sessions, overdue};
+use crate::config::{Config, Protocol};
+use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
+use crate::net::{Accepted, Inbox, Mail, Stream, Token, tune_client};
+use crate::protocol::Span;
+use crate::service::{Identity, Io, Letter, Owner, Proxy, Turn};
+use crate::signal::{Life, Phase};
+
+/// How often a worker that has nothing to do shows that it is alive, and looks at clients that
+/// make no progress.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Bytes taken from a client at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A worker.
+pub struct Worker {
+    pub(super) io: Io,
+    pub(super) sessions: Sessions,
+    pub(super) proxy: Proxy,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) compat: bool,
+    /// When this turn began.
+    pub(super) now: Instant,
+    /// What a client sends is first seen here.
+    pub(super) scratch: Vec<u8>,
+    pub(super) args: Vec<Span>,
+    /// Clients with an unfinished request.
+    pub(super) watched: Vec<Token>,
+    keepalive: Vec<bool>,
+    life: Arc<Life>,
+    next_id: u64,
+    next_beat: Instant,
+}
+
+impl Worker {
+    /// A worker that gets `mail`; to be made on its own thread, within its runtime.
+    pub fn new(
+        config: &Config,
+        (inbox, mail): (Inbox<Letter>, Mail<Letter>),
+        metrics: Arc<WorkerMetrics>,
+        life: Arc<Life>,
+    ) -> Self {
+        let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
+        let now = Instant::now();
+        Self {
+            io: Io::new(mail),
+            sessions: Sessions::new(config.pools.iter().map(|pool| pool.limits).collect(), budget),
+            proxy: Proxy::new(config, Arc::clone(&metrics), inbox),
+            metrics,
+            protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
+            compat: config.compat,
+            now,
+            scratch: Vec::with_capacity(READ_BYTES),
+            args: Vec::new(),
+            watched: Vec::new(),
+            keepalive: config.pools.iter().map(|pool| pool.tcp_keepalive).collect(),
+            life,
+            next_id: 0,
+            next_beat: now,
+        }
+    }
+
+    /// Serves until the process drains and the last client has gone.
+    pub async fn run(mut self) {
+        let (mut tokens, mut mail) = (Vec::new(), Vec::new());
+        self.proxy.preconnect();
+        while !self.is_done() {
+            let until = self.next_alarm();
+            self.io.turn(Some(until), &mut tokens, &mut mail).await;
+            self.now = Instant::now();
+            for letter in mail.drain(..) {
+                self.open(letter);
+            }
+            for &token in &tokens {
+                self.ready(token);
+            }
+            self.tick();
+            self.flush();
+        }
+        self.proxy.shut(&mut self.io);
+    }
+
+    fn next_alarm(&self) -> Instant {
+        self.proxy.next_alarm().map_or(self.next_beat, |at| at.min(self.next_beat))
+    }
+
+    fn is_done(&self) -> bool {
+        self.life.phase() == Phase::Draining && self.sessions.len() == 0 && self.proxy.is_idle()
+    }
+
+    fn open(&mut self, letter: Letter) {
+        match letter {
+            Letter::Client(pool, accepted) => self.welcome(pool, accepted),
+            Letter::Dialled { connection, attempt, result } => {
+                let turn =
+                    &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+                self.proxy.dialled(turn, (connection, attempt), result);
+            }
+            Letter::Phase => self.dismiss_idle(),
+        }
+    }
+
+    /// A new client; one that has gone already is not noticed.
+    fn welcome(&mut self, pool: u16, accepted: Accepted) {
+        let stream = match accepted {
+            Accepted::Tcp(tcp) => {
+                // A failed option is a client that has gone: its first read will say so.
+                let _ = tune_client(&tcp, self.keepalive[pool as usize]);
+                tokio::net::TcpStream::from_std(tcp).map(Stream::Tcp)
+            }
+            Accepted::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Stream::Unix),
+        };
+        let metrics = &self.metrics.pools[pool as usize];
+        metrics.add(PoolMetric::ClientConnectionsTotal, 1);
+        let Ok(stream) = stream else {
+            return metrics.add(PoolMetric::DisconnectReset, 1);
+        };
+        metrics.add(PoolMetric::ClientConnections, 1);
+        self.metrics.add(WorkerMetric::Connections, 1);
+        self.next_id += 1;
+        let authenticated = !self.proxy.needs_password(pool);
+        let identity = Identity { id: self.next_id, authenticated, name: None };
+        let token = self.io.insert(stream, Owner::Client);
+        self.sessions.insert(token, pool, identity);
+    }
+
+    fn ready(&mut self, token: Token) {
+        match self.io.owner(token) {
+            Some(Owner::Client) => self.client_ready(token),
+            Some(Owner::Server(link)) => {
+                let turn =
+                    &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+                self.proxy.ready(turn, link);
+            }
+            None => {}
+        }
+    }
+
+    /// What is due by the clock.
+    fn tick(&mut self) {
+        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+        self.proxy.tick(turn);
+        self.metrics.add(WorkerMetric::Turns, 1);
+        if self.now < self.next_beat {
+            return;
+        }
+        self.next_beat = self.now + BEAT;
+        self.metrics.beat(self.now);
+        let buffered = self.sessions.buffered() + self.proxy.buffered();
+        self.metrics.set(WorkerMetric::BufferBytes, buffered as u64);
+        self.close_overdue();
+    }
+
+    fn close_overdue(&mut self) {
+        let now = self.now;
+        let mut watched = std::mem::take(&mut self.watched);
+        watched.retain(|&token| {
+            let Some(session) = self.sessions.get(token) else { return false };
+            session.watched = session.begun.is_some();
+            let (pool, keep) = (session.pool, session.watched);
+            let limits = *self.sessions.limits(pool);
+            let late = self.sessions.get(token).is_some_and(|s| overdue(s, &limits, now));
+            if late {
+                self.sessions.doom(token, Reason::Timeout);
+            }
+            keep && !late
+        });
+        watched.append(&mut self.watched);
+        self.watched = watched;
+    }
+
+    /// One write for each server and each client that has something; then the goodbyes.
+    fn flush(&mut self) {
+        self.sessions.flush(&mut self.io, &self.metrics.pools);
+        for ticket in self.sessions.take_drained() {
+            let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+            self.proxy.resume(turn, ticket);
+        }
+        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+        self.proxy.flush(turn);
+        for (token, reason) in self.sessions.take_doomed() {
+            self.close(token, reason);
+        }
+        if self.life.phase() == Phase::Draining {
+            self.dismiss_idle();
+        }
+    }
+
+    /// Closes a client and counts why.
+    fn close(&mut self, token: Token, reason: Reason) {
+        self.abort_upload(token);
+        // What is there for it goes out first, as far as the socket takes it.
+        if reason != Reason::Protocol
+            && let Some(session) = self.sessions.get(token)
+        {
+            let output = session.pipeline.output();
+            let _ = self.io.write(token, [output, &[]]);
+        }
+        let Some(session) = self.sessions.remove(token) else { return };
+        self.io.remove(token);
+        self.metrics.sub(WorkerMetric::Connections, 1);
+        let metrics = &self.metrics.pools[session.pool as usize];
+        metrics.sub(PoolMetric::ClientConnections, 1);
+        metrics.add(
+            match reason {
+                Reason::Eof => PoolMetric::DisconnectEof,
+                Reason::Reset => PoolMetric::DisconnectReset,
+                Reason::Timeout => PoolMetric::DisconnectTimeout,
+                Reason::SlowReader => PoolMetric::DisconnectSlowReader,
+                Reason::Protocol => PoolMetric::DisconnectProtocol,
+                Reason::Limit => PoolMetric::DisconnectLimit,
+                Reason::Shutdown => PoolMetric::DisconnectShutdown,
+            },
+            1,
+        );
+        match reason {
+            Reason::Eof => metrics.add(PoolMetric::ClientEof, 1),
+            Reason::Shutdown => {}
+            _ => metrics.add(PoolMetric::ClientErr, 1),
+        }
+    }
+
+    /// While the process drains, clients go as soon as nothing of theirs is under way.
+    fn dismiss_idle(&mut self) {
+        if self.life.phase() != Phase::Draining {
+            return;
+        }
+        for token in self.sessions.tokens() {
+            let idle = self.sessions.get(token).is_some_and(|session| {
+                session.is_idle() || matches!(session.mode, Mode::Ending)
+            });
+            if idle {
+                self.close(token, Reason::Shutdown);
+            }
+        }
+    }
+}
