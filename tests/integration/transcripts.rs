@@ -66,18 +66,26 @@ impl Stage {
         }
     }
 
-    /// Plays all transcripts that hold for `what` at `port`; panics with all that went wrong.
-    fn play_at(&self, port: u16, what: &str, cut: Cut) {
+    /// Plays all transcripts that hold for `what`, there; panics with all that went wrong.
+    fn play(&self, what: &str, cut: Cut) {
         let scripts = Transcript::all(self.folder).into_iter();
         let scripts: Vec<_> = scripts.filter(|script| script.plays(what, cut)).collect();
         assert!(!scripts.is_empty(), "no transcript for {what}");
-        let wrong: Vec<String> = scripts
-            .iter()
-            .filter_map(|script| {
-                self.empty_servers();
-                script.play(&mut Client::connect(port), cut).err()
-            })
-            .collect();
+        let mut proxy = None;
+        let mut wrong = Vec::new();
+        for script in &scripts {
+            self.empty_servers();
+            let port = match what {
+                "server" => self.ports()[0],
+                "nutcracker" => proxy.get_or_insert_with(|| Proxy::nutcracker(self.pool())).port(),
+                _ => proxy.get_or_insert_with(|| Proxy::twinring(self.pool())).port(),
+            };
+            if let Err(why) = script.play(&mut Client::connect(port), cut) {
+                wrong.push(why);
+                // The next one must not suffer from what this one has left behind.
+                proxy = None;
+            }
+        }
         assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), scripts.len(), wrong.join("\n"));
     }
 }
@@ -86,40 +94,32 @@ impl Stage {
 macro_rules! plays {
     ($module:ident, $stage:path) => {
         mod $module {
-            use super::{Cut, Proxy, Stage};
+            use super::{Cut, Stage};
 
             #[test]
             fn hold_for_the_server_itself() {
-                let stage = $stage(1);
-                let port = stage.ports()[0];
-                stage.play_at(port, "server", Cut::Steps);
-                stage.play_at(port, "server", Cut::Bytes);
-                stage.play_at(port, "server", Cut::Pipeline);
+                play($stage(1), "server");
             }
 
             #[test]
             fn hold_for_twemproxy() {
-                let stage = $stage(1);
-                let proxy = Proxy::nutcracker(stage.pool());
-                stage.play_at(proxy.port(), "nutcracker", Cut::Steps);
+                $stage(1).play("nutcracker", Cut::Steps);
             }
 
             #[test]
             fn hold_in_front_of_one_server() {
-                let stage = $stage(1);
-                let proxy = Proxy::twinring(stage.pool());
-                stage.play_at(proxy.port(), "one", Cut::Steps);
-                stage.play_at(proxy.port(), "one", Cut::Bytes);
-                stage.play_at(proxy.port(), "one", Cut::Pipeline);
+                play($stage(1), "one");
             }
 
             #[test]
             fn hold_in_front_of_three_servers() {
-                let stage = $stage(3);
-                let proxy = Proxy::twinring(stage.pool());
-                stage.play_at(proxy.port(), "three", Cut::Steps);
-                stage.play_at(proxy.port(), "three", Cut::Bytes);
-                stage.play_at(proxy.port(), "three", Cut::Pipeline);
+                play($stage(3), "three");
+            }
+
+            fn play(stage: Stage, what: &str) {
+                for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {
+                    stage.play(what, cut);
+                }
             }
         }
     };

@@ -18,7 +18,7 @@ impl Fleet {
     pub(super) fn start(settings: impl FnOnce(PoolSpec) -> PoolSpec) -> Self {
         let servers: Vec<Memcached> = (0..3).map(|_| Memcached::start()).collect();
         let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
-        let proxy = Proxy::twinring(settings(PoolSpec::memcache(&ports)));
+        let proxy = Proxy::twinring(settings(PoolSpec::memcache(&ports).set("hash", "md5")));
         let mut fleet = Self { proxy, servers, keys: vec![Vec::new(); 3] };
         let mut client = fleet.proxy.client();
         for number in 0..KEYS {
