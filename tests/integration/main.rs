@@ -7,10 +7,14 @@
     reason = "a test that cannot go on fails by a panic"
 )]
 
+mod admin;
 mod clients;
+mod conf;
 mod faults;
+mod limits;
 mod pipelines;
 mod placement;
+mod readme;
 mod support;
 mod tidy;
 mod transcripts;

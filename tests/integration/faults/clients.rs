@@ -29,8 +29,10 @@ fn f19_slow_reader() {
     }
     let peak = proxy.process.resident_peak_kib();
     assert!(peak < before + SLOW_CLIENT_KIB, "{peak} KiB, {before} before");
-    // What it reads after all is right.
-    slow.expect(format!("VALUE big 0 1000000\r\n{}\r\nEND\r\n", "x".repeat(1_000_000)));
+    // What it reads after all is right, up to where it was given up.
+    let reply = format!("VALUE big 0 1000000\r\n{}\r\nEND\r\n", "x".repeat(1_000_000));
+    let got = slow.read_to_end_or(reply.len());
+    assert!(reply.as_bytes().starts_with(&got[..got.len().min(reply.len())]), "wrong bytes");
 }
 
 #[test]

@@ -90,7 +90,11 @@ fn f03_hangs() {
     client.expect(found(&other[0]));
     client.expect(text::TIMED_OUT);
     let timeouts = [("node", "server1"), ("reason", "timeout")];
-    assert!(fleet.proxy.metrics().get("twinring_backend_failures_total", &timeouts) >= 1.0);
+    let counted = wait_until(LONG, || {
+        client.ask(fetch(&other[0]), found(&other[0]));
+        fleet.proxy.metrics().get("twinring_backend_failures_total", &timeouts) >= 1.0
+    });
+    assert!(counted, "a server that hangs is not counted");
     fleet.servers[0].process.thaw();
     // Late replies are nobody's.
     fleet.expect_healed();
@@ -237,20 +241,27 @@ fn f07_trailing_data() {
             stand.reply(found(&key) + stray);
         }
     });
-    let proxy = Proxy::twinring(PoolSpec::memcache(&[fake.port()]).set("timeout", 5000));
+    let pool = PoolSpec::memcache(&[fake.port()]).set("server_failure_limit", 1000);
+    let proxy = Proxy::twinring(pool.set("timeout", 5000));
     let mut clients = [proxy.client(), proxy.client()];
-    for number in 0..200 {
+    let mut number = 0;
+    let often = wait_until(LONG, || {
         let key = format!("k{number}");
         let client = &mut clients[number % 2];
         client.send(fetch(&key));
         let reply = client.memcache_reply();
         // The stray one may come while the next request is under way: that one then fails.
-        let right = reply == found(&key).as_bytes() || reply == text::RESET.as_bytes();
+        let errors = [text::RESET, text::BAD_REPLY];
+        let right = reply == found(&key).as_bytes()
+            || errors.iter().any(|error| reply == error.as_bytes());
         assert!(right, "{key}: {}", reply.escape_ascii());
-    }
+        number += 1;
+        fake.accepted() > 5
+    });
+    assert!(often, "a connection with a stray reply is kept");
     let metrics = proxy.metrics();
-    assert!(metrics.get("twinring_backend_failures_total", &[("reason", "trailingdata")]) >= 10.0);
-    assert!(metrics.get("twinring_desync_closed_total", &[]) >= 10.0);
+    assert!(metrics.get("twinring_backend_failures_total", &[("reason", "trailingdata")]) >= 1.0);
+    assert!(metrics.get("twinring_desync_closed_total", &[]) >= 5.0);
 }
 
 #[test]

@@ -36,6 +36,10 @@ impl Sample {
         &self.name
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// True if twemproxy could read it.
     pub(crate) fn is_twemproxys(&self) -> bool {
         !self.text.lines().any(|line| line == "pools:")
@@ -64,32 +68,28 @@ impl Sample {
         found
     }
 
-    /// The text with every listener on a free port, every unix socket in `scratch`, and every
-    /// server at a port where nobody listens. Returns the ports of the pools' TCP listeners too.
-    pub(crate) fn moved(&self, scratch: &Scratch) -> (String, Vec<Port>) {
+    /// The same with every listener on a free port, every unix socket in `scratch`, and every
+    /// server at a port where nobody listens; and the ports, which are free while they are held.
+    pub(crate) fn moved(&self, scratch: &Scratch) -> (Self, Vec<Port>) {
         let mut ports = Vec::new();
-        let mut next = || {
-            let port = Port::take();
-            let number = port.number();
-            ports.push(port);
-            number
-        };
-        let folder = scratch.path().display().to_string();
+        let folder = format!("{}/", scratch.path().display());
         let lines = self.text.lines().map(|line| {
-            let (code, _) = line.split_once(" #").unwrap_or((line, ""));
-            let code = code.replace("/tmp/", &format!("{folder}/"));
-            let server = code.trim_start().starts_with("- ");
-            match code.find("127.0.0.1:") {
-                Some(at) if !code.trim_start().starts_with('#') && (server || code.contains("listen")) => {
-                    let rest = &code[at + "127.0.0.1:".len()..];
+            let code = line.split(" #").next().unwrap_or("").replace("/tmp/", &folder);
+            let text = code.trim_start();
+            let address = text.starts_with("- ") || text.contains("listen:");
+            match code.split_once("127.0.0.1:").filter(|_| address && !text.starts_with('#')) {
+                Some((before, rest)) => {
                     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-                    format!("{}127.0.0.1:{}{}", &code[..at], next(), &rest[end..])
+                    let port = Port::take();
+                    let line = format!("{before}127.0.0.1:{}{}", port.number(), &rest[end..]);
+                    ports.push(port);
+                    line
                 }
-                _ => code,
+                None => code,
             }
         });
         let text = lines.collect::<Vec<_>>().join("\n") + "\n";
-        (text, ports)
+        (Self { name: self.name.clone(), text }, ports)
     }
 }
 
