@@ -7,12 +7,15 @@
 //! Both protocols fill the same [`Head`] and [`Scan`], so that what routes requests and pairs
 //! replies with them is written once. "Need more bytes" is a value, never an error.
 
+mod body;
 mod digits;
 mod hostile;
 pub mod memcache;
 mod message;
 mod names;
 pub mod redis;
+#[cfg(test)]
+mod support;
 
 pub use message::{
     Access, Command, Expect, Head, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Rules,

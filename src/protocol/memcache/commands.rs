@@ -53,9 +53,9 @@ const fn row(name: &'static str, arity: i16, plan: Plan, shape: Shape) -> Row {
         Shape::GetAndTouch => (Keys::Every { first: 2, step: 1 }, Access::Write, 0),
         Shape::Flush => (Keys::None, Access::Write, 0),
         Shape::Verbosity => (Keys::None, Access::None, 0),
+        Shape::Free if matches!(plan, Plan::Stats) => (Keys::None, Access::None, 0),
         // twemproxy has version and quit without arguments.
-        Shape::Free if matches!(plan, Plan::Local(_)) => (Keys::None, Access::None, 1),
-        Shape::Free => (Keys::None, Access::None, 0),
+        Shape::Free => (Keys::None, Access::None, 1),
     };
     let command = Command { name, arity, keys, access, plan, compat };
     Row { command, shape }

@@ -1,10 +1,12 @@
 //! memcached's ASCII protocol: requests as clients write them, replies as servers do.
 //!
 //! * `commands`: the table, one row a command.
+//! * `line`: where a line ends, and its words.
 //! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
 //! * `response`: bytes of a server to where a reply ends and what it says.
 
 mod commands;
+mod line;
 mod request;
 mod response;
 #[cfg(test)]

@@ -6,21 +6,34 @@
 //! A bad line whose end is known is refused and the next one is served; where the length of a
 //! data block is unknown or wrong nobody can tell data from commands, so the client is lost.
 
-use memchr::memchr;
-
 use crate::protocol::digits::digits;
-use crate::protocol::hostile::{is_http, not_text};
+use crate::protocol::hostile::is_http;
 use crate::protocol::memcache::commands::{self, Row, Shape};
+use crate::protocol::memcache::line::{Line, line_of, split};
 use crate::protocol::{Head, Keys, Parsed, Refusal, Rules, Span};
 
-/// Bytes of a line that asks for no list of keys, as in memcached.
-const LINE_BYTES: usize = 2048;
-/// Spaces in a row; more of them once ran over memcached's proxy (CVE-2023-46852).
-const SPACES: usize = 100;
 /// Requests up to this many bytes are waited for whole.
 const WHOLE_BYTES: u64 = 64 * 1024;
 
-const BAD_FORMAT: Refusal = Refusal::Client("bad command line format");
+/// Why a line is refused: a [`Refusal`] that costs nothing to hand on.
+#[derive(Clone, Copy)]
+enum Fault {
+    Unknown,
+    Client(&'static str),
+    Server(&'static str),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unknown => Self::Unknown,
+            Fault::Client(text) => Self::Client(text),
+            Fault::Server(text) => Self::Server(text),
+        }
+    }
+}
+
+const BAD_FORMAT: Fault = Fault::Client("bad command line format");
 
 /// Parses what stands at the start of `bytes`; `args` is filled with the words of its line.
 ///
@@ -34,7 +47,7 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
         Err(parsed) => return parsed,
     };
     let most = rules.keys_per_request.saturating_add(2);
-    let clean = split(bytes.get(..line.text).unwrap_or_default(), most, args);
+    let clean = split(bytes, &line, most, args);
     let (Some(first), Some(last)) = (args.first(), args.last()) else {
         return line.refused(Refusal::Unknown);
     };
@@ -52,107 +65,8 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
     }
     match ask.check() {
         Ok(()) => Parsed::Request(ask.head(&line, line.len as u64)),
-        Err(refusal) => {
-            Parsed::Refused { len: line.len as u64, refusal: (!noreply).then_some(refusal) }
-        }
+        Err(fault) => ask.refused(line.len as u64, fault),
     }
-}
-
-/// Where a line ends.
-struct Line {
-    /// Bytes before the line end.
-    text: usize,
-    /// Bytes, the line end included.
-    len: usize,
-    bare_lf: bool,
-}
-
-impl Line {
-    fn refused(&self, refusal: Refusal) -> Parsed {
-        Parsed::Refused { len: self.len as u64, refusal: Some(refusal) }
-    }
-}
-
-/// Finds the end of the line, or says why there is none.
-fn line_of(bytes: &[u8], rules: &Rules) -> Result<Line, Parsed> {
-    let Some(first) = bytes.first() else {
-        return Err(Parsed::Incomplete { need: 1 });
-    };
-    if not_text(*first) {
-        return Err(Parsed::Lost(Refusal::Unknown));
-    }
-    let start = bytes.get(..LINE_BYTES).unwrap_or(bytes);
-    let end = match memchr(b'\n', start) {
-        Some(end) => end,
-        None => end_of_long_line(bytes, rules)?,
-    };
-    let bare_lf = end == 0 || bytes.get(end - 1) != Some(&b'\r');
-    if bare_lf && (rules.compat || !rules.lenient_lf) {
-        return Err(Parsed::Lost(Refusal::Client("line must end with CRLF")));
-    }
-    Ok(Line { text: end - usize::from(!bare_lf), len: end + 1, bare_lf })
-}
-
-/// As [`line_of`], once no line end stood within the usual bytes.
-#[cold]
-fn end_of_long_line(bytes: &[u8], rules: &Rules) -> Result<usize, Parsed> {
-    let incomplete = Parsed::Incomplete { need: bytes.len() + 1 };
-    let Some(start) = bytes.get(..LINE_BYTES) else {
-        return Err(incomplete);
-    };
-    let word = start.trim_ascii_start().split(|byte| *byte == b' ').next();
-    let listing = matches!(word, Some(b"get" | b"gets" | b"gat" | b"gats"));
-    let limit = if listing { rules.line_bytes.max(LINE_BYTES) } else { LINE_BYTES };
-    match memchr(b'\n', bytes.get(LINE_BYTES..limit.min(bytes.len())).unwrap_or_default()) {
-        Some(end) => Ok(LINE_BYTES + end),
-        None if bytes.len() < limit => Err(incomplete),
-        None => Err(Parsed::Lost(Refusal::Client("line too long"))),
-    }
-}
-
-/// Appends the words of `line` to `args`, `most` + 1 at most. `false`: it holds control bytes or
-/// too many spaces in a row, so that it may be forwarded under no circumstances.
-fn split(line: &[u8], most: usize, args: &mut Vec<Span>) -> bool {
-    let mut clean = true;
-    let mut at = 0;
-    while at < line.len() && args.len() <= most {
-        let start = at + spaces(&line[at..]);
-        clean &= start - at <= SPACES;
-        at = start;
-        while at < line.len() && line[at] != b' ' {
-            let end = at + word(&line[at..]);
-            let control = line.get(end).is_some_and(|byte| *byte != b' ');
-            clean &= !control;
-            at = end + usize::from(control);
-        }
-        if at > start {
-            args.push(Span { start: start as u32, end: at as u32 });
-        }
-    }
-    clean
-}
-
-fn spaces(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| **byte == b' ').count()
-}
-
-/// Bytes before the first space or control byte, eight at a time: "has a byte less than n" and
-/// "has a zero byte" of Anderson's Bit Twiddling Hacks, exact for the lowest such byte.
-fn word(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (eights, rest) = bytes.as_chunks::<8>();
-    for (index, eight) in eights.iter().enumerate() {
-        let eight = u64::from_le_bytes(*eight);
-        let low = eight.wrapping_sub(ONES * 0x21) & !eight;
-        let delete = eight ^ (ONES * 0x7f);
-        let found = (low | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
-        if found != 0 {
-            return index * 8 + found.trailing_zeros() as usize / 8;
-        }
-    }
-    let plain = rest.iter().take_while(|byte| **byte > b' ' && **byte != 0x7f);
-    eights.len() * 8 + plain.count()
 }
 
 /// A line whose command is known.
@@ -177,25 +91,29 @@ impl Ask<'_> {
         }
     }
 
+    #[cold]
+    fn refused(&self, len: u64, fault: Fault) -> Parsed {
+        Parsed::Refused { len, refusal: (!self.noreply).then(|| fault.into()) }
+    }
+
     /// A command with a data block.
     fn storage(&self, line: &Line) -> Parsed {
         let Some(length) = self.words.get(4) else {
             // No length was declared, so no data belongs to the line.
-            let refusal = (!self.noreply).then_some(Refusal::Unknown);
-            return Parsed::Refused { len: line.len as u64, refusal };
+            return self.refused(line.len as u64, Fault::Unknown);
         };
         let whole = digits(length.of(self.bytes))
             .and_then(|length| Some((length, length.checked_add(line.len as u64 + 2)?)));
         let Some((length, len)) = whole else {
-            return Parsed::Lost(BAD_FORMAT);
+            return Parsed::Lost(BAD_FORMAT.into());
         };
         let checked = self.check().and_then(|()| {
             let fits = length <= self.rules.value_bytes;
-            fits.then_some(()).ok_or(Refusal::Server("object too large for cache"))
+            fits.then_some(()).ok_or(Fault::Server("object too large for cache"))
         });
         match checked {
             Ok(()) => self.data(line, len),
-            Err(refusal) => Parsed::Refused { len, refusal: (!self.noreply).then_some(refusal) },
+            Err(fault) => self.refused(len, fault),
         }
     }
 
@@ -212,7 +130,7 @@ impl Ask<'_> {
     }
 
     /// The number and form of the words.
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), Fault> {
         self.count()?;
         let numbers = match self.row.shape {
             Shape::Storage(_) => self.storage_numbers(),
@@ -232,7 +150,7 @@ impl Ask<'_> {
         self.words.len() - usize::from(self.noreply)
     }
 
-    fn count(&self) -> Result<(), Refusal> {
+    fn count(&self) -> Result<(), Fault> {
         let command = &self.row.command;
         let arity = if self.rules.compat { command.compat } else { command.arity };
         let least = usize::from(arity.unsigned_abs());
@@ -246,45 +164,48 @@ impl Ask<'_> {
             Shape::Storage(_) | Shape::Delta | Shape::Touch => least,
         };
         if self.given() < least {
-            Err(Refusal::Unknown)
+            Err(Fault::Unknown)
         } else if self.given() <= most {
             Ok(())
         } else if matches!(self.row.shape, Shape::Get | Shape::GetAndTouch) {
-            Err(Refusal::Client("too many keys"))
+            Err(Fault::Client("too many keys"))
         } else {
             Err(BAD_FORMAT)
         }
     }
 
-    fn storage_numbers(&self) -> Result<(), Refusal> {
+    fn storage_numbers(&self) -> Result<(), Fault> {
         self.word_is(2, is_digits, BAD_FORMAT)?;
-        self.word_is(3, if self.rules.compat { is_digits } else { is_number }, BAD_FORMAT)?;
+        let exptime = |word: &[u8]| is_digits(word) || (!self.rules.compat && is_number(word));
+        self.word_is(3, exptime, BAD_FORMAT)?;
         match self.row.shape {
+            Shape::Storage(true) if self.rules.compat => self.word_is(5, is_digits, BAD_FORMAT),
             Shape::Storage(true) => self.word_is(5, is_u64, BAD_FORMAT),
             _ => Ok(()),
         }
     }
 
-    fn delta(&self) -> Result<(), Refusal> {
-        let form = if self.rules.compat { is_number } else { is_u64 };
-        self.word_is(2, form, Refusal::Client("invalid numeric delta argument"))
+    fn delta(&self) -> Result<(), Fault> {
+        let delta = |word: &[u8]| is_u64(word) || (self.rules.compat && is_number(word));
+        self.word_is(2, delta, Fault::Client("invalid numeric delta argument"))
     }
 
-    fn exptime(&self, at: usize) -> Result<(), Refusal> {
-        self.word_is(at, is_number, Refusal::Client("invalid exptime argument"))
+    fn exptime(&self, at: usize) -> Result<(), Fault> {
+        self.word_is(at, is_number, Fault::Client("invalid exptime argument"))
     }
 
+    #[inline]
     fn word_is(
         &self,
         at: usize,
         form: impl Fn(&[u8]) -> bool,
-        otherwise: Refusal,
-    ) -> Result<(), Refusal> {
+        otherwise: Fault,
+    ) -> Result<(), Fault> {
         let word = self.words.get(at).map(|word| word.of(self.bytes)).unwrap_or_default();
         if form(word) { Ok(()) } else { Err(otherwise) }
     }
 
-    fn keys(&self) -> Result<(), Refusal> {
+    fn keys(&self) -> Result<(), Fault> {
         let keys = match self.row.command.keys {
             Keys::At(at) => self.words.get(usize::from(at)..=usize::from(at)),
             Keys::Every { first, .. } => self.words.get(usize::from(first)..),
@@ -295,8 +216,8 @@ impl Ask<'_> {
     }
 }
 
-const DELETE_USAGE: Refusal =
-    Refusal::Client("bad command line format.  Usage: delete <key> [noreply]");
+const DELETE_USAGE: Fault =
+    Fault::Client("bad command line format.  Usage: delete <key> [noreply]");
 
 fn is_digits(word: &[u8]) -> bool {
     !word.is_empty() && word.iter().all(u8::is_ascii_digit)

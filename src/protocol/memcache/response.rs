@@ -7,6 +7,7 @@
 
 use memchr::memchr;
 
+use crate::protocol::body::{BadEnd, Body};
 use crate::protocol::digits::digits;
 use crate::protocol::{Expect, Malformed, Outcome, Refusal, Scan, Span};
 
@@ -16,8 +17,8 @@ const LINE_BYTES: usize = 4096;
 /// Finds the end of one reply after another in what a server sends, cut anywhere.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    /// Bytes of a data block still to come, its CRLF included.
-    body: u64,
+    /// The data block that is coming in.
+    body: Body,
     /// `VALUE` blocks of this reply so far, 2 standing for more.
     values: u8,
 }
@@ -38,9 +39,9 @@ impl Scanner {
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
-            if self.body > 0 {
-                used += self.body(rest)?;
-                if self.body > 0 {
+            if self.body.is_open() {
+                used += self.body.take(rest).map_err(|BadEnd| Malformed::Syntax)?;
+                if self.body.is_open() {
                     return Ok(Scan { used, end: None });
                 }
                 continue;
@@ -58,20 +59,6 @@ impl Scanner {
                 return Ok(Scan { used, end });
             }
         }
-    }
-
-    /// Consumes of a data block what is there.
-    fn body(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let mut used = self.body.saturating_sub(2).min(bytes.len() as u64) as usize;
-        self.body -= used as u64;
-        while let (1..=2, Some(byte)) = (self.body, bytes.get(used)) {
-            if *byte != if self.body == 2 { b'\r' } else { b'\n' } {
-                return Err(Malformed::Syntax);
-            }
-            used += 1;
-            self.body -= 1;
-        }
-        Ok(used)
     }
 
     fn value(
@@ -92,7 +79,7 @@ impl Scanner {
         if length > value_bytes_max {
             return Err(Malformed::Oversize);
         }
-        self.body = length.checked_add(2).ok_or(Malformed::Oversize)?;
+        self.body = Body::of(length).ok_or(Malformed::Oversize)?;
         self.values = self.values.saturating_add(1);
         Ok(None)
     }

@@ -2,10 +2,11 @@
 //!
 //! * `commands`: the table, one row a command.
 //! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
-//! * `inline`: splits a line into words.
+//! * `array`, `inline`: the two forms of a request.
 //! * `rest`: where a large request ends whose start was enough to send it on its way.
 //! * `response`: bytes of a server to where a reply ends and what it says.
 
+mod array;
 mod commands;
 mod inline;
 mod request;

@@ -4,23 +4,12 @@
 //!  '*' ─▶ array: header, then a bulk an argument ─┐
 //!  else ─▶ inline: split the line ────────────────┴▶ finish: row, arity, keys ─▶ Parsed
 //! ```
-//! The start of a request is looked at again each time more of it has come in, but not before as
-//! much as it must still need at least. Nothing is allocated by what a header declares.
 
 use memchr::memchr;
 
 use crate::protocol::digits::integer;
-use crate::protocol::redis::{commands, inline};
-use crate::protocol::{Command, Head, Keys, Parsed, Plan, Refusal, Rules, Span};
-
-/// Requests up to this many bytes are waited for whole.
-const WHOLE_BYTES: u64 = 64 * 1024;
-/// An argument of so many bytes is worth being passed on as it comes.
-const LARGE_ARGUMENT: u64 = 32 * 1024;
-/// Bytes of a request that is held in memory: Redis's own bound on a client's input.
-const REQUEST_BYTES: u64 = 1 << 30;
-/// Bytes of the shortest argument, `$0\r\n\r\n`.
-const ARGUMENT_BYTES: u64 = 6;
+use crate::protocol::redis::{array, commands, inline};
+use crate::protocol::{Command, Head, Keys, Parsed, Refusal, Rules, Span};
 
 /// Parses what stands at the start of `bytes`; `args` is filled with the spans of the arguments.
 ///
@@ -34,7 +23,10 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
     args.clear();
     match bytes.first() {
         None => Parsed::Incomplete { need: 1 },
-        Some(b'*') => array(bytes, rules, args),
+        Some(b'*') => match array::read(bytes, rules, args) {
+            Ok(len) => Request { bytes, rules, args, len }.finish(false),
+            Err(parsed) => parsed,
+        },
         Some(_) if rules.compat => lost("ERR Protocol error: expected an array"),
         Some(_) => match inline::split(bytes, rules.args_per_request, args) {
             Ok(len) => Request { bytes, rules, args, len }.finish(true),
@@ -48,175 +40,12 @@ pub(super) fn lost(text: &str) -> Parsed {
     Parsed::Lost(Refusal::Redis(text.to_owned()))
 }
 
-/// What stands after a type byte up to the line end.
-pub(super) enum Number {
-    /// The number, and the offset after the line end.
-    Value(i64, usize),
-    /// The line is cut.
-    Cut,
-    /// Not a number as Redis writes it.
-    Bad,
-}
-
-/// Reads the number at `at`.
-pub(super) fn number(bytes: &[u8], at: usize) -> Number {
-    /// Of `-9223372036854775808`.
-    const LONGEST: usize = 20;
-    let rest = bytes.get(at..).unwrap_or_default();
-    // By far the most are of one or two digits.
-    match rest {
-        [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            return Number::Value(i64::from(digit - b'0'), at + 3);
-        }
-        [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            return Number::Value(i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 4);
-        }
-        _ => {}
-    }
-    let plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
-    let len = rest.iter().take(LONGEST + 1).take_while(|byte| plain(byte)).count();
-    match rest.get(len..).unwrap_or_default() {
-        [] | [b'\r'] if len <= LONGEST => Number::Cut,
-        [b'\r', b'\n', ..] => match rest.get(..len).and_then(integer) {
-            Some(number) => Number::Value(number, at + len + 2),
-            None => Number::Bad,
-        },
-        _ => Number::Bad,
-    }
-}
-
-fn array(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
-    let (count, mut at) = match number(bytes, 1) {
-        Number::Value(count, at) => (count, at),
-        Number::Cut => return Parsed::Incomplete { need: bytes.len() + 1 },
-        Number::Bad => return lost("ERR Protocol error: invalid multibulk length"),
-    };
-    if count <= 0 && !rules.compat {
-        return Parsed::Skip { len: at };
-    }
-    let count = match usize::try_from(count) {
-        Ok(count) if count > 0 && count <= rules.args_per_request => count,
-        _ => return lost("ERR Protocol error: invalid multibulk length"),
-    };
-    let mut array = Array { bytes, rules, args, count };
-    while array.args.len() < count {
-        at = match array.bulk(at) {
-            Ok(next) => next,
-            Err(parsed) => return parsed,
-        };
-    }
-    Request { bytes, rules, args, len: at }.finish(false)
-}
-
-/// An array request that is being read.
-struct Array<'a> {
-    bytes: &'a [u8],
-    rules: &'a Rules,
-    args: &'a mut Vec<Span>,
-    count: usize,
-}
-
-impl Array<'_> {
-    /// Reads the bulk at `at`; returns where the next begins.
-    #[inline]
-    fn bulk(&mut self, at: usize) -> Result<usize, Parsed> {
-        let (len, start) = match self.bytes.get(at) {
-            None => return Err(self.incomplete(at)),
-            Some(b'$') => match number(self.bytes, at + 1) {
-                Number::Value(len, start) => (len, start),
-                Number::Cut => return Err(self.incomplete(at)),
-                Number::Bad => return Err(lost("ERR Protocol error: invalid bulk length")),
-            },
-            Some(other) => return Err(lost(&unexpected(*other))),
-        };
-        let Ok(len) = u64::try_from(len) else {
-            return Err(lost("ERR Protocol error: invalid bulk length"));
-        };
-        let end = start as u64 + len;
-        if len > self.rules.value_bytes || end > REQUEST_BYTES {
-            return Err(self.too_large(end));
-        }
-        let end = end as usize;
-        match self.bytes.get(end..).unwrap_or_default() {
-            [b'\r', b'\n', ..] => {
-                self.args.push(Span { start: start as u32, end: end as u32 });
-                Ok(end + 2)
-            }
-            [] | [b'\r'] => Err(self.cut(len, end)),
-            _ => Err(lost("ERR Protocol error: expected CRLF after a bulk")),
-        }
-    }
-
-    /// Bytes that the arguments after the current one need at least.
-    fn later(&self) -> u64 {
-        (self.count - self.args.len() - 1) as u64 * ARGUMENT_BYTES
-    }
-
-    /// The header of the argument at `at` is not all there.
-    #[cold]
-    fn incomplete(&self, at: usize) -> Parsed {
-        let least = (at as u64 + ARGUMENT_BYTES + self.later()) as usize;
-        Parsed::Incomplete { need: least.max(self.bytes.len() + 1) }
-    }
-
-    /// The argument of `len` bytes that ends at `end` is not all there.
-    #[cold]
-    fn cut(&self, len: u64, end: usize) -> Parsed {
-        let least = end as u64 + 2 + self.later();
-        if len >= LARGE_ARGUMENT
-            && least > WHOLE_BYTES
-            && let Some(command) = self.begun()
-        {
-            return Parsed::Begun(head(command, least, false));
-        }
-        Parsed::Incomplete { need: least as usize }
-    }
-
-    /// The command, if what is there says where the request goes and that it may go there.
-    fn begun(&self) -> Option<&'static Command> {
-        let name = self.args.first()?.of(self.bytes);
-        let command = commands::find(name, self.rules.compat)?;
-        if command.plan != Plan::Forward || !takes(command, self.count, self.rules) {
-            return None;
-        }
-        let key = match command.keys {
-            Keys::At(at) => usize::from(at),
-            Keys::Counted(at) => {
-                let stated = self.args.get(usize::from(at))?.of(self.bytes);
-                let room = self.count - usize::from(at) - 1;
-                let stated = usize::try_from(integer(stated)?).ok()?;
-                (1..=room).contains(&stated).then_some(usize::from(at) + 1)?
-            }
-            Keys::None | Keys::Every { .. } => return None,
-        };
-        let key = self.args.get(key)?;
-        (key.len() <= self.rules.key_bytes).then_some(command)
-    }
-
-    /// The argument that ends at `end` is beyond the limit. Its end is the request's if it is the
-    /// last; otherwise what follows would have to be read to be thrown away.
-    #[cold]
-    fn too_large(&self, end: u64) -> Parsed {
-        if self.args.is_empty() || self.args.len() + 1 < self.count {
-            return lost("ERR Protocol error: invalid bulk length");
-        }
-        let refusal = Refusal::Redis("ERR value is larger than the limit".to_owned());
-        Parsed::Refused { len: end + 2, refusal: Some(refusal) }
-    }
-}
-
-#[cold]
-fn unexpected(byte: u8) -> String {
-    let shown = if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
-    format!("ERR Protocol error: expected '$', got '{shown}'")
-}
-
-fn head(command: &'static Command, len: u64, rewrite: bool) -> Head {
+pub(super) fn head(command: &'static Command, len: u64, rewrite: bool) -> Head {
     Head { command, len, noreply: false, bare_lf: false, line: 0, rewrite }
 }
 
 /// Whether `command` may have `count` arguments, its name included.
-fn takes(command: &Command, count: usize, rules: &Rules) -> bool {
+pub(super) fn takes(command: &Command, count: usize, rules: &Rules) -> bool {
     let arity = if rules.compat { command.compat } else { command.arity };
     let stated = usize::from(arity.unsigned_abs());
     let fits = if arity < 0 { count >= stated } else { count == stated };
@@ -288,7 +117,8 @@ impl Request<'_> {
         let Some(stated) = integer(self.arg(at)) else {
             return Err("ERR value is not an integer or out of range".to_owned());
         };
-        let room = (self.args.len() - at - 1) as i64;
+        // twemproxy leaves it to the server to notice keys that are not there.
+        let room = if self.rules.compat { i64::MAX } else { (self.args.len() - at - 1) as i64 };
         let text = match command.name {
             "EVAL" | "EVALSHA" if stated < 0 => "ERR Number of keys can't be negative",
             "EVAL" | "EVALSHA" if stated == 0 => "ERR a script without keys cannot be routed",

@@ -5,7 +5,8 @@
 
 use memchr::memchr2;
 
-use crate::protocol::redis::request::{Number, number};
+use crate::protocol::body::{BadEnd, Body};
+use crate::protocol::redis::array::{Number, number};
 use crate::protocol::{Malformed, Outcome, Refusal, Scan, Span};
 
 /// Arrays within arrays.
@@ -16,8 +17,8 @@ const LINE_BYTES: usize = 64 * 1024;
 /// Finds the end of one reply after another in what a server sends, cut anywhere.
 #[derive(Debug, Default)]
 pub struct Scanner {
-    /// Bytes of a bulk still to come, its CRLF included.
-    body: u64,
+    /// The bulk that is coming in.
+    body: Body,
     /// Elements still to come of each array that is open, the outermost first.
     open: [u32; DEPTH],
     depth: usize,
@@ -45,9 +46,9 @@ impl Scanner {
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
-            if self.body > 0 {
-                used += self.body(rest)?;
-                if self.body > 0 {
+            if self.body.is_open() {
+                used += self.body.take(rest).map_err(|BadEnd| Malformed::Syntax)?;
+                if self.body.is_open() {
                     return Ok(Scan { used, end: None });
                 }
             } else {
@@ -71,7 +72,7 @@ impl Scanner {
         let (len, outcome, whole) = match *item {
             Item::Value(len, outcome) => (len, outcome, true),
             Item::Bulk(len, body) => {
-                self.body = body + 2;
+                self.body = Body::of(body).ok_or(Malformed::Oversize)?;
                 (len, Outcome::Hit, false)
             }
             Item::Array(len, elements) => {
@@ -94,20 +95,6 @@ impl Scanner {
             self.depth -= 1;
         }
         true
-    }
-
-    /// Consumes of a bulk what is there.
-    fn body(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
-        let mut used = self.body.saturating_sub(2).min(bytes.len() as u64) as usize;
-        self.body -= used as u64;
-        while let (1..=2, Some(byte)) = (self.body, bytes.get(used)) {
-            if *byte != if self.body == 2 { b'\r' } else { b'\n' } {
-                return Err(Malformed::Syntax);
-            }
-            used += 1;
-            self.body -= 1;
-        }
-        Ok(used)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Finds the end of a large request that is passed on while it comes in.
 
 use crate::protocol::Refusal;
-use crate::protocol::redis::request::{Number, number};
+use crate::protocol::body::{BadEnd, Body};
+use crate::protocol::redis::array::{Number, number};
 
 /// Bytes of one argument, as Redis's `proto-max-bulk-len` is by default.
 const BULK_BYTES: u64 = 512 * 1024 * 1024;
@@ -14,8 +15,8 @@ const HEADER_BYTES: usize = 16;
 pub struct Rest {
     /// Arguments whose header line has not been read.
     headers: u64,
-    /// Bytes of the current argument still to come, its CRLF included.
-    body: u64,
+    /// The argument that is coming in.
+    body: Body,
     header: [u8; HEADER_BYTES],
     header_len: u8,
 }
@@ -28,7 +29,8 @@ impl Rest {
             Number::Value(count, start) => (u64::try_from(count).unwrap_or(0), start),
             Number::Cut | Number::Bad => return Err(refusal("invalid multibulk length")),
         };
-        let mut rest = Self { headers, body: 0, header: [0; HEADER_BYTES], header_len: 0 };
+        let mut rest =
+            Self { headers, body: Body::default(), header: [0; HEADER_BYTES], header_len: 0 };
         match rest.advance(bytes.get(start..).unwrap_or_default())? {
             (_, false) => Ok(rest),
             (_, true) => Err(refusal("nothing is missing")),
@@ -42,30 +44,18 @@ impl Rest {
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
-            if self.body > 0 {
-                used += self.body(rest)?;
+            if self.body.is_open() {
+                let taken = self.body.take(rest);
+                used += taken.map_err(|BadEnd| refusal("expected CRLF after a bulk"))?;
             } else if self.headers > 0 {
                 used += self.header(rest)?;
             } else {
                 return Ok((used, true));
             }
-            if used == bytes.len() && (self.body > 0 || self.headers > 0) {
+            if used == bytes.len() && (self.body.is_open() || self.headers > 0) {
                 return Ok((used, false));
             }
         }
-    }
-
-    fn body(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        let mut used = self.body.saturating_sub(2).min(bytes.len() as u64) as usize;
-        self.body -= used as u64;
-        while let (1..=2, Some(byte)) = (self.body, bytes.get(used)) {
-            if *byte != if self.body == 2 { b'\r' } else { b'\n' } {
-                return Err(refusal("expected CRLF after a bulk"));
-            }
-            used += 1;
-            self.body -= 1;
-        }
-        Ok(used)
     }
 
     /// Collects the header line, which may come in pieces.
@@ -91,7 +81,7 @@ impl Rest {
             (Some(b'$'), Number::Value(len, _)) => u64::try_from(len)
                 .ok()
                 .filter(|len| *len <= BULK_BYTES)
-                .map(|len| len + 2)
+                .and_then(Body::of)
                 .ok_or_else(|| refusal("invalid bulk length"))?,
             _ => return Err(refusal("invalid bulk length")),
         };

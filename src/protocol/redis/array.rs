@@ -1,0 +1,181 @@
+//! The usual form of a Redis request: an array of bulk strings.
+//!
+//! How much of it is missing at least is known from the headers that are there, so that a client
+//! who sends it in small pieces does not have it read again for each of them. Nothing is
+//! allocated by what a header declares.
+
+use crate::protocol::digits::integer;
+use crate::protocol::redis::commands;
+use crate::protocol::redis::request::{head, lost, takes};
+use crate::protocol::{Command, Keys, Parsed, Plan, Refusal, Rules, Span};
+
+/// Requests up to this many bytes are waited for whole.
+const WHOLE_BYTES: u64 = 64 * 1024;
+/// An argument of so many bytes is worth being passed on as it comes.
+const LARGE_ARGUMENT: u64 = 32 * 1024;
+/// Bytes of a request that is held in memory: Redis's own bound on a client's input.
+const REQUEST_BYTES: u64 = 1 << 30;
+/// Bytes of the shortest argument, `$0\r\n\r\n`.
+const ARGUMENT_BYTES: u64 = 6;
+
+/// What stands after a type byte up to the line end.
+pub(super) enum Number {
+    /// The number, and the offset after the line end.
+    Value(i64, usize),
+    /// The line is cut.
+    Cut,
+    /// Not a number as Redis writes it.
+    Bad,
+}
+
+/// Reads the number at `at`.
+pub(super) fn number(bytes: &[u8], at: usize) -> Number {
+    /// Of `-9223372036854775808`.
+    const LONGEST: usize = 20;
+    let rest = bytes.get(at..).unwrap_or_default();
+    // By far the most are of one or two digits.
+    match rest {
+        [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            return Number::Value(i64::from(digit - b'0'), at + 3);
+        }
+        [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            return Number::Value(i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 4);
+        }
+        _ => {}
+    }
+    let plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
+    let len = rest.iter().take(LONGEST + 1).take_while(|byte| plain(byte)).count();
+    match rest.get(len..).unwrap_or_default() {
+        [] | [b'\r'] if len <= LONGEST => Number::Cut,
+        [b'\r', b'\n', ..] => match rest.get(..len).and_then(integer) {
+            Some(number) => Number::Value(number, at + len + 2),
+            None => Number::Bad,
+        },
+        _ => Number::Bad,
+    }
+}
+
+/// Reads the array at the start of `bytes` into `args`; returns its length.
+#[inline]
+pub(super) fn read(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Result<usize, Parsed> {
+    let (count, mut at) = match number(bytes, 1) {
+        Number::Value(count, at) => (count, at),
+        Number::Cut => return Err(Parsed::Incomplete { need: bytes.len() + 1 }),
+        Number::Bad => return Err(lost("ERR Protocol error: invalid multibulk length")),
+    };
+    if count <= 0 && !rules.compat {
+        return Err(Parsed::Skip { len: at });
+    }
+    let count = match usize::try_from(count) {
+        Ok(count) if count > 0 && count <= rules.args_per_request => count,
+        _ => return Err(lost("ERR Protocol error: invalid multibulk length")),
+    };
+    let mut array = Array { bytes, rules, args, count };
+    while array.args.len() < count {
+        at = array.bulk(at)?;
+    }
+    Ok(at)
+}
+
+/// An array request that is being read.
+struct Array<'a> {
+    bytes: &'a [u8],
+    rules: &'a Rules,
+    args: &'a mut Vec<Span>,
+    count: usize,
+}
+
+impl Array<'_> {
+    /// Reads the bulk at `at`; returns where the next begins.
+    #[inline]
+    fn bulk(&mut self, at: usize) -> Result<usize, Parsed> {
+        let (len, start) = match self.bytes.get(at) {
+            None => return Err(self.incomplete(at)),
+            Some(b'$') => match number(self.bytes, at + 1) {
+                Number::Value(len, start) => (len, start),
+                Number::Cut => return Err(self.incomplete(at)),
+                Number::Bad => return Err(lost("ERR Protocol error: invalid bulk length")),
+            },
+            Some(other) => return Err(lost(&unexpected(*other))),
+        };
+        let Ok(len) = u64::try_from(len) else {
+            return Err(lost("ERR Protocol error: invalid bulk length"));
+        };
+        let end = start as u64 + len;
+        if len > self.rules.value_bytes || end > REQUEST_BYTES {
+            return Err(self.too_large(end));
+        }
+        let end = end as usize;
+        match self.bytes.get(end..).unwrap_or_default() {
+            [b'\r', b'\n', ..] => {
+                self.args.push(Span { start: start as u32, end: end as u32 });
+                Ok(end + 2)
+            }
+            [] | [b'\r'] => Err(self.cut(len, end)),
+            _ => Err(lost("ERR Protocol error: expected CRLF after a bulk")),
+        }
+    }
+
+    /// Bytes that the arguments after the current one need at least.
+    fn later(&self) -> u64 {
+        (self.count - self.args.len() - 1) as u64 * ARGUMENT_BYTES
+    }
+
+    /// The header of the argument at `at` is not all there.
+    #[cold]
+    fn incomplete(&self, at: usize) -> Parsed {
+        let least = (at as u64 + ARGUMENT_BYTES + self.later()) as usize;
+        Parsed::Incomplete { need: least.max(self.bytes.len() + 1) }
+    }
+
+    /// The argument of `len` bytes that ends at `end` is not all there.
+    #[cold]
+    fn cut(&self, len: u64, end: usize) -> Parsed {
+        let least = end as u64 + 2 + self.later();
+        if len >= LARGE_ARGUMENT
+            && least > WHOLE_BYTES
+            && let Some(command) = self.begun()
+        {
+            return Parsed::Begun(head(command, least, false));
+        }
+        Parsed::Incomplete { need: least as usize }
+    }
+
+    /// The command, if what is there says where the request goes and that it may go there.
+    fn begun(&self) -> Option<&'static Command> {
+        let name = self.args.first()?.of(self.bytes);
+        let command = commands::find(name, self.rules.compat)?;
+        if command.plan != Plan::Forward || !takes(command, self.count, self.rules) {
+            return None;
+        }
+        let key = match command.keys {
+            Keys::At(at) => usize::from(at),
+            Keys::Counted(at) => {
+                let stated = self.args.get(usize::from(at))?.of(self.bytes);
+                let room = self.count - usize::from(at) - 1;
+                let stated = usize::try_from(integer(stated)?).ok()?;
+                (1..=room).contains(&stated).then_some(usize::from(at) + 1)?
+            }
+            Keys::None | Keys::Every { .. } => return None,
+        };
+        let key = self.args.get(key)?;
+        (key.len() <= self.rules.key_bytes).then_some(command)
+    }
+
+    /// The argument that ends at `end` is beyond the limit. Its end is the request's if it is the
+    /// last; otherwise what follows would have to be read to be thrown away.
+    #[cold]
+    fn too_large(&self, end: u64) -> Parsed {
+        if self.args.is_empty() || self.args.len() + 1 < self.count {
+            return lost("ERR Protocol error: invalid bulk length");
+        }
+        let refusal = Refusal::Redis("ERR value is larger than the limit".to_owned());
+        Parsed::Refused { len: end + 2, refusal: Some(refusal) }
+    }
+}
+
+#[cold]
+fn unexpected(byte: u8) -> String {
+    let shown = if byte.is_ascii_graphic() { char::from(byte) } else { '?' };
+    format!("ERR Protocol error: expected '$', got '{shown}'")
+}
