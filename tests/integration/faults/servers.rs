@@ -72,7 +72,12 @@ fn f02_dies_in_the_middle_of_a_large_value() {
     // never padded, never followed by another reply.
     let errors = [text::RESET, text::RESET].concat().into_bytes();
     let cut = got.starts_with(b"VALUE a 0 8000000\r\nxxx") && got.ends_with(b"xxx");
-    assert!(got == errors || cut, "{} bytes: {}", got.len(), got[..200.min(got.len())].escape_ascii());
+    assert!(
+        got == errors || cut,
+        "{} bytes: {}",
+        got.len(),
+        got[..200.min(got.len())].escape_ascii()
+    );
 }
 
 #[test]
@@ -129,9 +134,8 @@ fn f03_a_late_reply_is_dropped_in_its_place() {
 
 #[test]
 fn f03_a_full_queue_fails_at_once() {
-    let fleet = Fleet::start(|pool| {
-        pool.set("timeout", 4000).set("limits", "{ server_queue: 10 }")
-    });
+    let fleet =
+        Fleet::start(|pool| pool.set("timeout", 4000).set("limits", "{ server_queue: 10 }"));
     fleet.servers[0].process.freeze();
     let key = fetch(&fleet.keys[0][0]);
     let mut waiting = fleet.proxy.client();
@@ -145,7 +149,9 @@ fn f03_a_full_queue_fails_at_once() {
     assert!(full, "an eleventh request waits");
     let mut client = fleet.proxy.client();
     client.ask(fetch(&fleet.keys[1][0]), found(&fleet.keys[1][0]));
-    assert!(fleet.proxy.metrics().get("twinring_request_errors_total", &[("reason", "depth")]) >= 1.0);
+    assert!(
+        fleet.proxy.metrics().get("twinring_request_errors_total", &[("reason", "depth")]) >= 1.0
+    );
     fleet.servers[0].process.thaw();
     fleet.expect_healed();
 }
@@ -207,7 +213,8 @@ fn f06_malformed_bytes() {
 
 #[test]
 fn f06_malformed_bytes_of_redis() {
-    for bad in ["GARBAGE\r\n", "$x\r\n", "$-2\r\n", "*x\r\n", "$1\r\nab\r\n", "%1\r\n+a\r\n+b\r\n"] {
+    for bad in ["GARBAGE\r\n", "$x\r\n", "$-2\r\n", "*x\r\n", "$1\r\nab\r\n", "%1\r\n+a\r\n+b\r\n"]
+    {
         let spoiled = Arc::new(AtomicBool::new(false));
         let once = Arc::clone(&spoiled);
         let fake = Fake::start(move |mut stand| {
@@ -252,8 +259,8 @@ fn f07_trailing_data() {
         let reply = client.memcache_reply();
         // The stray one may come while the next request is under way: that one then fails.
         let errors = [text::RESET, text::BAD_REPLY];
-        let right = reply == found(&key).as_bytes()
-            || errors.iter().any(|error| reply == error.as_bytes());
+        let right =
+            reply == found(&key).as_bytes() || errors.iter().any(|error| reply == error.as_bytes());
         assert!(right, "{key}: {}", reply.escape_ascii());
         number += 1;
         fake.accepted() > 5
@@ -266,7 +273,9 @@ fn f07_trailing_data() {
 
 #[test]
 fn f08_wrong_reply_type() {
-    for bad in ["STORED\r\n", "5\r\n", "VALUE other 0 1\r\nx\r\nEND\r\n", "VERSION 1\r\n", "TOUCHED\r\n"] {
+    for bad in
+        ["STORED\r\n", "5\r\n", "VALUE other 0 1\r\nx\r\nEND\r\n", "VERSION 1\r\n", "TOUCHED\r\n"]
+    {
         answered_badly(bad, text::BAD_REPLY, &["unhandled", "parsing"]);
     }
 }
@@ -311,9 +320,10 @@ fn f11_early_reply() {
 #[test]
 fn f11_early_reply_and_end() {
     let fake = Fake::start(|mut stand| {
-        while let Ok(line) = stand.client.try_take(|bytes| {
-            bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1)
-        }) {
+        while let Ok(line) = stand
+            .client
+            .try_take(|bytes| bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1))
+        {
             if line.starts_with(b"set ") {
                 stand.reply("SERVER_ERROR object too large for cache\r\n");
                 return;
@@ -408,7 +418,9 @@ fn f16_flaps() {
     assert!(flapping.accepted() < 40, "{} connections in a second", flapping.accepted());
     // A dead server keeps its keys: nobody else was given them.
     assert!(!failed.is_empty() && failed.len() < 30, "{failed:?}");
-    for (server, key) in steady.iter().flat_map(|server| failed.iter().map(move |key| (server, key))) {
+    for (server, key) in
+        steady.iter().flat_map(|server| failed.iter().map(move |key| (server, key)))
+    {
         server.client().ask(fetch(key), "END\r\n");
     }
 }
@@ -490,7 +502,12 @@ fn answered_badly(bad: &str, error: &str, reasons: &[&str]) {
     assert!(healed, "{shown:?}: not used again");
     expect_clean(&mut client, "k");
     let metrics = proxy.metrics();
-    let count = |reason: &&str| metrics.sum("twinring_backend_failures_total", &[("reason", reason)]);
+    let count =
+        |reason: &&str| metrics.sum("twinring_backend_failures_total", &[("reason", reason)]);
     assert!(reasons.iter().filter_map(count).sum::<f64>() >= 1.0, "{shown:?}: not counted");
-    assert!(proxy.process.resident_kib() < 200 << 10, "{shown:?}: {} KiB", proxy.process.resident_kib());
+    assert!(
+        proxy.process.resident_kib() < 200 << 10,
+        "{shown:?}: {} KiB",
+        proxy.process.resident_kib()
+    );
 }

@@ -96,10 +96,6 @@ impl Client {
         self.take(|bytes| bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1))
     }
 
-    pub(crate) fn read_exact(&mut self, length: usize) -> Vec<u8> {
-        self.take(|bytes| (bytes.len() >= length).then_some(length))
-    }
-
     /// One whole memcache reply: a line, or all VALUE blocks up to END.
     pub(crate) fn memcache_reply(&mut self) -> Vec<u8> {
         self.take(frame::memcache_reply)
@@ -181,10 +177,7 @@ impl Client {
     }
 
     /// Reads until `length_of` finds a whole frame among the waiting bytes; the length of it.
-    fn fill(
-        &mut self,
-        mut length_of: impl FnMut(&[u8]) -> Option<usize>,
-    ) -> Result<usize, String> {
+    fn fill(&mut self, mut length_of: impl FnMut(&[u8]) -> Option<usize>) -> Result<usize, String> {
         let deadline = Instant::now() + self.patience;
         loop {
             if let Some(length) = length_of(&self.buffer[self.taken..]) {

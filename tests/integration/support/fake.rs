@@ -13,8 +13,6 @@ use super::client::Client;
 
 /// The server's side of one accepted connection.
 pub(crate) struct Stand {
-    /// How many connections were accepted before this one.
-    pub(crate) index: usize,
     pub(crate) client: Client,
 }
 
@@ -111,9 +109,9 @@ fn accept<S: Fn(Stand) + Send + Sync + 'static>(
             return;
         }
         let Ok(stream) = stream else { continue };
-        let index = accepted.fetch_add(1, Ordering::SeqCst);
+        accepted.fetch_add(1, Ordering::SeqCst);
         let script = Arc::clone(script);
-        thread::spawn(move || script(Stand { index, client: Client::over(stream) }));
+        thread::spawn(move || script(Stand { client: Client::over(stream) }));
     }
 }
 
@@ -130,15 +128,17 @@ impl Store {
     pub(crate) fn start(redis: bool) -> Self {
         let items = Arc::new(Mutex::new(Items::new()));
         let shared = Arc::clone(&items);
-        let fake = Fake::start(move |mut stand| loop {
-            let request = if redis {
-                stand.redis_request()
-            } else {
-                stand.memcache_request().map(|request| words_of(&request))
-            };
-            let Some(request) = request else { return };
-            let reply = answer(&mut shared.lock().unwrap(), redis, &request);
-            stand.reply(reply);
+        let fake = Fake::start(move |mut stand| {
+            loop {
+                let request = if redis {
+                    stand.redis_request()
+                } else {
+                    stand.memcache_request().map(|request| words_of(&request))
+                };
+                let Some(request) = request else { return };
+                let reply = answer(&mut shared.lock().unwrap(), redis, &request);
+                stand.reply(reply);
+            }
         });
         Self { fake, items }
     }

@@ -28,7 +28,9 @@ impl Process {
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)
             .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error} (tests/run installs what is missing)"));
+            .unwrap_or_else(|error| {
+                panic!("{program}: {error} (tests/run installs what is missing)")
+            });
         Self { program, child, scratch }
     }
 
@@ -49,10 +51,6 @@ impl Process {
     pub(crate) fn output(&self) -> String {
         let bytes = std::fs::read(self.scratch.path().join("output")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Sends a signal.

@@ -40,7 +40,8 @@ impl PoolSpec {
     }
 
     fn over(redis: bool, ports: &[u16]) -> Self {
-        let entry = |(index, port): (usize, &u16)| format!("127.0.0.1:{port}:1 server{}", index + 1);
+        let entry =
+            |(index, port): (usize, &u16)| format!("127.0.0.1:{port}:1 server{}", index + 1);
         Self::of(redis, ports.iter().enumerate().map(entry).collect())
     }
 
@@ -167,7 +168,8 @@ impl Metrics {
 
     /// As [`Self::sum`], for a series that must be there.
     pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.sum(name, labels).unwrap_or_else(|| panic!("no {name} with {labels:?} in:\n{}", self.0))
+        self.sum(name, labels)
+            .unwrap_or_else(|| panic!("no {name} with {labels:?} in:\n{}", self.0))
     }
 }
 

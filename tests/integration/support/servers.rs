@@ -76,10 +76,6 @@ impl Redis {
         self.port.number()
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client::connect(self.port())
-    }
-
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }

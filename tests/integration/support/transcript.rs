@@ -61,7 +61,8 @@ impl Transcript {
     pub(crate) fn all(folder: &str) -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(folder);
         let entries = std::fs::read_dir(&root).expect("the transcripts");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.sort();
         paths.iter().map(|path| Self::load(path)).collect()
     }
@@ -76,12 +77,8 @@ impl Transcript {
     /// Reads the text of one.
     pub(crate) fn parse(name: &str, text: &str) -> Self {
         let all = ["server", "nutcracker", "one", "three"].map(str::to_owned).to_vec();
-        let mut read = Self {
-            name: name.to_owned(),
-            plays: all.clone(),
-            pipelines: all,
-            steps: Vec::new(),
-        };
+        let mut read =
+            Self { name: name.to_owned(), plays: all.clone(), pipelines: all, steps: Vec::new() };
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             let words = |list: &str| list.split_whitespace().map(str::to_owned).collect();
@@ -91,7 +88,8 @@ impl Transcript {
                 read.pipelines = words(list);
             } else if !line.is_empty() && !line.starts_with('#') {
                 let step = Step::parse(line);
-                read.steps.push((number, step.unwrap_or_else(|| panic!("{name}:{number}: {line}"))));
+                read.steps
+                    .push((number, step.unwrap_or_else(|| panic!("{name}:{number}: {line}"))));
             }
         }
         read
