@@ -34,7 +34,7 @@ impl Worker {
     pub(super) fn client_ready(&mut self, token: Token) {
         let Some(session) = self.sessions.get(token) else { return };
         if !session.pipeline.output().is_empty() {
-            self.sessions.write(&mut self.io, token, &self.metrics.pools);
+            self.sessions.write(&mut self.io, token);
         }
         if self.sessions.is_full() {
             self.starve(token);
@@ -347,11 +347,14 @@ impl Worker {
         }
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
         let flow = id.map_or(Flow::Go, |id| self.proxy.upload_more(turn, id, &bytes[..used]));
-        if flow == Flow::Pause && !ended {
-            self.hold(token, Hold::Upload);
-            return Next::Wait(used);
-        }
-        Next::Go(used)
+        let unanswered = self.sessions.get(token).is_some_and(|s| s.pipeline.depth() > 0);
+        match flow {
+            // What follows goes on other connections and must not overtake the upload.
+            _ if ended && unanswered => self.hold(token, Hold::Order),
+            Flow::Pause if !ended => self.hold(token, Hold::Upload),
+            _ => return Next::Go(used),
+        };
+        Next::Wait(used)
     }
 
     /// The client is going, or lost, in the middle of an upload.

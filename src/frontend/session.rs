@@ -88,7 +88,6 @@ pub(super) enum Reason {
     Timeout,
     SlowReader,
     Protocol,
-    Limit,
     Shutdown,
 }
 

@@ -3,11 +3,12 @@
 //! A session stands at the place of its socket's token; a serial number tells it from those that
 //! stood there before, so that a late reply finds nobody.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::session::{Hold, Mode, Reason, Session};
 use crate::config::Limits;
-use crate::metrics::{PoolMetric, PoolMetrics};
+use crate::metrics::{PoolMetric, PoolMetrics, WorkerMetrics};
 use crate::net::{Token, Written};
 use crate::service::{Clients, Flow, Identity, Io, Ticket};
 
@@ -18,11 +19,11 @@ const WRITE_THROUGH: usize = 16 * 1024;
 const PAUSE_SHARE: usize = 4;
 
 /// The sessions.
-#[derive(Debug)]
 pub(super) struct Sessions {
     places: Vec<Option<Box<Session>>>,
     /// Limits of each pool.
     limits: Vec<Limits>,
+    metrics: Arc<WorkerMetrics>,
     next_serial: u32,
     count: usize,
     /// Those with something to write.
@@ -41,10 +42,11 @@ pub(super) struct Sessions {
 impl Sessions {
     /// No sessions; those to come may hold `budget` bytes together, and each what the limits of
     /// its pool say.
-    pub(super) fn new(limits: Vec<Limits>, budget: usize) -> Self {
+    pub(super) fn new(limits: Vec<Limits>, budget: usize, metrics: Arc<WorkerMetrics>) -> Self {
         Self {
             places: Vec::new(),
             limits,
+            metrics,
             next_serial: 0,
             count: 0,
             dirty: Vec::new(),
@@ -153,10 +155,10 @@ impl Sessions {
     }
 
     /// Writes to all who have something to get: one write each.
-    pub(super) fn flush(&mut self, io: &mut Io, metrics: &[PoolMetrics]) {
+    pub(super) fn flush(&mut self, io: &mut Io) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for token in dirty.drain(..) {
-            self.write(io, token, metrics);
+            self.write(io, token);
         }
         self.dirty = dirty;
         if !self.is_full() {
@@ -167,14 +169,17 @@ impl Sessions {
     }
 
     /// Writes what one client has to get, as far as its socket takes it.
-    pub(super) fn write(&mut self, io: &mut Io, token: Token, metrics: &[PoolMetrics]) {
-        let Some(session) = self.get(token) else { return };
+    pub(super) fn write(&mut self, io: &mut Io, token: Token) {
+        let Some(session) = self.places.get_mut(token.0 as usize).and_then(Option::as_mut) else {
+            return;
+        };
         session.dirty = false;
         let output = session.pipeline.output();
         if !output.is_empty() {
             match io.write(token, [output, &[]]) {
                 Written::Bytes(n) => {
-                    metrics[session.pool as usize].add(PoolMetric::ResponseBytes, n as u64);
+                    let metrics = &self.metrics.pools[session.pool as usize];
+                    metrics.add(PoolMetric::ResponseBytes, n as u64);
                     session.took(n);
                 }
                 Written::Failed(_) => return self.doom(token, Reason::Reset),
@@ -241,13 +246,20 @@ impl Session {
 
     /// Writes a long stretch of the reply that is next without copying it. Returns how many of
     /// its bytes the socket took.
-    fn write_through(&mut self, io: &mut Io, ticket: Ticket, bytes: &[u8]) -> Option<usize> {
+    fn write_through(
+        &mut self,
+        io: &mut Io,
+        ticket: Ticket,
+        bytes: &[u8],
+        metrics: &PoolMetrics,
+    ) -> Option<usize> {
         if bytes.len() < WRITE_THROUGH || !self.pipeline.is_next(ticket.seq) {
             return Some(0);
         }
         let waiting = self.pipeline.output().len();
         match io.write(Token(ticket.session), [self.pipeline.output(), bytes]) {
             Written::Bytes(n) => {
+                metrics.add(PoolMetric::ResponseBytes, n as u64);
                 self.took(n.min(waiting));
                 self.moved |= n > 0;
                 Some(n.saturating_sub(waiting))
@@ -260,8 +272,12 @@ impl Session {
 impl Clients for Sessions {
     fn reply(&mut self, io: &mut Io, ticket: Ticket, bytes: &[u8], last: bool) -> Flow {
         let token = Token(ticket.session);
-        let Some(session) = self.of(ticket) else { return Flow::Go };
-        let Some(direct) = session.write_through(io, ticket, bytes) else {
+        let place = self.places.get_mut(ticket.session as usize).and_then(Option::as_mut);
+        let Some(session) = place.filter(|session| session.serial == ticket.serial) else {
+            return Flow::Go;
+        };
+        let metrics = &self.metrics.pools[session.pool as usize];
+        let Some(direct) = session.write_through(io, ticket, bytes, metrics) else {
             self.doom(token, Reason::Reset);
             return Flow::Go;
         };

@@ -54,10 +54,11 @@ impl Worker {
         life: Arc<Life>,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
+        let limits = config.pools.iter().map(|pool| pool.limits).collect();
         let now = Instant::now();
         Self {
             io: Io::new(mail),
-            sessions: Sessions::new(config.pools.iter().map(|pool| pool.limits).collect(), budget),
+            sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
             proxy: Proxy::new(config, Arc::clone(&metrics), inbox),
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
@@ -184,7 +185,7 @@ impl Worker {
 
     /// One write for each server and each client that has something; then the goodbyes.
     fn flush(&mut self) {
-        self.sessions.flush(&mut self.io, &self.metrics.pools);
+        self.sessions.flush(&mut self.io);
         for ticket in self.sessions.take_drained() {
             let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
             self.proxy.resume(turn, ticket);
@@ -221,7 +222,6 @@ impl Worker {
                 Reason::Timeout => PoolMetric::DisconnectTimeout,
                 Reason::SlowReader => PoolMetric::DisconnectSlowReader,
                 Reason::Protocol => PoolMetric::DisconnectProtocol,
-                Reason::Limit => PoolMetric::DisconnectLimit,
                 Reason::Shutdown => PoolMetric::DisconnectShutdown,
             },
             1,

@@ -360,6 +360,7 @@ impl Proxy {
             let place = &mut self.links[link as usize];
             place.dirty = false;
             let flushed = place.connection.flush(turn.io);
+            self.upload_moved(turn, link);
             self.report(link);
             if let Err(failure) = flushed {
                 self.broken(turn, link, failure);
