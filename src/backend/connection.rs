@@ -392,7 +392,11 @@ impl Connection {
         timed_out: impl FnMut(Entry),
     ) -> Result<(), Failure> {
         self.inflight.expire(now, self.streaming, timed_out);
-        let Some(timeout) = self.timeout.filter(|_| self.token.is_some()) else { return Ok(()) };
+        let Some(timeout) = self.timeout.filter(|_| self.phase == Phase::Ready) else {
+            // While dialling or greeting there is nobody who could be silent.
+            self.inflight.heard();
+            return Ok(());
+        };
         if paused {
             self.inflight.heard();
             self.inflight.progressed(now, self.timeout.filter(|_| self.streaming));

@@ -92,8 +92,14 @@ impl Health {
         let goes_down =
             !self.down && self.backoff.limit.is_some_and(|limit| self.failures >= limit);
         self.down |= goes_down;
+        // A connection that served well and broke may be replaced at once.
+        let broke = matches!(
+            why,
+            Failure::Reset | Failure::Closed | Failure::BadReply(_) | Failure::Trailing
+        );
         let rest = match self.backoff.rest {
             Some(rest) if self.down => rest,
+            _ if broke && self.failures == 1 => Duration::ZERO,
             _ => self.next_pause(),
         };
         self.not_before = (!rest.is_zero()).then(|| now + rest);
@@ -133,11 +139,11 @@ mod tests {
     fn a_server_goes_down_at_the_limit_and_comes_back_when_it_answers() {
         let now = Instant::now();
         let mut health = health(Some(3), None);
-        assert_eq!(health.failed(now, Failure::Reset), Verdict::Same);
-        assert_eq!(health.failed(now, Failure::Reset), Verdict::Same);
-        assert_eq!(health.failed(now, Failure::Reset), Verdict::Down);
+        assert_eq!(health.failed(now, Failure::Refused), Verdict::Same);
+        assert_eq!(health.failed(now, Failure::Refused), Verdict::Same);
+        assert_eq!(health.failed(now, Failure::Refused), Verdict::Down);
         assert!(!health.is_up());
-        assert_eq!(health.failed(now, Failure::Reset), Verdict::Same, "it goes down once");
+        assert_eq!(health.failed(now, Failure::Refused), Verdict::Same, "it goes down once");
         assert_eq!(health.answered(), Verdict::Up);
         assert!(health.is_up() && health.may_connect(now));
     }
@@ -148,7 +154,7 @@ mod tests {
         let mut health = health(None, None);
         let mut nominal = Duration::from_millis(50);
         for _ in 0..12 {
-            health.failed(now, Failure::Reset);
+            health.failed(now, Failure::Refused);
             assert!(!health.may_connect(now + nominal * 49 / 100));
             assert!(health.may_connect(now + nominal * 151 / 100));
             nominal = (nominal * 2).min(Duration::from_secs(5));
@@ -157,11 +163,21 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_broke_is_replaced_at_once_the_first_time() {
+        let now = Instant::now();
+        let mut health = health(None, None);
+        health.failed(now, Failure::Closed);
+        assert!(health.may_connect(now));
+        health.failed(now, Failure::Closed);
+        assert!(!health.may_connect(now));
+    }
+
+    #[test]
     fn a_down_server_rests_for_the_fixed_time() {
         let now = Instant::now();
         let rest = Duration::from_secs(30);
         let mut health = health(Some(1), Some(rest));
-        assert_eq!(health.failed(now, Failure::Reset), Verdict::Down);
+        assert_eq!(health.failed(now, Failure::Refused), Verdict::Down);
         assert_eq!(health.probe_at(), Some(now + rest));
     }
 }

@@ -135,7 +135,8 @@ impl Inflight {
     /// Adds a request whose bytes (`pieces`, one after the other) are queued behind all others.
     pub fn push(&mut self, ask: Ask, pieces: &[&[u8]], now: Instant, timeout: Option<Duration>) {
         let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if ask.read {
+        let keep = ask.read || ask.expect == Expect::Value;
+        if keep {
             self.compact();
             for piece in pieces {
                 self.kept.extend_from_slice(piece);
@@ -147,7 +148,7 @@ impl Inflight {
             deadline: timeout.map(|t| now + t),
             start: self.end,
             len: len as u32,
-            kept: if ask.read { len as u32 } else { 0 },
+            kept: if keep { len as u32 } else { 0 },
             retried: false,
             expired: false,
         });

@@ -18,6 +18,7 @@ mod warnings;
 mod tests;
 
 pub use load::{load, parse};
+pub use crate::topology::Address;
 pub use settings::{
     Config, Dead, Distribution, Hash, HashChar, Limits, Listen, Log, LogFormat, Partial, Points,
     Pool, Protocol, Routing, Secret,

@@ -15,8 +15,9 @@ use crate::service::{Clients, Flow, Identity, Io, Ticket};
 /// A stretch of a reply at least this long is written at once, from where it lies.
 const WRITE_THROUGH: usize = 16 * 1024;
 
-/// A client that gets a long reply is waited for above this share of what it may hold at most.
-const PAUSE_SHARE: usize = 4;
+/// A client that gets long replies is waited for once it holds this share of all buffers, or as
+/// much as one client may.
+const BUDGET_SHARE: usize = 16;
 
 /// The sessions.
 pub(super) struct Sessions {
@@ -220,7 +221,7 @@ impl Sessions {
 
     /// Bytes above which a client that gets a long reply is waited for.
     fn pause_above(&self, pool: u16) -> usize {
-        (self.limits(pool).client_output_bytes / PAUSE_SHARE).min(self.budget / 8)
+        (self.limits(pool).client_output_bytes / 2).min(self.budget / BUDGET_SHARE)
     }
 
     /// Reads from a client again that waited for its requests to be answered, if they are.

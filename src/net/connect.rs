@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 
 use super::stream::Stream;
-use crate::topology::Address;
+use crate::config::Address;
 
 /// Why a server could not be connected to.
 #[derive(Debug, Error)]

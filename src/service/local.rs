@@ -5,6 +5,10 @@ use std::fmt::Write;
 use super::proxy::{Proxy, Request};
 use crate::protocol::{Command, Keys, Local, Plan, Refusal, redis};
 
+/// The version of memcached whose text commands are taken; clients read it to know what they may
+/// send.
+const MEMCACHED_VERSION: &str = "1.6.18";
+
 /// The version of Redis whose commands the table holds; clients read it to know what they may
 /// send.
 const REDIS_VERSION: &str = "7.0.0";
@@ -47,6 +51,9 @@ impl Proxy {
             }
             Local::Verbosity => out.extend_from_slice(b"OK\r\n"),
             Local::Quit => return self.quit(pool, out),
+            Local::Ping if request.args.len() > 2 => {
+                self.refuse(pool, "ERR wrong number of arguments for 'ping' command", out);
+            }
             Local::Ping if request.args.len() > 1 => bulk(request.arg(1), out),
             Local::Ping => out.extend_from_slice(b"+PONG\r\n"),
             Local::Echo => bulk(request.arg(1), out),

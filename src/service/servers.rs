@@ -18,8 +18,12 @@ use crate::metrics::{PoolMetric, ServerMetric};
 /// How long a server may take to accept a connection, unless its pool's timeout is shorter.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long one client may keep a server connection waiting by not reading a long reply.
-const STALL: Duration = Duration::from_secs(5);
+/// How long one client may keep a server connection waiting without reading any of the replies
+/// that it has been sent, when it holds as many of them as it may.
+const STALL: Duration = Duration::from_millis(500);
+
+/// The shortest time between two looks at a connection by the clock.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 impl Proxy {
     /// Sees to it that `link` has a connection or is getting one.
@@ -183,7 +187,8 @@ impl Proxy {
         let (pool, server) = (place.pool as usize, place.server as usize);
         let had_socket = place.connection.token().is_some();
         let dialling = place.connection.phase() != Phase::Ready;
-        let idle = place.connection.depth() == 0 && !dialling;
+        let hung_up = matches!(failure, Failure::Closed | Failure::Reset);
+        let idle = place.connection.depth() == 0 && !dialling && hung_up;
         let streamed = place.connection.is_streaming();
         let may_retry = matches!(failure, Failure::Reset | Failure::Closed) && !self.compat;
         let remains = place.connection.close(turn.io, may_retry);
@@ -294,7 +299,7 @@ impl Proxy {
             self.broken(turn, link, Failure::TimedOut);
         }
         self.probe_if_due(now, link);
-        self.rearm(link);
+        self.rearm(now, link);
     }
 
     /// Cuts a client off that has kept a server connection waiting without reading anything.
@@ -334,7 +339,7 @@ impl Proxy {
         }
     }
 
-    fn rearm(&mut self, link: u32) {
+    fn rearm(&mut self, now: Instant, link: u32) {
         let place = &self.links[link as usize];
         let server = &self.pools[place.pool as usize].servers[place.server as usize];
         let probe = server
@@ -343,7 +348,9 @@ impl Proxy {
             .filter(|_| server.first == link && place.connection.phase() == Phase::Closed);
         let paused = place.paused.map(|(_, since)| since + STALL);
         let at = [place.connection.next_deadline(), place.greeted_by, probe, paused];
-        self.arm(link, at.into_iter().flatten().min());
+        // Never at once again: whatever is due has just been seen to.
+        let soonest = now + LOOK_AGAIN;
+        self.arm(link, at.into_iter().flatten().min().map(|at| at.max(soonest)));
     }
 
     /// Writes what was queued in this turn: one write for each connection.

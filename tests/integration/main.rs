@@ -1,1 +1,20 @@
-//! Integration tests.
+//! The integration tests: one program, real servers, raw bytes. `tests/run` installs what they
+//! need and runs them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails by a panic"
+)]
+
+mod admin;
+mod clients;
+mod conf;
+mod faults;
+mod limits;
+mod pipelines;
+mod placement;
+mod readme;
+mod support;
+mod tidy;
+mod transcripts;

@@ -1,0 +1,83 @@
+//! Client libraries and tools that people use, through the proxy.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Memcached, PoolSpec, Proxy, Redis, Scratch};
+
+#[test]
+fn pymemcache_works_with_one_server_and_with_three() {
+    for count in [1, 3] {
+        let servers: Vec<Memcached> = (0..count).map(|_| Memcached::start()).collect();
+        let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
+        let proxy = Proxy::twinring(PoolSpec::memcache(&ports).set("timeout", 5000));
+        python("memcache_client.py", &[&proxy.port().to_string()]);
+    }
+}
+
+#[test]
+fn redis_py_works_with_one_server_and_with_three() {
+    for count in [1, 3] {
+        let servers: Vec<Redis> = (0..count).map(|_| Redis::start(&[])).collect();
+        let ports: Vec<u16> = servers.iter().map(Redis::port).collect();
+        let proxy = Proxy::twinring(PoolSpec::redis(&ports).set("timeout", 5000));
+        python("redis_client.py", &[&proxy.port().to_string()]);
+    }
+}
+
+#[test]
+fn redis_py_works_with_a_password() {
+    let servers: Vec<Redis> = (0..2).map(|_| Redis::start(&["--requirepass", "secret"])).collect();
+    let ports: Vec<u16> = servers.iter().map(Redis::port).collect();
+    let pool = PoolSpec::redis(&ports).set("timeout", 5000).set("redis_auth", "secret");
+    let proxy = Proxy::twinring(pool);
+    python("redis_client.py", &[&proxy.port().to_string(), "secret"]);
+}
+
+/// libmemcached's own test of a server.
+#[test]
+fn libmemcached_finds_the_proxy_capable() {
+    let servers: Vec<Memcached> = (0..3).map(|_| Memcached::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
+    let pool = PoolSpec::memcache(&ports).set("timeout", 5000).set("allow_flush", true);
+    let proxy = Proxy::twinring(pool);
+    let mut command = Command::new("memccapable");
+    command.args(["-a", "-t", "5", "-h", "127.0.0.1", "-p"]).arg(proxy.port().to_string());
+    let output = command.output().expect("memccapable");
+    let report = String::from_utf8_lossy(&output.stdout);
+    let passed = report.lines().filter(|line| line.ends_with("[pass]"));
+    let failed = report.split("ascii ").skip(1).filter(|test| !test.contains("[pass]"));
+    let failed: Vec<&str> = failed.map(str::trim).collect();
+    assert!(failed.is_empty(), "{failed:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(passed.count() >= 27, "{report}");
+}
+
+#[test]
+fn libmemcached_tools_store_and_fetch() {
+    let servers: Vec<Memcached> = (0..3).map(|_| Memcached::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
+    let proxy = Proxy::twinring(PoolSpec::memcache(&ports).set("timeout", 5000));
+    let scratch = Scratch::new();
+    let text = "a line of text\n".repeat(5000);
+    let file = scratch.file("one", &text);
+    let server = format!("--servers=127.0.0.1:{}", proxy.port());
+    let run = |tool: &str, argument: &str| {
+        Command::new(tool).args([&server, argument]).output().expect("a tool of libmemcached")
+    };
+    assert!(run("memccp", &file.to_string_lossy()).status.success());
+    assert_eq!(String::from_utf8_lossy(&run("memccat", "one").stdout).trim_end(), text.trim_end());
+    assert!(run("memcexist", "one").status.success());
+    assert!(run("memcrm", "one").status.success());
+    assert!(!run("memcexist", "one").status.success());
+}
+
+/// Runs a script of `tests/python/` by the interpreter that tests/run has prepared.
+fn python(script: &str, arguments: &[&str]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let interpreter = root.join("target/venv/bin/python");
+    assert!(interpreter.exists(), "no {}: tests/run makes it", interpreter.display());
+    let mut command = Command::new(interpreter);
+    command.arg(root.join("tests/python").join(script)).args(arguments);
+    let output = command.output().expect("python");
+    assert!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,28 @@
+//! What the integration tests stand on.
+//!
+//! ```text
+//!  Client ──▶ Proxy (twinring, or nutcracker to prove a test) ──▶ Memcached | Redis | Fake
+//!     └──────────────── the same bytes, without a proxy ────────────▶┘
+//! ```
+//! Every process listens on a free port of 127.0.0.1 that the test holds, is waited for, and is
+//! killed by its own id when its value is dropped. Nothing sleeps for a fixed time: [`wait`] polls.
+
+mod client;
+mod fake;
+mod ports;
+mod process;
+mod proxy;
+mod sample;
+mod servers;
+mod transcript;
+mod wait;
+
+pub(crate) use client::{Client, frame};
+pub(crate) use fake::{Fake, Store};
+pub(crate) use ports::{Port, Scratch};
+pub(crate) use process::Process;
+pub(crate) use proxy::{PoolSpec, Proxy, http_get};
+pub(crate) use sample::Sample;
+pub(crate) use servers::{Memcached, Redis};
+pub(crate) use transcript::{Cut, Transcript, escaped};
+pub(crate) use wait::{LONG, wait_until};

@@ -1,0 +1,98 @@
+//! Real cache servers: memcached and redis-server.
+
+use std::process::Command;
+
+use super::client::Client;
+use super::ports::{Port, Scratch};
+use super::process::Process;
+
+/// A memcached of its own.
+pub(crate) struct Memcached {
+    pub(crate) process: Process,
+    port: Port,
+    args: Vec<String>,
+}
+
+impl Memcached {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more arguments than address and port.
+    pub(crate) fn with(args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let port = Port::take();
+        let process = Self::spawn(&port, &args);
+        Self { process, port, args }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.port())
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill();
+        self.process = Self::spawn(&self.port, &self.args);
+    }
+
+    fn spawn(port: &Port, args: &[String]) -> Process {
+        let mut command = Command::new("memcached");
+        // Two threads are enough for a test; root must name a user.
+        command.args(["-l", "127.0.0.1", "-U", "0", "-t", "2", "-c", "4096", "-u", "nobody"]);
+        command.arg("-p").arg(port.number().to_string()).args(args);
+        let mut process = Process::start(command);
+        process.wait_for(port.number());
+        process
+    }
+}
+
+/// A redis-server of its own that writes nothing to disk.
+pub(crate) struct Redis {
+    pub(crate) process: Process,
+    port: Port,
+    args: Vec<String>,
+    scratch: Scratch,
+}
+
+impl Redis {
+    /// Starts it with more arguments than port and persistence.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let (port, scratch) = (Port::take(), Scratch::new());
+        let process = Self::spawn(&port, &scratch, &args);
+        Self { process, port, args, scratch }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill();
+        self.process = Self::spawn(&self.port, &self.scratch, &self.args);
+    }
+
+    fn spawn(port: &Port, scratch: &Scratch, args: &[String]) -> Process {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.arg("--port").arg(port.number().to_string());
+        command.arg("--dir").arg(scratch.path()).args(args);
+        let mut process = Process::start(command);
+        process.wait_for(port.number());
+        process
+    }
+}

@@ -1,0 +1,148 @@
+//! Every transcript of `tests/transcripts/`, played at whatever it is said to hold for.
+//!
+//! Played at the server itself it proves the transcript; through the proxy it tests the proxy.
+
+use crate::support::{Client, Cut, Memcached, PoolSpec, Proxy, Redis, Transcript};
+
+/// One of the two protocols: its transcripts, and servers emptied before each.
+struct Stage {
+    folder: &'static str,
+    servers: Servers,
+    /// Of Redis servers, if they ask for one.
+    password: Option<&'static str>,
+}
+
+enum Servers {
+    Memcached(Vec<Memcached>),
+    Redis(Vec<Redis>),
+}
+
+impl Stage {
+    fn memcache(count: usize) -> Self {
+        let servers = (0..count).map(|_| Memcached::start()).collect();
+        Self { folder: "memcache", servers: Servers::Memcached(servers), password: None }
+    }
+
+    fn redis(count: usize) -> Self {
+        let servers = (0..count).map(|_| Redis::start(&[])).collect();
+        Self { folder: "redis", servers: Servers::Redis(servers), password: None }
+    }
+
+    fn redis_auth(count: usize) -> Self {
+        let servers = (0..count).map(|_| Redis::start(&["--requirepass", "secret"])).collect();
+        Self { folder: "redis_auth", servers: Servers::Redis(servers), password: Some("secret") }
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        match &self.servers {
+            Servers::Memcached(servers) => servers.iter().map(Memcached::port).collect(),
+            Servers::Redis(servers) => servers.iter().map(Redis::port).collect(),
+        }
+    }
+
+    /// A pool over the servers. Keys with the same text in braces share a server.
+    fn pool(&self) -> PoolSpec {
+        let pool = match &self.servers {
+            Servers::Memcached(_) => PoolSpec::memcache(&self.ports()),
+            Servers::Redis(_) => PoolSpec::redis(&self.ports()),
+        };
+        let pool = pool.set("hash_tag", "\"{}\"").set("timeout", 5000);
+        match self.password {
+            Some(password) => pool.set("redis_auth", password),
+            None => pool,
+        }
+    }
+
+    fn empty_servers(&self) {
+        for port in self.ports() {
+            let mut client = Client::connect(port);
+            if let Some(password) = self.password {
+                client.ask(format!("AUTH {password}\r\n"), "+OK\r\n");
+            }
+            match &self.servers {
+                Servers::Memcached(_) => client.ask("flush_all\r\n", "OK\r\n"),
+                Servers::Redis(_) => client.ask("FLUSHALL\r\nSCRIPT FLUSH\r\n", "+OK\r\n+OK\r\n"),
+            }
+        }
+    }
+
+    /// Plays all transcripts that hold for `what`, there; panics with all that went wrong.
+    fn play(&self, what: &str, cut: Cut) {
+        let scripts = Transcript::all(self.folder).into_iter();
+        let scripts: Vec<_> = scripts.filter(|script| script.plays(what, cut)).collect();
+        assert!(!scripts.is_empty(), "no transcript for {what}");
+        let mut proxy = None;
+        let mut wrong = Vec::new();
+        for script in &scripts {
+            self.empty_servers();
+            let port = match what {
+                "server" => self.ports()[0],
+                "nutcracker" => proxy.get_or_insert_with(|| Proxy::nutcracker(self.pool())).port(),
+                _ => proxy.get_or_insert_with(|| Proxy::twinring(self.pool())).port(),
+            };
+            if let Err(why) = script.play(&mut Client::connect(port), cut) {
+                wrong.push(why);
+                // The next one must not suffer from what this one has left behind.
+                proxy = None;
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), scripts.len(), wrong.join("\n"));
+    }
+}
+
+/// What every folder goes through; `$stage` makes the given number of servers.
+macro_rules! plays {
+    ($module:ident, $stage:path) => {
+        mod $module {
+            use super::{Cut, Stage};
+
+            #[test]
+            fn hold_for_the_server_itself() {
+                play($stage(1), "server");
+            }
+
+            #[test]
+            fn hold_for_twemproxy() {
+                $stage(1).play("nutcracker", Cut::Steps);
+            }
+
+            #[test]
+            fn hold_in_front_of_one_server() {
+                play($stage(1), "one");
+            }
+
+            #[test]
+            fn hold_in_front_of_three_servers() {
+                play($stage(3), "three");
+            }
+
+            fn play(stage: Stage, what: &str) {
+                for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {
+                    stage.play(what, cut);
+                }
+            }
+        }
+    };
+}
+
+plays!(memcache, Stage::memcache);
+plays!(redis, Stage::redis);
+plays!(redis_auth, Stage::redis_auth);
+
+#[test]
+fn a_wrong_answer_is_found() {
+    let stage = Stage::memcache(1);
+    let port = stage.ports()[0];
+    let play = |text: &str| {
+        let script = Transcript::parse("sample", text);
+        let client = &mut Client::connect(port).patience(std::time::Duration::from_millis(100));
+        script.play(client, Cut::Steps)
+    };
+    assert!(play("> get a\\r\\n\n< END\\r\\n").is_ok());
+    assert!(play("> version\\r\\n\n<~ VERSION *.*\\r\\n").is_ok());
+    assert!(play("> quit\\r\\n\n<| closed").is_ok());
+    assert!(play("> get a\\r\\n\n< STORED\\r\\n").unwrap_err().starts_with("sample:2: "));
+    assert!(play("> get a\\r\\n\n<~ VALUE *\\r\\n").is_err());
+    assert!(play("> get a\\r\\n\n< END\\r\\nEND\\r\\n").is_err(), "an answer too short");
+    assert!(play("> get a\\r\\n\n<| closed").is_err());
+}
