@@ -45,9 +45,9 @@ impl Proxy {
         let Plan::Local(local) = request.head.command.plan else { return After::Stay };
         match local {
             Local::Version => {
-                out.extend_from_slice(
-                    concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes(),
-                );
+                let ours = env!("CARGO_PKG_VERSION");
+                let line = format!("VERSION {MEMCACHED_VERSION}-twinring-{ours}\r\n");
+                out.extend_from_slice(line.as_bytes());
             }
             Local::Verbosity => out.extend_from_slice(b"OK\r\n"),
             Local::Quit => return self.quit(pool, out),

@@ -37,7 +37,7 @@ impl Shape {
     pub(super) const fn noreply_from(self) -> usize {
         match self {
             Self::Get | Self::GetAndTouch | Self::Free => usize::MAX,
-            Self::Flush => 1,
+            Self::Flush | Self::Verbosity => 1,
             _ => 2,
         }
     }

@@ -124,7 +124,9 @@ impl Ask<'_> {
         match tail {
             [b'\r', b'\n', ..] => Parsed::Request(self.head(line, len)),
             [] | [b'\r'] if len > WHOLE_BYTES => Parsed::Begun(self.head(line, len)),
-            [] | [b'\r'] => Parsed::Incomplete { need: len as usize },
+            // The byte after the data may already be wrong.
+            [] => Parsed::Incomplete { need: end + 1 },
+            [b'\r'] => Parsed::Incomplete { need: end + 2 },
             _ => Parsed::Lost(Refusal::Client("bad data chunk")),
         }
     }
@@ -158,7 +160,8 @@ impl Ask<'_> {
             _ if self.rules.compat && arity > 0 => least,
             Shape::Delete => 3,
             Shape::Flush => 2,
-            Shape::Free | Shape::Verbosity => usize::MAX,
+            Shape::Verbosity => 3,
+            Shape::Free => usize::MAX,
             Shape::Get => self.rules.keys_per_request.saturating_add(1),
             Shape::GetAndTouch => self.rules.keys_per_request.saturating_add(2),
             Shape::Storage(_) | Shape::Delta | Shape::Touch => least,
@@ -169,6 +172,8 @@ impl Ask<'_> {
             Ok(())
         } else if matches!(self.row.shape, Shape::Get | Shape::GetAndTouch) {
             Err(Fault::Client("too many keys"))
+        } else if matches!(self.row.shape, Shape::Verbosity) {
+            Err(Fault::Unknown)
         } else {
             Err(BAD_FORMAT)
         }

@@ -90,10 +90,10 @@ impl Array<'_> {
     #[inline]
     fn bulk(&mut self, at: usize) -> Result<usize, Parsed> {
         let (len, start) = match self.bytes.get(at) {
-            None => return Err(self.incomplete(at)),
+            None => return Err(self.incomplete()),
             Some(b'$') => match number(self.bytes, at + 1) {
                 Number::Value(len, start) => (len, start),
-                Number::Cut => return Err(self.incomplete(at)),
+                Number::Cut => return Err(self.incomplete()),
                 Number::Bad => return Err(lost("ERR Protocol error: invalid bulk length")),
             },
             Some(other) => return Err(lost(&unexpected(*other))),
@@ -121,11 +121,11 @@ impl Array<'_> {
         (self.count - self.args.len() - 1) as u64 * ARGUMENT_BYTES
     }
 
-    /// The header of the argument at `at` is not all there.
+    /// The header of an argument is not all there. The next byte may show it to be wrong, and a
+    /// wrong request must be refused wherever it is cut.
     #[cold]
-    fn incomplete(&self, at: usize) -> Parsed {
-        let least = (at as u64 + ARGUMENT_BYTES + self.later()) as usize;
-        Parsed::Incomplete { need: least.max(self.bytes.len() + 1) }
+    fn incomplete(&self) -> Parsed {
+        Parsed::Incomplete { need: self.bytes.len() + 1 }
     }
 
     /// The argument of `len` bytes that ends at `end` is not all there.
@@ -138,7 +138,7 @@ impl Array<'_> {
         {
             return Parsed::Begun(head(command, least, false));
         }
-        Parsed::Incomplete { need: least as usize }
+        Parsed::Incomplete { need: (end + 1).max(self.bytes.len() + 1) }
     }
 
     /// The command, if what is there says where the request goes and that it may go there.

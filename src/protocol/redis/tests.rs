@@ -401,11 +401,13 @@ fn what_is_missing_is_known_from_the_headers() {
     let needs = [
         ("*", 2),
         ("*3\r", 4),
-        ("*3\r\n", 22),
-        ("*3\r\n$3", 22),
-        ("*3\r\n$3\r\n", 4 + 9 + 12),
-        ("*3\r\n$3\r\nSET\r\n$10\r\n", 13 + 17 + 6),
-        ("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5000\r\nab", 20 + 7 + 5002),
+        // A header may be wrong at the next byte.
+        ("*3\r\n", 5),
+        ("*3\r\n$3", 7),
+        // After a body, the first byte that is not its end shows the error.
+        ("*3\r\n$3\r\n", 8 + 3 + 1),
+        ("*3\r\n$3\r\nSET\r\n$10\r\n", 18 + 10 + 1),
+        ("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5000\r\nab", 20 + 7 + 5000 + 1),
         ("*2\r\n$3\r\nGET\r\n$1\r\nk\r", 20),
     ];
     for (text, least) in needs {
