@@ -17,8 +17,8 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use load::{load, parse};
 pub use crate::topology::Address;
+pub use load::{load, parse};
 pub use settings::{
     Config, Dead, Distribution, Hash, HashChar, Limits, Listen, Log, LogFormat, Partial, Points,
     Pool, Protocol, Routing, Secret,

@@ -91,8 +91,9 @@ pub struct Proxy {
     pub(super) part_of: Vec<Option<u16>>,
 }
 
-/// Bytes taken from a server at once.
-const READ_BYTES: usize = 128 * 1024;
+/// Bytes taken from a server at once. Large replies are read and written in pieces of this size,
+/// and each piece wakes its client: with 128 KiB a 1 MiB value costs 1.6 times as much.
+const READ_BYTES: usize = 512 * 1024;
 
 impl Proxy {
     /// The proxy of a worker that is reached through `inbox` and counts in `metrics`.
