@@ -122,7 +122,7 @@ fn every_nutcracker_key_arrives() {
     assert_eq!((pool.server_connections, pool.server_failure_limit), (2, 1));
     assert_eq!(pool.server_retry_timeout, Duration::from_secs(2));
     assert_eq!(pool.redis_auth.as_ref().unwrap().reveal(), "secret");
-    for part in ["at most 100 clients", "another order", "old as its absence"] {
+    for part in ["at most 100 clients", "connection per worker", "old as its absence"] {
         assert!(config.warnings.iter().any(|line| line.contains(part)), "{part}");
     }
 }

@@ -8,8 +8,10 @@
 )]
 
 mod admin;
+mod cli;
 mod clients;
 mod conf;
+mod docs;
 mod faults;
 mod limits;
 mod pipelines;
