@@ -372,6 +372,9 @@ impl Connection {
             return Ok((0, Flow::Go, false));
         }
         let len = std::mem::take(&mut self.scanned);
+        if self.greeting.is_failure(&bytes[..len]) {
+            return Err(Failure::Unfit);
+        }
         self.streaming = scan.end.is_none();
         let flow = replies.reply(io, entry, &bytes[..len], scan.end);
         if scan.end.is_some() {

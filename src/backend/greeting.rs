@@ -51,6 +51,14 @@ impl Greeting {
         Self { bytes, replies, expect: Expect::Resp, strict }
     }
 
+    /// Whether a reply to a request stands for a failure of the server, as twemproxy has it:
+    /// the connection is closed and whatever waits on it fails (nc_redis.c:2542). Otherwise its
+    /// client gets to see it.
+    pub fn is_failure(&self, reply: &[u8]) -> bool {
+        let fails: [&[u8]; 3] = [b"-OOM ", b"-BUSY ", b"-LOADING "];
+        !self.strict && self.expect == Expect::Resp && fails.iter().any(|it| reply.starts_with(it))
+    }
+
     /// Whether a reply with this outcome lets the greeting go on.
     pub fn accepts(&self, outcome: Outcome) -> bool {
         !self.strict || !matches!(outcome, Outcome::Error | Outcome::Auth | Outcome::Unavailable)

@@ -162,14 +162,19 @@ impl Proxy {
         let place = &mut self.links[link as usize];
         place.greeted_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
+        self.readmit(pool, server);
+        self.mark(link);
+        self.upload_moved(turn, link);
+    }
+
+    /// A server is held to be alive from now on.
+    fn readmit(&mut self, pool: usize, server: usize) {
         if self.pools[pool].servers[server].health.answered() == Verdict::Up {
             self.pools[pool].set_live(server, true);
             self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
             let name = &self.pools[pool].settings.servers[server].name;
             tracing::info!(pool = self.pools[pool].settings.name, server = name, "server is up");
         }
-        self.mark(link);
-        self.upload_moved(turn, link);
     }
 
     /// A connection cannot be used any more: answers what has failed, sends again what may be,
@@ -197,6 +202,9 @@ impl Proxy {
         let metrics = &self.metrics.pools[pool];
         if had_socket {
             metrics.servers[server].sub(ServerMetric::Connections, 1);
+        }
+        // twemproxy has a connection, which it closes, even where there was none to be had.
+        if had_socket || self.compat {
             metrics.servers[server].add(failure.close_metric(), 1);
         }
         if failure.is_desync() {
@@ -217,7 +225,7 @@ impl Proxy {
     }
 
     /// What still waits on a closed connection is sent on a new one; if there was none to begin
-    /// with (`dialling`), or the server is down now, it fails.
+    /// with (`dialling`), or the server is down now, it fails; as twemproxy, always.
     fn resume_waiting<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
@@ -226,7 +234,7 @@ impl Proxy {
     ) {
         let place = &mut self.links[link as usize];
         let health = &self.pools[place.pool as usize].servers[place.server as usize].health;
-        if !dialling && health.is_up() {
+        if !dialling && health.is_up() && !self.compat {
             if place.connection.depth() > 0 {
                 self.dial(link);
             }
@@ -292,10 +300,13 @@ impl Proxy {
         let silent = place.greeted_by.is_some_and(|by| now >= by);
         let paused = place.paused.is_some();
         let expired = place.connection.expire(now, paused, |entry| late.push(entry));
+        let any_late = !late.is_empty();
         for entry in late {
             self.fail_entry(turn, link, &entry, (false, Failure::TimedOut));
         }
-        if expired.is_err() || silent {
+        // twemproxy gives the connection up with the first request that is late.
+        let given_up = self.compat && any_late;
+        if expired.is_err() || silent || given_up {
             self.broken(turn, link, Failure::TimedOut);
         }
         self.probe_if_due(now, link);
@@ -330,11 +341,14 @@ impl Proxy {
         }
     }
 
+    /// Asks a dead server whether it lives, when it is time; twemproxy believes that it does.
     fn probe_if_due(&mut self, now: Instant, link: u32) {
         let place = &self.links[link as usize];
         let server = &self.pools[place.pool as usize].servers[place.server as usize];
         let due = server.first == link && server.health.probe_at().is_some_and(|at| now >= at);
-        if due && place.connection.phase() == Phase::Closed {
+        if due && self.compat {
+            self.readmit(place.pool as usize, place.server as usize);
+        } else if due && place.connection.phase() == Phase::Closed {
             self.dial(link);
         }
     }
