@@ -303,11 +303,11 @@ impl Worker {
         session.mode = Mode::Ending;
         let pool = session.pool as usize;
         count_refusal(&self.metrics.pools[pool], Some(refusal));
-        self.metrics.pools[pool].add(PoolMetric::ClientErr, 1);
         if self.compat {
             self.sessions.doom(token, Reason::Protocol);
             return Next::Wait(0);
         }
+        self.metrics.pools[pool].add(PoolMetric::ClientErr, 1);
         let line = self.refusal_line(pool, refusal);
         self.reply_locally(token, &line, Next::Go(0))
     }
