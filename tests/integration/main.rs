@@ -10,6 +10,7 @@
 mod admin;
 mod cli;
 mod clients;
+mod compat;
 mod conf;
 mod docs;
 mod faults;
