@@ -233,7 +233,7 @@ fn warnings_name_what_is_valid_but_unwise() {
     let rows = [
         ("    timeout: 0\n", "pools.web.timeout: a request waits for ever"),
         ("    hash: crc32\n", "pools.web.hash: crc32 has 15 bits"),
-        ("    server_connections: 2\n", "pools.web.server_connections: with more than one"),
+        ("    server_connections: 2\n", "pools.web.server_connections: one pipelined"),
         ("    dead: rehash\n", "pools.web.dead: while a server is out"),
         ("    distribution: ketama_fnv\n", "pools.web.hash: clients of this ring"),
         ("    redis_db: 1\n", "pools.web.redis_db: is ignored"),
