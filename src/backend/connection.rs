@@ -321,12 +321,12 @@ impl Connection {
             .scan(&bytes[self.scanned..], &greeting, self.value_bytes_max)
             .map_err(|_| Failure::Unfit)?;
         self.scanned += scan.used;
-        let Some(outcome) = scan.end else { return Ok(None) };
+        let Some(outcome) = scan.end else {
+            // No answer to a greeting is long: what never ends is not held.
+            return if self.scanned < STREAM_FROM { Ok(None) } else { Err(Failure::Unfit) };
+        };
         let len = std::mem::take(&mut self.scanned);
-        if !greeting.accepts(outcome) {
-            let refused = matches!(outcome, Outcome::Auth) || greeting.replies > 1;
-            return Err(if refused { Failure::Auth } else { Failure::Unfit });
-        }
+        greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
         self.greeting_left -= 1;
         Ok(Some(len))
     }

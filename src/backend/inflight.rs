@@ -289,8 +289,7 @@ impl Inflight {
                 continue;
             }
             let written = entry.start < cause.written;
-            let may_retry =
-                entry.may_retry() && cause.retry && !(index == 0 && cause.reply_begun);
+            let may_retry = entry.may_retry() && cause.retry && !(index == 0 && cause.reply_begun);
             let bytes = match entry.start.checked_sub(cause.written) {
                 Some(at) => unsent.get(at as usize..at as usize + entry.len as usize),
                 None => again.filter(|_| may_retry),
