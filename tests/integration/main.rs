@@ -11,6 +11,7 @@ mod admin;
 mod clients;
 mod conf;
 mod faults;
+mod holding;
 mod limits;
 mod pipelines;
 mod placement;
