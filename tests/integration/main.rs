@@ -14,6 +14,7 @@ mod compat;
 mod conf;
 mod docs;
 mod faults;
+mod holding;
 mod limits;
 mod pipelines;
 mod placement;

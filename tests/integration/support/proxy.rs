@@ -34,10 +34,15 @@ impl PoolSpec {
         Self { port: Port::take(), redis, servers, settings: Vec::new() }
     }
 
-    /// Adds a setting of the pool.
+    /// Adds a setting of the pool; `listen` takes the place of the port of its own.
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
+    }
+
+    /// True if its settings say where it listens.
+    fn listens_elsewhere(&self) -> bool {
+        self.settings.iter().any(|(key, _)| key == "listen")
     }
 
     fn over(redis: bool, ports: &[u16]) -> Self {
@@ -52,7 +57,9 @@ impl PoolSpec {
         let mut line = |line: String| {
             writeln!(text, "{indent}  {line}").unwrap();
         };
-        line(format!("listen: 127.0.0.1:{}", self.port.number()));
+        if !self.listens_elsewhere() {
+            line(format!("listen: 127.0.0.1:{}", self.port.number()));
+        }
         line(format!("redis: {}", self.redis));
         for (key, value) in &self.settings {
             line(format!("{key}: {value}"));
@@ -127,7 +134,7 @@ impl Proxy {
 
     fn run(command: Command, pools: Vec<PoolSpec>, admin: Port, scratch: Scratch) -> Self {
         let mut process = Process::start(command);
-        for pool in &pools {
+        for pool in pools.iter().filter(|pool| !pool.listens_elsewhere()) {
             process.wait_for(pool.port.number());
         }
         Self { process, pools, admin, scratch }
