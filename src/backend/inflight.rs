@@ -171,8 +171,8 @@ impl Inflight {
         self.end += bytes as u64;
     }
 
-    /// The request that the next reply answers, and the key that it asked for (empty unless it
-    /// expects [`Expect::Value`]); `None` if `written` bytes of the stream do not contain it.
+    /// The request that the next reply answers, and the key that it asked for (anything unless
+    /// it expects [`Expect::Value`]); `None` if `written` bytes of the stream do not contain it.
     pub fn front(&self, written: u64) -> Option<(&Entry, &[u8])> {
         let entry = self.entries.front().filter(|entry| entry.start < written)?;
         let kept = self.kept.get(self.kept_from..).unwrap_or_default();

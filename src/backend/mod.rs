@@ -16,6 +16,9 @@ mod inflight;
 mod io;
 mod outgoing;
 
+#[cfg(test)]
+mod tests;
+
 pub use connection::{Connection, Flow, Phase, Received, Replies};
 pub use failure::Failure;
 pub use greeting::Greeting;

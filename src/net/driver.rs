@@ -185,17 +185,17 @@ impl<O: Copy, M> Driver<O, M> {
         let leftover = !self.ready.lock().tokens.is_empty();
         let (mut asked, mut due) = (false, false);
         poll_fn(|cx| {
-            let asked = std::mem::replace(&mut asked, true);
-            if asked || !leftover {
-                if self.poll_sources(cx, tokens, mail) || due {
-                    return Poll::Ready(());
-                }
-                due = self.poll_timer(cx, until);
-                if !due || asked {
-                    return if due { Poll::Ready(()) } else { Poll::Pending };
-                }
+            let first = !std::mem::replace(&mut asked, true);
+            let look = !(first && leftover);
+            if look && (self.poll_sources(cx, tokens, mail) || due) {
+                return Poll::Ready(());
             }
-            cx.waker().wake_by_ref();
+            due = look && self.poll_timer(cx, until);
+            match (look && !due, first) {
+                (true, _) => return Poll::Pending,
+                (false, false) => return Poll::Ready(()),
+                (false, true) => cx.waker().wake_by_ref(),
+            }
             Poll::Pending
         })
         .await;
