@@ -27,8 +27,9 @@ const RATE: u32 = 2000;
 /// New clients that a listener lets through at once after a quiet time.
 const BURST: u32 = 4000;
 
-/// How long a listener rests when there are no file descriptors left.
-const REST: Duration = Duration::from_millis(100);
+/// How long a listener rests when there are no file descriptors left, and how long it waits for
+/// clients before it looks whether the process drains.
+pub(super) const REST: Duration = Duration::from_millis(100);
 
 /// Deals clients of one pool out.
 pub struct Dealer {
@@ -133,7 +134,22 @@ pub async fn listen(listener: Listener, mut dealer: Dealer) -> io::Result<()> {
         bucket.take(batch.len() as u32);
         dealer.deal(&mut batch);
     }
+    take_last(&acceptor, &mut dealer).await;
     Ok(())
+}
+
+/// Those who had connected before the drain, and perhaps sent something, are served.
+async fn take_last(acceptor: &Acceptor, dealer: &mut Dealer) {
+    let mut batch = Vec::with_capacity(BATCH);
+    for _ in 0..BURST as usize / BATCH {
+        // No time at all: those only who are there.
+        let accepted = tokio::time::timeout(Duration::ZERO, acceptor.accept(BATCH, &mut batch));
+        let more = matches!(accepted.await, Ok(Ok(())));
+        dealer.deal(&mut batch);
+        if !more {
+            break;
+        }
+    }
 }
 
 async fn accept_batch(

@@ -10,10 +10,10 @@
 use super::session::{Hold, Mode, Reason, Session, Upload, UploadRest};
 use super::worker::Worker;
 use crate::config::Protocol;
-use crate::metrics::{PoolMetric, PoolMetrics};
+use crate::metrics::{PoolMetric, PoolMetrics, WorkerMetric};
 use crate::net::{Read, Token};
 use crate::protocol::{Head, Parsed, Plan, Refusal, Span, memcache, redis};
-use crate::service::{After, Caller, Clients, Flow, Request, Turn};
+use crate::service::{After, Caller, Clients, Flow, Request, Ticket, Turn};
 
 /// A request longer than this is not held but sent on while it comes in.
 const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;
@@ -36,8 +36,8 @@ impl Worker {
         if !session.pipeline.output().is_empty() {
             self.sessions.write(&mut self.io, token);
         }
-        if self.sessions.is_full() {
-            self.starve(token);
+        if self.sessions.must_wait(token) && self.sessions.starve(token, self.now) {
+            self.metrics.add(WorkerMetric::PausedReads, 1);
         }
         let Some(session) = self.sessions.get(token) else { return };
         if session.hold != Hold::None {
@@ -53,16 +53,6 @@ impl Worker {
         }
         self.sessions.account(token);
         self.watch_progress(token);
-    }
-
-    /// The worker's buffers are full: this client must wait.
-    fn starve(&mut self, token: Token) {
-        let Some(session) = self.sessions.get(token) else { return };
-        if session.hold == Hold::None {
-            session.hold = Hold::Budget;
-            self.sessions.starve(token);
-            self.metrics.add(crate::metrics::WorkerMetric::PausedReads, 1);
-        }
     }
 
     /// Nothing is left from before: bytes are read into the worker's own buffer and served there.
@@ -119,8 +109,7 @@ impl Worker {
     fn watch_progress(&mut self, token: Token) {
         let now = self.now;
         let Some(session) = self.sessions.get(token) else { return };
-        let unfinished = session.hold == Hold::None
-            && (!session.input.is_empty() || !matches!(session.mode, Mode::Parsing));
+        let unfinished = session.is_awaited();
         // A long request has its time anew with each stretch; a short one has it once, or one byte
         // now and then would keep it open for ever.
         let long = session.input.len() > READ_STEP.1 || matches!(session.mode, Mode::Uploading(_));
@@ -182,8 +171,12 @@ impl Worker {
         }
         let pool = session.pool;
         let rules = self.proxy.rules(pool, &session.identity);
-        if session.pipeline.depth() >= self.sessions.limits(pool).pipeline_depth {
+        let (depth, unread) = (session.pipeline.depth(), session.pipeline.buffered());
+        if depth >= self.sessions.limits(pool).pipeline_depth {
             return self.hold(token, Hold::Depth);
+        }
+        if unread > self.sessions.ask_below(pool) {
+            return self.hold(token, Hold::Output);
         }
         let parsed = match self.protocols[pool as usize] {
             Protocol::Memcache => memcache::parse(bytes, rules, args),
@@ -197,7 +190,7 @@ impl Worker {
             Parsed::Incomplete { need } => self.need(token, need),
             Parsed::Begun(head) if head.len <= UPLOAD_FROM => self.need(token, head.len as usize),
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
-            Parsed::Skip { len } => Next::Go(len),
+            Parsed::Skip { len } => self.skip(token, len),
             Parsed::Refused { len, refusal } => self.refuse(token, len, refusal),
             Parsed::Lost(refusal) => self.lose(token, &refusal),
         }
@@ -219,8 +212,16 @@ impl Worker {
         self.lose(token, &refusal)
     }
 
+    /// Padding.
+    fn skip(&mut self, token: Token, len: usize) -> Next {
+        if let Some(session) = self.sessions.get(token) {
+            session.need = 0;
+        }
+        Next::Go(len)
+    }
+
     fn hold(&mut self, token: Token, why: Hold) -> Next {
-        self.metrics.add(crate::metrics::WorkerMetric::PausedReads, 1);
+        self.metrics.add(WorkerMetric::PausedReads, 1);
         if let Some(session) = self.sessions.get(token) {
             session.hold = why;
         }
@@ -243,15 +244,16 @@ impl Worker {
                 return self.answer(token, request);
             }
         }
-        let ticket = if request.head.noreply {
-            None
-        } else {
-            let seq = session.pipeline.open();
-            self.sessions.ticket(token, seq)
-        };
+        let seq = if request.head.noreply { 0 } else { session.pipeline.open() };
+        let ticket = Ticket { session: token.0, serial: session.serial, seq };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        self.proxy.request(turn, Caller { pool, session: token.0, ticket }, request);
-        done
+        match self.proxy.request(turn, Caller { pool, ticket }, request) {
+            Flow::Go => done,
+            Flow::Pause => {
+                self.hold(token, Hold::Server);
+                Next::Wait(request.bytes.len())
+            }
+        }
     }
 
     /// Answers a request without asking a server.
@@ -300,16 +302,27 @@ impl Worker {
     /// Nobody knows where the next request would begin: one error line, then the end.
     fn lose(&mut self, token: Token, refusal: &Refusal) -> Next {
         let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
+        let upload = match &session.mode {
+            Mode::Uploading(upload) => Some(upload.seq),
+            _ => None,
+        };
         session.mode = Mode::Ending;
+        session.lost = true;
+        session.quiet = false;
         let pool = session.pool as usize;
         count_refusal(&self.metrics.pools[pool], Some(refusal));
-        self.metrics.pools[pool].add(PoolMetric::ClientErr, 1);
         if self.compat {
             self.sessions.doom(token, Reason::Protocol);
             return Next::Wait(0);
         }
         let line = self.refusal_line(pool, refusal);
-        self.reply_locally(token, &line, Next::Go(0))
+        if let Some(session) = self.sessions.get(token) {
+            // The line is the answer to the upload, unless that has had one.
+            let seq = upload.unwrap_or_else(|| session.pipeline.open());
+            session.pipeline.put(seq, &line, true);
+            self.sessions.mark(token);
+        }
+        Next::Go(0)
     }
 
     fn refusal_line(&self, pool: usize, refusal: &Refusal) -> Vec<u8> {
@@ -340,6 +353,7 @@ impl Worker {
         };
         session.need = 0;
         let pool = session.pool;
+        session.quiet = head.noreply;
         let seq = session.pipeline.open();
         let Some(ticket) = self.sessions.ticket(token, seq) else { return Next::Wait(0) };
         let request = Request { head, bytes, args };
@@ -353,7 +367,7 @@ impl Worker {
             }
         };
         if let Some(session) = self.sessions.get(token) {
-            session.mode = Mode::Uploading(Box::new(Upload { id, rest }));
+            session.mode = Mode::Uploading(Box::new(Upload { id, seq, rest }));
         }
         Next::Go(bytes.len())
     }
@@ -374,12 +388,13 @@ impl Worker {
             session.mode = Mode::Parsing;
         }
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        let flow = id.map_or(Flow::Go, |id| self.proxy.upload_more(turn, id, &bytes[..used]));
+        let more = (&bytes[..used], ended);
+        let flow = id.map_or(Flow::Go, |id| self.proxy.upload_more(turn, id, more));
         let unanswered = self.sessions.get(token).is_some_and(|s| s.pipeline.depth() > 0);
         match flow {
             // What follows goes on other connections and must not overtake the upload.
             _ if ended && unanswered => self.hold(token, Hold::Order),
-            Flow::Pause if !ended => self.hold(token, Hold::Upload),
+            Flow::Pause if !ended => self.hold(token, Hold::Server),
             _ => return Next::Go(used),
         };
         Next::Wait(used)
@@ -400,7 +415,8 @@ impl Worker {
 impl Session {
     /// Part of what was there is done with: whatever is left was begun only now.
     fn note_progress(&mut self, used: usize) {
-        if used > 0 {
+        // Who is to leave makes none by sending on.
+        if used > 0 && !matches!(self.mode, Mode::Ending | Mode::Leaving) {
             self.begun = None;
         }
     }

@@ -29,6 +29,14 @@ pub(super) struct Session {
     pub(super) moved: bool,
     /// A server connection waits for it to take bytes.
     pub(super) waited_for: bool,
+    /// Its socket is full: for how many beats it has taken nothing.
+    pub(super) unread: Option<u8>,
+    /// Since when it has not been read from because the buffers are full.
+    pub(super) starved: Option<Instant>,
+    /// Its one unanswered request is an upload that wants no reply.
+    pub(super) quiet: bool,
+    /// Nobody knew any more where its next request would begin.
+    pub(super) lost: bool,
     /// When its unfinished request was begun; with a long one, when it last made progress.
     pub(super) begun: Option<Instant>,
     /// It is on the list of those whose progress is watched.
@@ -57,6 +65,8 @@ pub(super) enum Mode {
 pub(super) struct Upload {
     /// Where it goes; `None` if its bytes are dropped.
     pub(super) id: Option<UploadId>,
+    /// The number of the request.
+    pub(super) seq: u32,
     pub(super) rest: UploadRest,
 }
 
@@ -82,8 +92,10 @@ pub(super) enum Hold {
     Depth,
     /// Its next request has to wait until all others are answered.
     Order,
-    /// The server takes no more of its upload for now.
-    Upload,
+    /// It does not take its replies as fast as it asks.
+    Output,
+    /// The server takes no more of its upload, or of requests without replies, for now.
+    Server,
     /// The worker's buffers are full.
     Budget,
 }
@@ -115,6 +127,10 @@ impl Session {
             dirty: false,
             moved: false,
             waited_for: false,
+            unread: None,
+            starved: None,
+            quiet: false,
+            lost: false,
             begun: None,
             watched: false,
             counted: 0,
@@ -123,7 +139,21 @@ impl Session {
 
     /// True if nothing of it is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.pipeline.is_idle() && self.input.is_empty() && matches!(self.mode, Mode::Parsing)
+        self.pipeline.is_idle()
+            && self.input.is_empty()
+            && matches!(self.mode, Mode::Parsing)
+            && self.hold == Hold::None
+    }
+
+    /// True if the next move is the client's: to finish what it has begun, or to go.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self.mode {
+            Mode::Parsing => self.hold == Hold::None && !self.input.is_empty(),
+            Mode::Swallowing(_) | Mode::Uploading(_) => self.hold == Hold::None,
+            // It waits for us.
+            Mode::Ending => false,
+            Mode::Leaving => true,
+        }
     }
 
     /// True if it has got all it is owed and will send nothing more.

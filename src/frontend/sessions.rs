@@ -10,14 +10,19 @@ use super::session::{Hold, Mode, Reason, Session};
 use crate::config::Limits;
 use crate::metrics::{PoolMetric, PoolMetrics, WorkerMetrics};
 use crate::net::{Token, Written};
-use crate::service::{Clients, Flow, Identity, Io, Ticket};
+use crate::service::{Clients, Flow, Identity, Io, Progress, Ticket};
 
 /// A stretch of a reply at least this long is written at once, from where it lies.
 const WRITE_THROUGH: usize = 16 * 1024;
 
 /// A client that gets long replies is waited for once it holds this share of all buffers, or as
 /// much as one client may.
-const BUDGET_SHARE: usize = 16;
+const BUDGET_SHARE: usize = 64;
+
+/// Beats (of a second) for which a client whose socket is full may take nothing (faults F19), and
+/// for which it may while the buffers are full.
+const UNREAD_BEATS: u8 = 60;
+const UNREAD_BEATS_WHEN_FULL: u8 = 2;
 
 /// The sessions.
 pub(super) struct Sessions {
@@ -35,10 +40,17 @@ pub(super) struct Sessions {
     leaving: Vec<Token>,
     /// Those that server connections wait for and that have taken bytes.
     drained: Vec<Ticket>,
+    /// Those whose sockets are full.
+    unread: Vec<Token>,
     /// Those not read from because the buffers are full.
     starved: Vec<Token>,
-    /// Bytes in the buffers of all, and how many there may be.
+    /// The one of them that may finish its request nevertheless, and how much of it was there
+    /// when that was looked at last.
+    favoured: Option<(Token, usize)>,
+    /// Bytes in the buffers of all, in those of server connections, and how many there may be
+    /// together.
     buffered: usize,
+    elsewhere: usize,
     budget: usize,
 }
 
@@ -56,8 +68,11 @@ impl Sessions {
             doomed: Vec::new(),
             leaving: Vec::new(),
             drained: Vec::new(),
+            unread: Vec::new(),
             starved: Vec::new(),
+            favoured: None,
             buffered: 0,
+            elsewhere: 0,
             budget,
         }
     }
@@ -143,14 +158,95 @@ impl Sessions {
         self.buffered
     }
 
-    /// True if the buffers are full: nobody should be read from.
-    pub(super) fn is_full(&self) -> bool {
-        self.buffered > self.budget
+    /// Says how many bytes are held in other buffers that count against the same bound.
+    pub(super) fn note_elsewhere(&mut self, bytes: usize) {
+        self.elsewhere = bytes;
     }
 
-    /// Remembers a client that is not read from because the buffers are full.
-    pub(super) fn starve(&mut self, token: Token) {
+    fn is_full(&self) -> bool {
+        self.buffered + self.elsewhere > self.budget
+    }
+
+    /// True if the buffers are full and this client must wait.
+    pub(super) fn must_wait(&self, token: Token) -> bool {
+        self.is_full() && self.favoured.is_none_or(|(favoured, _)| favoured != token)
+    }
+
+    /// Has a client not read from until the buffers have room. Whether it was read from before.
+    pub(super) fn starve(&mut self, token: Token, now: Instant) -> bool {
+        let Some(session) = self.get(token).filter(|session| session.hold == Hold::None) else {
+            return false;
+        };
+        session.hold = Hold::Budget;
+        session.starved = Some(now);
         self.starved.push(token);
+        true
+    }
+
+    /// Lets clients be read from again that the full buffers have stopped: all if there is room,
+    /// otherwise one that is in the middle of a request. Were nobody let on, buffers that are
+    /// full of unfinished requests would stay so.
+    pub(super) fn release_starved(&mut self, io: &mut Io, now: Instant) {
+        if !self.is_full() {
+            self.favoured = None;
+            for token in std::mem::take(&mut self.starved) {
+                self.feed(io, token, now);
+            }
+            return;
+        }
+        if self.favoured.is_some_and(|(token, _)| self.has_input(token)) {
+            return;
+        }
+        let next = self.starved.iter().position(|&token| self.has_input(token));
+        self.favoured = next.map(|index| (self.starved.remove(index), 0));
+        if let Some((token, _)) = self.favoured {
+            self.feed(io, token, now);
+        }
+    }
+
+    fn has_input(&self, token: Token) -> bool {
+        let session = self.places.get(token.0 as usize).and_then(Option::as_ref);
+        session.is_some_and(|session| !session.input.is_empty())
+    }
+
+    /// Ends the hunger of one client. The time of it is not held against the client.
+    fn feed(&mut self, io: &mut Io, token: Token, now: Instant) {
+        if let Some(session) = self.get(token)
+            && let Some(since) = session.starved.take()
+        {
+            let waited = now.saturating_duration_since(since);
+            session.begun = session.begun.map(|begun| begun + waited);
+        }
+        self.release(io, token, Hold::Budget);
+    }
+
+    /// To be called once in a beat: gives clients up that take nothing of what they have asked
+    /// for, and takes its favour from one that makes no use of it.
+    pub(super) fn review(&mut self) {
+        let most = if self.is_full() { UNREAD_BEATS_WHEN_FULL } else { UNREAD_BEATS };
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.retain(|&token| self.is_unread(token, most));
+        self.unread = unread;
+        if let Some((token, before)) = self.favoured {
+            let now = self.get(token).map_or(0, |session| session.input.len());
+            self.favoured = (now > before).then_some((token, now));
+        }
+    }
+
+    /// Whether a client still has a full socket; if that has been so for `most` beats it is given
+    /// up.
+    fn is_unread(&mut self, token: Token, most: u8) -> bool {
+        let Some(session) = self.get(token) else { return false };
+        let Some(beats) = session.unread else { return false };
+        if session.pipeline.output().is_empty() {
+            session.unread = None;
+            return false;
+        }
+        session.unread = Some(beats + 1);
+        if beats + 1 >= most {
+            self.doom(token, Reason::SlowReader);
+        }
+        beats + 1 < most
     }
 
     /// Brings the count of buffered bytes up to date after a session's buffers have changed.
@@ -170,11 +266,6 @@ impl Sessions {
             self.write(io, token);
         }
         self.dirty = dirty;
-        if !self.is_full() {
-            for token in std::mem::take(&mut self.starved) {
-                self.release(io, token, Hold::Budget);
-            }
-        }
     }
 
     /// Writes what one client has to get, as far as its socket takes it.
@@ -190,6 +281,10 @@ impl Sessions {
                     let metrics = &self.metrics.pools[session.pool as usize];
                     metrics.add(PoolMetric::ResponseBytes, n as u64);
                     session.took(n);
+                    if session.unread.is_none() && !session.pipeline.output().is_empty() {
+                        session.unread = Some(0);
+                        self.unread.push(token);
+                    }
                 }
                 Written::Failed(_) => return self.doom(token, Reason::Reset),
             }
@@ -219,16 +314,38 @@ impl Sessions {
         self.release_if_answered(io, token);
     }
 
-    /// Bytes above which a client that gets a long reply is waited for.
+    /// Bytes above which a client that has replies to take is waited for.
     fn pause_above(&self, pool: u16) -> usize {
         (self.limits(pool).client_output_bytes / 2).min(self.budget / BUDGET_SHARE)
+    }
+
+    /// Bytes of replies above which a client's requests must wait until it has taken some.
+    pub(super) fn ask_below(&self, pool: u16) -> usize {
+        self.pause_above(pool) / 4
+    }
+
+    /// Whether a client holds so much that whoever brings more should wait. If it has nothing to
+    /// take because an earlier reply has not come, waiting would hold others up for a server's
+    /// sake, or even for ever (two clients could wait for each other's servers): then it may hold
+    /// more.
+    fn should_wait(&self, session: &Session) -> bool {
+        let blocked = session.pipeline.output().is_empty() && !self.is_full();
+        let most = match blocked {
+            true => self.limits(session.pool).client_output_bytes / 2,
+            false => self.pause_above(session.pool),
+        };
+        session.pipeline.buffered() > most
     }
 
     /// Reads from a client again that waited for its requests to be answered, if they are.
     fn release_if_answered(&mut self, io: &mut Io, token: Token) {
         let Some(session) = self.get(token) else { return };
         let (depth, pool, hold) = (session.pipeline.depth(), session.pool, session.hold);
+        let held = session.pipeline.buffered();
         match hold {
+            Hold::Output if held <= self.ask_below(pool) / 2 => {
+                self.release(io, token, Hold::Output);
+            }
             Hold::Depth if depth <= self.limits(pool).pipeline_depth / 2 => {
                 self.release(io, token, Hold::Depth);
             }
@@ -254,8 +371,15 @@ impl Sessions {
 
 impl Session {
     fn took(&mut self, n: usize) {
-        self.moved |= n > 0;
+        self.note_taken(n);
         self.pipeline.took(n);
+    }
+
+    fn note_taken(&mut self, n: usize) {
+        if n > 0 {
+            self.moved = true;
+            self.unread = self.unread.map(|_| 0);
+        }
     }
 
     /// Writes a long stretch of the reply that is next without copying it. Returns how many of
@@ -275,7 +399,7 @@ impl Session {
             Written::Bytes(n) => {
                 metrics.add(PoolMetric::ResponseBytes, n as u64);
                 self.took(n.min(waiting));
-                self.moved |= n > 0;
+                self.note_taken(n);
                 Some(n.saturating_sub(waiting))
             }
             Written::Failed(_) => None,
@@ -291,6 +415,8 @@ impl Clients for Sessions {
             return Flow::Go;
         };
         let metrics = &self.metrics.pools[session.pool as usize];
+        let bytes = if session.quiet { &[] } else { bytes };
+        session.quiet &= !last;
         let Some(direct) = session.write_through(io, ticket, bytes, metrics) else {
             self.doom(token, Reason::Reset);
             return Flow::Go;
@@ -299,15 +425,21 @@ impl Clients for Sessions {
         let (pool, held) = (session.pool, session.pipeline.buffered());
         self.account(token);
         self.mark(token);
+        if held <= self.ask_below(pool) {
+            return Flow::Go;
+        }
         if held > self.limits(pool).client_output_bytes {
             self.doom(token, Reason::SlowReader);
-        } else if !last && held > self.pause_above(pool) {
-            if let Some(session) = self.of(ticket) {
-                session.waited_for = true;
-            }
-            return Flow::Pause;
+            return Flow::Go;
         }
-        Flow::Go
+        let place = self.places.get(ticket.session as usize).and_then(Option::as_ref);
+        if !place.is_some_and(|session| self.should_wait(session)) {
+            return Flow::Go;
+        }
+        if let Some(session) = self.of(ticket) {
+            session.waited_for = true;
+        }
+        Flow::Pause
     }
 
     fn cut(&mut self, ticket: Ticket) {
@@ -321,12 +453,24 @@ impl Clients for Sessions {
 
     fn resume(&mut self, io: &mut Io, ticket: Ticket) {
         if self.of(ticket).is_some() {
-            self.release(io, Token(ticket.session), Hold::Upload);
+            self.release(io, Token(ticket.session), Hold::Server);
         }
     }
 
-    fn has_moved(&mut self, ticket: Ticket) -> bool {
-        self.of(ticket).is_some_and(|session| std::mem::take(&mut session.moved))
+    fn give_up(&mut self, ticket: Ticket) {
+        if self.of(ticket).is_some() {
+            self.doom(Token(ticket.session), Reason::SlowReader);
+        }
+    }
+
+    fn progress(&mut self, ticket: Ticket) -> Progress {
+        let Some(session) = self.of(ticket) else { return Progress::Blocked };
+        let moved = std::mem::take(&mut session.moved);
+        match session.pipeline.output().is_empty() {
+            true => Progress::Blocked,
+            false if moved => Progress::Reading,
+            false => Progress::Stuck,
+        }
     }
 }
 
@@ -339,5 +483,6 @@ pub(super) fn overdue(session: &Session, limits: &Limits, now: Instant) -> bool 
         Mode::Leaving => LEAVE,
         _ => limits.request_time,
     };
-    session.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= limit)
+    let late = session.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= limit);
+    late && session.hold != Hold::Budget
 }

@@ -6,20 +6,28 @@
 //! Everything that a turn queues for one destination leaves in one write at the end of the turn.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::session::{Mode, Reason};
+use super::session::Reason;
 use super::sessions::{Sessions, overdue};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
 use crate::net::{Accepted, Inbox, Mail, Stream, Token, tune_client};
 use crate::protocol::Span;
-use crate::service::{Identity, Io, Letter, Owner, Proxy, Turn};
+use crate::service::{Identity, Io, Letter, Owner, Proxy, Ticket, Turn};
 use crate::signal::{Life, Phase};
 
 /// How often a worker that has nothing to do shows that it is alive, and looks at clients that
 /// make no progress.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// How long after a drain has begun clients may still come from the listener: it notices within
+/// [`REST`](super::accept::REST), and takes those who had connected before.
+const LAST_CLIENTS: Duration = Duration::from_millis(200);
+
+/// The number of the next client of the process, which CLIENT ID tells.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Bytes taken from a client at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -41,8 +49,9 @@ pub struct Worker {
     pub(super) watched: Vec<Token>,
     keepalive: Vec<bool>,
     life: Arc<Life>,
-    next_id: u64,
     next_beat: Instant,
+    /// While the process drains: when nobody will come any more.
+    drained_from: Option<Instant>,
 }
 
 impl Worker {
@@ -69,8 +78,8 @@ impl Worker {
             watched: Vec::new(),
             keepalive: config.pools.iter().map(|pool| pool.tcp_keepalive).collect(),
             life,
-            next_id: 0,
             next_beat: now,
+            drained_from: None,
         }
     }
 
@@ -90,16 +99,25 @@ impl Worker {
             }
             self.tick();
             self.flush();
+            if self.life.phase() == Phase::Draining {
+                self.drained_from.get_or_insert(self.now + LAST_CLIENTS);
+                self.dismiss_idle();
+                self.flush();
+            }
         }
         self.proxy.shut(&mut self.io);
     }
 
     fn next_alarm(&self) -> Instant {
-        self.proxy.next_alarm().map_or(self.next_beat, |at| at.min(self.next_beat))
+        let drained = self.drained_from.filter(|&at| at > self.now);
+        let alarms = [self.proxy.next_alarm(), drained];
+        alarms.into_iter().flatten().fold(self.next_beat, Instant::min)
     }
 
     fn is_done(&self) -> bool {
-        self.life.phase() == Phase::Draining && self.sessions.len() == 0 && self.proxy.is_idle()
+        self.drained_from.is_some_and(|at| self.now >= at)
+            && self.sessions.len() == 0
+            && self.proxy.is_idle()
     }
 
     fn open(&mut self, letter: Letter) {
@@ -110,7 +128,8 @@ impl Worker {
                     &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
                 self.proxy.dialled(turn, (connection, attempt), result);
             }
-            Letter::Phase => self.dismiss_idle(),
+            // Its coming has woken the worker; the phase is looked at in every turn.
+            Letter::Phase => {}
         }
     }
 
@@ -131,9 +150,9 @@ impl Worker {
         };
         metrics.add(PoolMetric::ClientConnections, 1);
         self.metrics.add(WorkerMetric::Connections, 1);
-        self.next_id += 1;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let authenticated = !self.proxy.needs_password(pool);
-        let identity = Identity { id: self.next_id, authenticated, name: None };
+        let identity = Identity { id, authenticated, name: None };
         let token = self.io.insert(stream, Owner::Client);
         self.sessions.insert(token, pool, identity);
     }
@@ -163,6 +182,7 @@ impl Worker {
         let buffered = self.sessions.buffered() + self.proxy.buffered();
         self.metrics.set(WorkerMetric::BufferBytes, buffered as u64);
         self.close_overdue();
+        self.sessions.review();
     }
 
     fn close_overdue(&mut self) {
@@ -183,8 +203,11 @@ impl Worker {
         self.watched = watched;
     }
 
-    /// One write for each server and each client that has something; then the goodbyes.
+    /// One write for each server and each client that has something; then the goodbyes. Servers
+    /// come first: if one breaks under its write, its clients are told in this turn.
     fn flush(&mut self) {
+        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+        self.proxy.flush(turn);
         self.sessions.flush(&mut self.io);
         for token in self.sessions.take_leaving() {
             self.watch(token);
@@ -193,14 +216,11 @@ impl Worker {
             let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
             self.proxy.resume(turn, ticket);
         }
-        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        self.proxy.flush(turn);
         for (token, reason) in self.sessions.take_doomed() {
             self.close(token, reason);
         }
-        if self.life.phase() == Phase::Draining {
-            self.dismiss_idle();
-        }
+        self.sessions.note_elsewhere(self.proxy.buffered());
+        self.sessions.release_starved(&mut self.io, self.now);
     }
 
     /// Closes a client and counts why.
@@ -215,6 +235,13 @@ impl Worker {
         }
         let Some(session) = self.sessions.remove(token) else { return };
         self.io.remove(token);
+        if session.waited_for {
+            let ticket = Ticket { session: token.0, serial: session.serial, seq: 0 };
+            let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+            self.proxy.resume(turn, ticket);
+        }
+        // A client that was lost is remembered as that, however it left.
+        let reason = if session.lost { Reason::Protocol } else { reason };
         self.metrics.sub(WorkerMetric::Connections, 1);
         let metrics = &self.metrics.pools[session.pool as usize];
         metrics.sub(PoolMetric::ClientConnections, 1);
@@ -236,19 +263,20 @@ impl Worker {
         }
     }
 
-    /// While the process drains, clients go as soon as nothing of theirs is under way.
+    /// While the process drains, clients go as soon as nothing of theirs is under way. What one
+    /// has sent already, read or not, is served before.
     fn dismiss_idle(&mut self) {
-        if self.life.phase() != Phase::Draining {
-            return;
-        }
         for token in self.sessions.tokens() {
-            let idle = self
-                .sessions
-                .get(token)
-                .is_some_and(|session| session.is_idle() || matches!(session.mode, Mode::Leaving));
-            if idle {
-                self.close(token, Reason::Shutdown);
+            if self.is_idle(token) {
+                self.client_ready(token);
+                if self.is_idle(token) {
+                    self.sessions.doom(token, Reason::Shutdown);
+                }
             }
         }
+    }
+
+    fn is_idle(&mut self, token: Token) -> bool {
+        self.sessions.get(token).is_some_and(|session| session.is_idle())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::fragment::{self, Gather, New};
 use super::proxy::{Caller, Proxy, Request};
 use super::replies::{Clients, count_request};
-use crate::backend::{Ask, Failure, Io, To};
+use crate::backend::{Ask, Failure, Flow, Io, Ticket, To};
 use crate::config::{Dead, Partial, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
 use crate::protocol::{Access, Expect, Keys, Plan, Refusal, Span, memcache, redis};
@@ -25,13 +25,15 @@ pub struct Turn<'a, C> {
 }
 
 impl Proxy {
-    /// Sees to one request of a client.
+    /// Sees to one request of a client. A pause is asked of a client that wants no replies, and
+    /// so is not slowed down by waiting for them, until its server has caught up:
+    /// [`Clients::resume`] ends it.
     pub fn request<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
-    ) {
+    ) -> Flow {
         let pool = caller.pool;
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
@@ -42,12 +44,18 @@ impl Proxy {
             Plan::Flush if self.pools[pool as usize].settings.allow_flush => {
                 self.broadcast(turn, caller, request);
             }
+            Plan::Flush if request.head.noreply => {}
             Plan::Flush => self.refuse_flush(turn, caller),
+            // One nil is not the answer to an MGET of one key: it is put together.
+            Plan::Array if self.pools[pool as usize].settings.dead == Dead::Miss => {
+                self.split(turn, caller, request, keys);
+            }
             Plan::Values | Plan::Array | Plan::Sum | Plan::AllOk if keys.count > 1 => {
                 self.split(turn, caller, request, keys);
             }
-            _ => self.forward(turn, caller, request, keys.first),
+            _ => return self.forward(turn, caller, request, keys.first),
         }
+        Flow::Go
     }
 
     /// Sends a request to the server of its first key.
@@ -57,13 +65,14 @@ impl Proxy {
         caller: Caller,
         request: Request<'_>,
         key_at: Option<usize>,
-    ) {
+    ) -> Flow {
         let pool = caller.pool;
         let owner = &self.pools[pool as usize];
         let key = key_at.map_or(PLACEHOLDER, |index| request.arg(index));
-        let to = caller.ticket.map_or(To::Nobody, To::Client);
+        let to = if request.head.noreply { To::Nobody } else { To::Client(caller.ticket) };
         let Some(server) = owner.router.server_of(key) else {
-            return self.fail(turn, pool, to, Failure::NoServer);
+            self.fail(turn, pool, to, Failure::NoServer);
+            return Flow::Go;
         };
         let ask = Ask {
             to,
@@ -72,7 +81,7 @@ impl Proxy {
             key: key_at.and_then(|index| request.args.get(index)).copied().unwrap_or_default(),
             may_miss: may_miss(&request),
         };
-        let link = owner.connection(server, caller.session);
+        let link = owner.connection(server, caller.ticket.session);
         if request.head.noreply || request.head.rewrite || request.head.bare_lf {
             let wire = rewritten(owner.settings.protocol, &request);
             let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).collect();
@@ -80,6 +89,18 @@ impl Proxy {
         } else {
             self.send(turn, link, ask, &[request.bytes]);
         }
+        if request.head.noreply { self.slow_down(link, caller.ticket) } else { Flow::Go }
+    }
+
+    /// Has a client wait until its server has answered enough, if its queue is half full.
+    fn slow_down(&mut self, link: u32, ticket: Ticket) -> Flow {
+        let place = &mut self.links[link as usize];
+        let queue = self.pools[place.pool as usize].settings.limits.server_queue;
+        if place.connection.depth() <= queue / 2 {
+            return Flow::Go;
+        }
+        place.slowed.push(ticket);
+        Flow::Pause
     }
 
     /// Queues a request on a connection, dialling if need be; if the server is out of reach the
@@ -181,11 +202,12 @@ impl Proxy {
 
     fn new_gather<C>(&self, turn: &Turn<'_, C>, caller: Caller, request: &Request<'_>) -> New {
         New {
-            ticket: caller.ticket,
+            ticket: (!request.head.noreply).then_some(caller.ticket),
             pool: caller.pool,
             plan: request.head.command.plan,
             read: request.head.command.access == Access::Read,
             now: turn.now,
+            lane: caller.ticket.session,
             limit: self.pools[caller.pool as usize].settings.limits.client_output_bytes,
         }
     }
@@ -216,22 +238,32 @@ impl Proxy {
         for index in 0..parts {
             let part = &mut self.gathers.at(place).parts()[index];
             let (server, wire) = (part.server, std::mem::take(&mut part.wire));
-            let lane = self.gathers.at(place).ticket.map_or(0, |ticket| ticket.session);
+            let lane = self.gathers.at(place).lane;
             let link = self.pools[pool as usize].connection(server, lane);
             self.send(turn, link, ask(index as u16), &[&wire]);
             self.gathers.give_back((place, serial), index, wire);
         }
     }
 
-    /// All parts of a gathered request are there: puts them together and replies.
-    pub(super) fn complete<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32) {
+    /// All parts of a gathered request are there: puts them together and replies. Returns whom
+    /// the servers should wait for, if its client has enough for now.
+    pub(super) fn complete<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        place: u32,
+    ) -> Option<Ticket> {
         let mut merged = std::mem::take(&mut self.merged);
         merged.clear();
         let gather = self.gathers.at(place);
         let (pool, ticket, read, begun) = (gather.pool, gather.ticket, gather.read, gather.begun);
         let owner = &self.pools[pool as usize];
-        let partial = owner.settings.partial == Partial::Miss && !self.compat;
-        let result = gather.merge(fragment::Manner { partial, compat: self.compat }, &mut merged);
+        let manner = fragment::Manner {
+            partial: owner.settings.partial == Partial::Miss && !self.compat,
+            dead_misses: owner.settings.dead == Dead::Miss,
+            compat: self.compat,
+        };
+        let lane = gather.lane;
+        let result = gather.merge(manner, &mut merged);
         let metrics = &self.metrics.pools[pool as usize];
         metrics.add(PoolMetric::Hits, result.hits);
         metrics.add(PoolMetric::Misses, result.misses);
@@ -241,7 +273,7 @@ impl Proxy {
         if let Some(server) = result.foreign {
             let malformed = Failure::BadReply(crate::protocol::Malformed::Unexpected);
             failure = Some(malformed);
-            let link = owner.connection(server, ticket.map_or(0, |ticket| ticket.session));
+            let link = owner.connection(server, lane);
             self.broken(turn, link, malformed);
         }
         if let Some(failure) = failure {
@@ -250,13 +282,16 @@ impl Proxy {
             self.metrics.pools[pool as usize].add(PoolMetric::ForwardErrors, 1);
         }
         self.gathers.finish(place);
+        let mut pause = None;
         if let Some(ticket) = ticket {
-            turn.clients.reply(turn.io, ticket, &merged, true);
+            let flow = turn.clients.reply(turn.io, ticket, &merged, true);
+            pause = (flow == Flow::Pause).then_some(ticket);
             if failure.is_some_and(|failure| failure != Failure::Trailing) && self.compat && read {
                 turn.clients.cut(ticket);
             }
         }
         self.merged = merged;
+        pause
     }
 
     fn fail_whole<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32, failure: Failure) {
@@ -279,6 +314,7 @@ impl Proxy {
             To::Client(ticket) if ask.may_miss && owner.settings.dead == Dead::Miss => {
                 let mut miss = Vec::new();
                 owner.write_miss(&mut miss);
+                self.metrics.pools[pool as usize].add(PoolMetric::Misses, 1);
                 turn.clients.reply(turn.io, ticket, &miss, true);
             }
             to => self.fail(turn, pool, to, failure),
@@ -312,7 +348,7 @@ impl Proxy {
     }
 
     fn refuse_flush<C: Clients>(&mut self, turn: &mut Turn<'_, C>, caller: Caller) {
-        let Caller { pool, ticket: Some(ticket), .. } = caller else { return };
+        let Caller { pool, ticket } = caller;
         let text = "flushing is not allowed here, see allow_flush";
         let refusal = match self.pools[pool as usize].settings.protocol {
             Protocol::Memcache => Refusal::Client(text),
@@ -355,14 +391,14 @@ fn expect_of(protocol: Protocol, request: &Request<'_>) -> Expect {
 /// A read of one value can be answered as a miss.
 fn may_miss(request: &Request<'_>) -> bool {
     match request.head.command.plan {
-        Plan::Values | Plan::Array => true,
+        Plan::Values => true,
         _ => request.head.command.name == "GET",
     }
 }
 
 /// The request as a server should see it: a line that ends with CRLF and does not say noreply,
 /// or an array instead of inline words.
-fn rewritten(protocol: Protocol, request: &Request<'_>) -> Vec<Vec<u8>> {
+pub(super) fn rewritten(protocol: Protocol, request: &Request<'_>) -> Vec<Vec<u8>> {
     match protocol {
         Protocol::Memcache => {
             let args = &request.args[..request.args.len() - usize::from(request.head.noreply)];

@@ -15,11 +15,14 @@ use crate::protocol::{Malformed, Outcome, Plan, Span, memcache, redis};
 const KEEP_BYTES: usize = 64 * 1024;
 
 /// Everything that is being gathered by one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gathers {
     places: Vec<Gather>,
     free: Vec<u32>,
     next_serial: u32,
+    /// Bytes of all replies that are held, and how many there may be.
+    held: usize,
+    limit: usize,
 }
 
 /// One request that was split.
@@ -32,9 +35,12 @@ pub(super) struct Gather {
     pub(super) plan: Plan,
     pub(super) read: bool,
     pub(super) begun: Instant,
+    /// The place of the session that asks: which connection to a server is its.
+    pub(super) lane: u32,
     /// Most bytes that the parts may have together.
     limit: usize,
-    held: usize,
+    /// Bytes of replies that are held.
+    counted: usize,
     waiting: usize,
     parts: Vec<Part>,
     used_parts: usize,
@@ -72,13 +78,26 @@ pub(super) struct Merged {
 /// How failed parts and errors are shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
-    /// Keys of failed parts count as missing.
+    /// Keys of failed parts count as missing, and so do those of parts answered with an error.
     pub(super) partial: bool,
+    /// Keys of parts that failed, but not those of parts answered with an error, count as
+    /// missing.
+    pub(super) dead_misses: bool,
     /// As twemproxy words it.
     pub(super) compat: bool,
 }
 
 impl Gathers {
+    /// None; all to come may hold `limit` bytes of replies together.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { places: Vec::new(), free: Vec::new(), next_serial: 0, held: 0, limit }
+    }
+
+    /// Bytes of replies that wait for others.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Begins to gather; returns the place and what identifies this use of it.
     pub(super) fn begin(&mut self, new: New) -> (u32, u32) {
         self.next_serial = self.next_serial.wrapping_add(1);
@@ -108,7 +127,9 @@ impl Gathers {
 
     /// Ends the use of a place.
     pub(super) fn finish(&mut self, place: u32) {
-        self.places[place as usize].clear();
+        let gather = &mut self.places[place as usize];
+        self.held -= gather.counted;
+        gather.clear();
         self.free.push(place);
     }
 
@@ -124,7 +145,9 @@ impl Gathers {
         if gather.serial != serial {
             return false;
         }
-        gather.take_in(part, bytes);
+        let room = self.limit.saturating_sub(self.held);
+        let kept = gather.take_in(part, bytes, room);
+        self.held += kept;
         end.is_some_and(|outcome| gather.answered(part, Ok(outcome)))
     }
 
@@ -143,6 +166,8 @@ pub(super) struct New {
     pub(super) plan: Plan,
     pub(super) read: bool,
     pub(super) now: Instant,
+    /// The place of the session that asks.
+    pub(super) lane: u32,
     /// Most bytes that the replies may have together.
     pub(super) limit: usize,
 }
@@ -157,7 +182,8 @@ impl Gather {
             read: new.read,
             begun: new.now,
             limit: new.limit,
-            held: 0,
+            lane: new.lane,
+            counted: 0,
             waiting: 0,
             parts: Vec::new(),
             used_parts: 0,
@@ -174,12 +200,13 @@ impl Gather {
         self.read = new.read;
         self.begun = new.now;
         self.limit = new.limit;
+        self.lane = new.lane;
     }
 
     fn clear(&mut self) {
         // No reply can find this place any more.
         self.serial = 0;
-        self.held = 0;
+        self.counted = 0;
         self.waiting = 0;
         self.text.clear();
         self.keys.clear();
@@ -213,16 +240,19 @@ impl Gather {
         self.parts[part as usize].keys += 1;
     }
 
-    fn take_in(&mut self, part: u16, bytes: &[u8]) {
-        self.held += bytes.len();
+    /// Takes a stretch of a part's reply; says how much of it is kept. `room` is what all
+    /// requests together have left.
+    fn take_in(&mut self, part: u16, bytes: &[u8], room: usize) -> usize {
         let part = &mut self.parts[part as usize];
-        if self.held > self.limit {
-            // The rest is dropped as it comes; the request is answered with an error.
-            part.answer = Some(Err(Failure::BadReply(Malformed::Oversize)));
-            part.reply = Vec::new();
-        } else {
+        let fits = bytes.len() <= room && self.counted + bytes.len() <= self.limit;
+        if part.answer.is_none() && fits {
             part.reply.extend_from_slice(bytes);
+            self.counted += bytes.len();
+            return bytes.len();
         }
+        // The rest is dropped as it comes; the request is answered with an error.
+        part.answer = Some(Err(Failure::BadReply(Malformed::Oversize)));
+        0
     }
 
     fn answered(&mut self, part: u16, answer: Result<Outcome, Failure>) -> bool {
@@ -235,7 +265,9 @@ impl Gather {
     /// Puts the reply together at the end of `out`. Error lines are the caller's if
     /// [`Merged::failure`] says so.
     pub(super) fn merge(&mut self, manner: Manner, out: &mut Vec<u8>) -> Merged {
-        let partial = manner.partial && matches!(self.plan, Plan::Values | Plan::Array);
+        let lookup = matches!(self.plan, Plan::Values | Plan::Array);
+        let partial = manner.partial && lookup;
+        let manner = Manner { dead_misses: manner.dead_misses && lookup, ..manner };
         if !partial && let Some(failed) = self.first_error(manner, out) {
             return failed;
         }
@@ -262,6 +294,7 @@ impl Gather {
                     out.extend_from_slice(&part.reply);
                     return Some(Merged::default());
                 }
+                Some(Err(_)) if manner.dead_misses => {}
                 Some(Err(failure)) => {
                     return Some(Merged { failure: Some(failure), ..Merged::default() });
                 }
@@ -363,8 +396,9 @@ impl Gather {
 
     /// `STAT name value` of each server, the name led by the node name where there are several.
     fn merge_stats(&mut self, out: &mut Vec<u8>) -> Merged {
+        const LAST: [&[u8]; 3] = [b"END\r\n", b"RESET\r\n", b"OK\r\n"];
         let several = self.used_parts > 1;
-        let mut end: &[u8] = b"END\r\n";
+        let mut end: &[u8] = LAST[0];
         for (index, part) in self.parts[..self.used_parts].iter().enumerate() {
             for line in part.reply.split_inclusive(|&b| b == b'\n') {
                 match line.strip_prefix(b"STAT ") {
@@ -375,7 +409,8 @@ impl Gather {
                         out.extend_from_slice(rest);
                     }
                     Some(_) => out.extend_from_slice(line),
-                    None => end = line,
+                    None if LAST.contains(&line) => end = line,
+                    None => out.extend_from_slice(line),
                 }
             }
         }

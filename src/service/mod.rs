@@ -20,5 +20,5 @@ pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
 pub use dispatch::Turn;
 pub use local::{After, Identity};
 pub use proxy::{Caller, Proxy, Request};
-pub use replies::Clients;
+pub use replies::{Clients, Progress};
 pub use upload::UploadId;

@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) first: u32,
     /// Uploads that have connections of their own now.
     pub(super) uploads: usize,
+    /// It has answered that it cannot serve now, and nothing else since.
+    pub(super) unavailable: bool,
 }
 
 impl Pool {
@@ -47,6 +49,7 @@ impl Pool {
             health: Health::new(backoff, RandomState::new().build_hasher().finish()),
             first: first + index * step,
             uploads: 0,
+            unavailable: false,
         };
         let rules = rules(&settings, compat);
         let (args_per_request, value_bytes) = STRANGERS;
@@ -74,15 +77,26 @@ impl Pool {
         if self.settings.dead != Dead::Rehash || self.live[server] == live {
             return false;
         }
-        let others = self.live.iter().filter(|&&live| live).count();
-        // With half of the servers gone it is more likely us or the network than them, and the
-        // rest could not carry the load (faults F17). twemproxy knows no such limit.
-        if !live && !self.compat && (others - 1) * 2 < self.live.len() {
+        if !live && !self.may_lose_one() {
             return false;
         }
         self.live[server] = live;
         self.router = self.router.with_live(&self.live);
         true
+    }
+
+    /// A server that is down and nevertheless on the ring, because too many others were down, and
+    /// that may be taken off now.
+    pub(super) fn overdue(&self) -> Option<usize> {
+        let down = |&server: &usize| self.live[server] && !self.servers[server].health.is_up();
+        (0..self.servers.len()).find(down).filter(|_| self.may_lose_one())
+    }
+
+    /// With half of the servers gone it is more likely us or the network than them, and the rest
+    /// could not carry the load (faults F17). twemproxy knows no such limit.
+    fn may_lose_one(&self) -> bool {
+        let live = self.live.iter().filter(|&&live| live).count();
+        self.compat || live.saturating_sub(1) * 2 >= self.live.len()
     }
 
     /// Appends the protocol's line for a failure that we report.

@@ -44,10 +44,8 @@ impl<'a> Request<'a> {
 pub struct Caller {
     /// The pool that it has connected to.
     pub pool: u16,
-    /// The place of its session.
-    pub session: u32,
-    /// Its request, if it wants a reply.
-    pub ticket: Option<Ticket>,
+    /// Its request; of one that wants no reply only the session counts.
+    pub ticket: Ticket,
 }
 
 /// A connection and whose it is.
@@ -63,10 +61,25 @@ pub(super) struct Link {
     pub(super) dirty: bool,
     /// The earliest alarm that is set.
     pub(super) armed: Option<Instant>,
-    /// Not read from until this client has taken what it got, and since when.
-    pub(super) paused: Option<(Ticket, Instant)>,
+    /// Not read from until this client has taken what it got.
+    pub(super) paused: Option<Pause>,
+    /// Clients that want no replies and wait until fewer requests do.
+    pub(super) slowed: Vec<Ticket>,
     /// When the greeting must have been answered.
     pub(super) greeted_by: Option<Instant>,
+    /// An upload's last byte has come from the client.
+    pub(super) whole: bool,
+    /// Bytes of it that the proxy's total counts.
+    pub(super) counted: usize,
+}
+
+/// A server connection waits for a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) ticket: Ticket,
+    pub(super) began: Instant,
+    /// When it was last looked at whether the client takes anything.
+    pub(super) looked: Instant,
 }
 
 /// The proxy.
@@ -87,6 +100,8 @@ pub struct Proxy {
     pub(super) merged: Vec<u8>,
     /// What a read brings is first seen here.
     pub(super) scratch: Vec<u8>,
+    /// Bytes in the buffers of connections.
+    pub(super) held: usize,
     /// Which part of a split request each server has, while it is being split.
     pub(super) part_of: Vec<Option<u16>>,
 }
@@ -95,9 +110,13 @@ pub struct Proxy {
 /// and each piece wakes its client: with 128 KiB a 1 MiB value costs 1.6 times as much.
 const READ_BYTES: usize = 512 * 1024;
 
+/// Replies that wait for others of the same request may take this share of all buffers.
+const GATHER_SHARE: usize = 2;
+
 impl Proxy {
     /// The proxy of a worker that is reached through `inbox` and counts in `metrics`.
     pub fn new(config: &Config, metrics: Arc<WorkerMetrics>, inbox: Inbox<Letter>) -> Self {
+        let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let mut pools = Vec::new();
         let mut links = Vec::new();
         for (number, settings) in config.pools.iter().enumerate() {
@@ -116,7 +135,7 @@ impl Proxy {
             pools,
             uploads: Uploads::after(links.len() as u32),
             links,
-            gathers: Gathers::default(),
+            gathers: Gathers::new(budget / GATHER_SHARE),
             metrics,
             inbox,
             dirty: Vec::new(),
@@ -124,6 +143,7 @@ impl Proxy {
             complete: Vec::new(),
             merged: Vec::new(),
             scratch: Vec::with_capacity(READ_BYTES),
+            held: 0,
             part_of: Vec::new(),
         }
     }
@@ -135,9 +155,9 @@ impl Proxy {
         if identity.authenticated { &pool.rules } else { &pool.rules_for_strangers }
     }
 
-    /// Bytes held for servers.
+    /// Bytes held: requests for servers, unfinished replies, parts of split requests.
     pub fn buffered(&self) -> usize {
-        self.links.iter().map(|link| link.connection.buffered()).sum()
+        self.held + self.gathers.held()
     }
 
     /// True if no server owes a reply.
@@ -188,9 +208,13 @@ impl Proxy {
         line
     }
 
-    /// The connections' number of sockets and queues, for metrics, when a turn has ended.
+    /// Brings the count of bytes and the gauges of queues up to date after something was done
+    /// with a connection.
     pub(super) fn report(&mut self, link: u32) {
         let place = &mut self.links[link as usize];
+        let now = place.connection.buffered();
+        self.held = self.held + now - place.counted;
+        place.counted = now;
         let pool = &self.metrics.pools[place.pool as usize];
         place.connection.report(&pool.servers[place.server as usize]);
     }
@@ -214,7 +238,10 @@ impl Link {
             dirty: false,
             armed: None,
             paused: None,
+            slowed: Vec::new(),
             greeted_by: None,
+            whole: false,
+            counted: 0,
         }
     }
 }

@@ -19,8 +19,22 @@ pub trait Clients {
     /// What stopped this request's session from being read has gone.
     fn resume(&mut self, io: &mut Io, ticket: Ticket);
 
-    /// Whether the request's session has taken bytes since this was asked last.
-    fn has_moved(&mut self, ticket: Ticket) -> bool;
+    /// A client that does not take its replies must be closed.
+    fn give_up(&mut self, ticket: Ticket);
+
+    /// What the request's client has done since this was asked last.
+    fn progress(&mut self, ticket: Ticket) -> Progress;
+}
+
+/// What a client does for which a server connection waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It takes its replies.
+    Reading,
+    /// It has taken all that there is for it: an earlier reply has not come. Or it has gone.
+    Blocked,
+    /// It does not take what is there.
+    Stuck,
 }
 
 /// Takes the replies of one connection.
@@ -36,6 +50,8 @@ pub(super) struct Sink<'a, C> {
     pub(super) complete: &'a mut Vec<u32>,
     /// The server says that it cannot serve now.
     pub(super) unavailable: bool,
+    /// It has answered something else.
+    pub(super) served: bool,
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
@@ -76,6 +92,7 @@ impl<C> Sink<'_, C> {
             }
             Outcome::Hit | Outcome::Miss | Outcome::Done => {}
         }
+        self.served |= outcome != Outcome::Unavailable;
         if !matches!(entry.ask.to, To::Client(_)) {
             return;
         }

@@ -8,8 +8,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::dispatch::Turn;
-use super::proxy::Proxy;
-use super::replies::{Clients, Sink};
+use super::proxy::{Pause, Proxy};
+use super::replies::{Clients, Progress, Sink};
 use crate::backend::{
     ConnectError, Entry, Failure, Owner, Phase, Received, Stream, Ticket, To, Verdict, dial_server,
 };
@@ -21,6 +21,12 @@ const DIAL_LIMIT: Duration = Duration::from_secs(5);
 /// How long one client may keep a server connection waiting without reading any of the replies
 /// that it has been sent, when it holds as many of them as it may.
 const STALL: Duration = Duration::from_millis(500);
+
+/// How long it may do so while it reads, but little: others wait for its sake.
+const WAIT_MOST: Duration = Duration::from_secs(5);
+
+/// How often a down server whose connection is open is looked at.
+const PROBE_AGAIN: Duration = Duration::from_millis(100);
 
 /// The shortest time between two looks at a connection by the clock.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -138,22 +144,45 @@ impl Proxy {
             paused: None,
             complete: &mut complete,
             unavailable: false,
+            served: false,
         };
         let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
-        let (paused, unavailable) = (sink.paused, sink.unavailable);
-        if let Some(ticket) = paused {
-            place.paused = Some((ticket, turn.now));
-            self.arm(link, Some(turn.now + STALL));
-        }
+        let (mut paused, unavailable, served) = (sink.paused, sink.unavailable, sink.served);
         for place in complete.drain(..) {
-            self.complete(turn, place);
+            paused = self.complete(turn, place).or(paused);
         }
         self.complete = complete;
+        if let Some(ticket) = paused {
+            let pause = Pause { ticket, began: turn.now, looked: turn.now };
+            self.links[link as usize].paused = Some(pause);
+            self.arm(link, Some(turn.now + STALL));
+        }
+        let state = &mut self.pools[pool].servers[server].unavailable;
+        let recovered = served && !unavailable && std::mem::take(state);
+        *state |= unavailable;
         match received {
             Ok(Received::Fit) => self.fit(turn, link),
             Ok(_) if unavailable => self.note_failure(turn, link, Failure::Unfit),
             Ok(_) => self.end_upload_if_done(turn, link),
             Err(failure) => self.broken(turn, link, failure),
+        }
+        if recovered {
+            self.recovered(pool, server);
+        }
+        self.speed_up(turn, link);
+    }
+
+    /// Lets go whom a long queue has slowed down, once it is short.
+    fn speed_up<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &mut self.links[link as usize];
+        if place.slowed.is_empty() {
+            return;
+        }
+        let queue = self.pools[place.pool as usize].settings.limits.server_queue;
+        if place.connection.depth() <= queue / 4 {
+            for ticket in place.slowed.drain(..) {
+                turn.clients.resume(turn.io, ticket);
+            }
         }
     }
 
@@ -162,14 +191,39 @@ impl Proxy {
         let place = &mut self.links[link as usize];
         place.greeted_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
-        if self.pools[pool].servers[server].health.answered() == Verdict::Up {
-            self.pools[pool].set_live(server, true);
-            self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
-            let name = &self.pools[pool].settings.servers[server].name;
-            tracing::info!(pool = self.pools[pool].settings.name, server = name, "server is up");
-        }
+        self.pools[pool].servers[server].unavailable = false;
+        self.recovered(pool, server);
         self.mark(link);
         self.upload_moved(turn, link);
+    }
+
+    /// A server has shown that it serves: its failures are forgotten, and if it was down it is
+    /// put back.
+    fn recovered(&mut self, pool: usize, server: usize) {
+        let owner = &mut self.pools[pool];
+        if owner.servers[server].health.answered() != Verdict::Up {
+            return;
+        }
+        owner.set_live(server, true);
+        self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
+        let name = &owner.settings.servers[server].name;
+        tracing::info!(pool = owner.settings.name, server = name, "server is up");
+        while let Some(other) = self.pools[pool].overdue() {
+            if !self.eject(pool, other) {
+                break;
+            }
+        }
+    }
+
+    /// Takes a server off the ring, if that is to be done and may be done.
+    fn eject(&mut self, pool: usize, server: usize) -> bool {
+        let ejected = self.pools[pool].set_live(server, false);
+        if ejected {
+            let metrics = &self.metrics.pools[pool];
+            metrics.add(PoolMetric::ServerEjects, 1);
+            metrics.servers[server].set(ServerMetric::EjectedAt, wall_clock_micros());
+        }
+        ejected
     }
 
     /// A connection cannot be used any more: answers what has failed, sends again what may be,
@@ -213,6 +267,7 @@ impl Proxy {
             return self.end_upload(turn, link, failure);
         }
         self.resume_waiting(turn, link, (dialling, failure));
+        self.speed_up(turn, link);
         self.report(link);
     }
 
@@ -265,10 +320,7 @@ impl Proxy {
             metrics.servers[server].set(ServerMetric::Up, 0);
             let name = owner.settings.servers[server].name.clone();
             let (pool_name, text) = (owner.settings.name.clone(), failure.text(self.compat));
-            if owner.set_live(server, false) {
-                metrics.add(PoolMetric::ServerEjects, 1);
-                metrics.servers[server].set(ServerMetric::EjectedAt, wall_clock_micros());
-            }
+            self.eject(pool, server);
             tracing::warn!(pool = pool_name, server = name, failure = text, "server is down");
         }
         let probe = self.pools[pool].servers[server].health.probe_at();
@@ -286,6 +338,7 @@ impl Proxy {
 
     fn look_at<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
         self.check_pause(turn, link);
+        self.spare_upload(turn, link);
         let now = turn.now;
         let mut late = Vec::new();
         let place = &mut self.links[link as usize];
@@ -298,22 +351,27 @@ impl Proxy {
         if expired.is_err() || silent {
             self.broken(turn, link, Failure::TimedOut);
         }
-        self.probe_if_due(now, link);
+        self.probe_if_due(turn, link);
         self.rearm(now, link);
     }
 
     /// Cuts a client off that has kept a server connection waiting without reading anything.
     fn check_pause<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
-        let Some((ticket, since)) = self.links[link as usize].paused else { return };
-        if turn.now < since + STALL {
+        let now = turn.now;
+        let Some(pause) = self.links[link as usize].paused else { return };
+        if now < pause.looked + STALL {
             return;
         }
-        if turn.clients.has_moved(ticket) {
-            self.links[link as usize].paused = Some((ticket, turn.now));
-        } else {
-            turn.clients.cut(ticket);
-            self.resume(turn, ticket);
+        match turn.clients.progress(pause.ticket) {
+            Progress::Reading if now < pause.began + WAIT_MOST => {
+                self.links[link as usize].paused = Some(Pause { looked: now, ..pause });
+                return;
+            }
+            // It is given a little more, so that nobody waits for ever.
+            Progress::Blocked => {}
+            Progress::Reading | Progress::Stuck => turn.clients.give_up(pause.ticket),
         }
+        self.resume(turn, pause.ticket);
     }
 
     /// Connections that waited for this session read on.
@@ -321,7 +379,7 @@ impl Proxy {
         for place in &mut self.links {
             let same =
                 |paused: Ticket| (paused.session, paused.serial) == (ticket.session, ticket.serial);
-            if place.paused.is_some_and(|(paused, _)| same(paused)) {
+            if place.paused.is_some_and(|pause| same(pause.ticket)) {
                 place.paused = None;
                 if let Some(token) = place.connection.token() {
                     turn.io.touch(token);
@@ -330,23 +388,47 @@ impl Proxy {
         }
     }
 
-    fn probe_if_due(&mut self, now: Instant, link: u32) {
+    fn probe_if_due<C>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let now = turn.now;
         let place = &self.links[link as usize];
         let server = &self.pools[place.pool as usize].servers[place.server as usize];
         let due = server.first == link && server.health.probe_at().is_some_and(|at| now >= at);
-        if due && place.connection.phase() == Phase::Closed {
-            self.dial(link);
+        if !due {
+            return;
         }
+        match place.connection.phase() {
+            Phase::Closed => self.dial(link),
+            // It said that it could not serve, and nobody asks it any more: it is greeted anew.
+            Phase::Ready if place.connection.depth() == 0 => {
+                self.close_unused(turn, link);
+                self.dial(link);
+            }
+            // Its replies, or their absence, will tell.
+            _ => {}
+        }
+    }
+
+    /// Closes a connection that nothing waits on.
+    pub(super) fn close_unused<C>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &mut self.links[link as usize];
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        if place.connection.token().is_some() {
+            self.metrics.pools[pool].servers[server].sub(ServerMetric::Connections, 1);
+        }
+        place.connection.close(turn.io, false);
+        place.paused = None;
+        place.greeted_by = None;
     }
 
     fn rearm(&mut self, now: Instant, link: u32) {
         let place = &self.links[link as usize];
         let server = &self.pools[place.pool as usize].servers[place.server as usize];
-        let probe = server
-            .health
-            .probe_at()
-            .filter(|_| server.first == link && place.connection.phase() == Phase::Closed);
-        let paused = place.paused.map(|(_, since)| since + STALL);
+        let probe = server.health.probe_at().filter(|_| server.first == link);
+        let probe = match place.connection.phase() {
+            Phase::Closed => probe,
+            _ => probe.map(|at| at.max(now + PROBE_AGAIN)),
+        };
+        let paused = place.paused.map(|pause| pause.looked + STALL);
         let at = [place.connection.next_deadline(), place.greeted_by, probe, paused];
         // Never at once again: whatever is due has just been seen to.
         let soonest = now + LOOK_AGAIN;

@@ -8,12 +8,12 @@
 //! its own, which is closed when the reply is there. The session waits for its earlier requests
 //! before it begins one, and sends nothing else meanwhile: the order of its requests is kept.
 
-use super::dispatch::Turn;
+use super::dispatch::{Turn, rewritten};
 use super::proxy::{Link, Proxy, Request};
 use super::replies::{Clients, count_request};
 use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
 use crate::metrics::ServerMetric;
-use crate::protocol::{Access, Expect, Keys, Span, memcache};
+use crate::protocol::{Expect, Keys, Span, memcache};
 
 /// Uploads to one server that one worker has under way at most; further ones are refused.
 const UPLOADS_PER_SERVER: usize = 16;
@@ -55,7 +55,8 @@ impl Proxy {
         request: Request<'_>,
         ticket: Ticket,
     ) -> Result<UploadId, &'static str> {
-        let command = request.head.command;
+        let head = request.head;
+        let command = head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
         let key_at = match command.keys {
@@ -81,12 +82,21 @@ impl Proxy {
                 crate::config::Protocol::Memcache => memcache::expect_of(command, 1),
                 crate::config::Protocol::Redis => Expect::Resp,
             },
-            read: command.access == Access::Read,
+            // Its bytes are not kept, so that it cannot be sent twice.
+            read: false,
             key: Span::default(),
             may_miss: false,
         };
+        let protocol = owner.settings.protocol;
         let link = self.open_upload(pool, server as u16, ticket);
-        self.send(turn, link, Ask { read: false, ..ask }, &[request.bytes]);
+        if head.noreply || head.bare_lf {
+            // The server is to answer: who else would say when it has taken everything?
+            let wire = rewritten(protocol, &request);
+            let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).collect();
+            self.send(turn, link, ask, &pieces);
+        } else {
+            self.send(turn, link, ask, &[request.bytes]);
+        }
         Ok(UploadId { link, attempt: self.links[link as usize].attempt })
     }
 
@@ -105,13 +115,13 @@ impl Proxy {
         link
     }
 
-    /// Sends more of an upload on. If it has ended already (the server answered early, or
-    /// failed), the bytes are dropped.
+    /// Sends more of an upload on, and with `whole` the last of it. If it has ended already (the
+    /// server answered early, or failed), the bytes are dropped.
     pub fn upload_more<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         id: UploadId,
-        bytes: &[u8],
+        (bytes, whole): (&[u8], bool),
     ) -> Flow {
         let place = &mut self.links[id.link as usize];
         if place.upload.is_none() || place.attempt != id.attempt || place.connection.depth() == 0 {
@@ -119,6 +129,7 @@ impl Proxy {
         }
         let metrics = &self.metrics.pools[place.pool as usize].servers[place.server as usize];
         metrics.add(ServerMetric::RequestBytes, bytes.len() as u64);
+        place.whole = whole;
         let pushed = place.connection.push_more(turn.io, bytes, turn.now);
         let waiting = place.connection.buffered();
         self.mark(id.link);
@@ -133,9 +144,21 @@ impl Proxy {
     pub fn upload_abort<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: UploadId) {
         let place = &mut self.links[id.link as usize];
         if place.upload.is_some() && place.attempt == id.attempt {
-            place.connection.close(turn.io, false);
             place.connection.abandon();
+            self.close_unused(turn, id.link);
             self.free_upload(id.link);
+        }
+    }
+
+    /// While the server has all that has come of an upload, its silence is the client's: it is
+    /// not late. (The client is; its session knows.)
+    pub(super) fn spare_upload<C>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        let place = &mut self.links[link as usize];
+        let connection = &mut place.connection;
+        let served = connection.phase() == Phase::Ready && connection.buffered() == 0;
+        if place.upload.is_some() && !place.whole && served && connection.depth() > 0 {
+            // Nothing is written, so that nothing can fail.
+            let _ = connection.push_more(turn.io, &[], turn.now);
         }
     }
 
@@ -156,9 +179,7 @@ impl Proxy {
             && place.connection.phase() == Phase::Ready
             && place.connection.depth() == 0
         {
-            place.connection.close(turn.io, false);
-            let (pool, server) = (place.pool as usize, place.server as usize);
-            self.metrics.pools[pool].servers[server].sub(ServerMetric::Connections, 1);
+            self.close_unused(turn, link);
             self.finish_upload(turn, link);
         }
     }
