@@ -8,12 +8,10 @@
 )]
 
 mod admin;
-mod cli;
 mod clients;
-mod compat;
 mod conf;
-mod docs;
 mod faults;
+mod holding;
 mod limits;
 mod pipelines;
 mod placement;

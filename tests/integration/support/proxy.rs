@@ -1,7 +1,6 @@
 //! The proxy under test, and twemproxy itself for comparison, from one description of a pool.
 
 use std::fmt::Write;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -34,10 +33,15 @@ impl PoolSpec {
         Self { port: Port::take(), redis, servers, settings: Vec::new() }
     }
 
-    /// Adds a setting of the pool.
+    /// Adds a setting of the pool; `listen` takes the place of the port of its own.
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
+    }
+
+    /// True if its settings say where it listens.
+    fn listens_elsewhere(&self) -> bool {
+        self.settings.iter().any(|(key, _)| key == "listen")
     }
 
     fn over(redis: bool, ports: &[u16]) -> Self {
@@ -52,7 +56,9 @@ impl PoolSpec {
         let mut line = |line: String| {
             writeln!(text, "{indent}  {line}").unwrap();
         };
-        line(format!("listen: 127.0.0.1:{}", self.port.number()));
+        if !self.listens_elsewhere() {
+            line(format!("listen: 127.0.0.1:{}", self.port.number()));
+        }
         line(format!("redis: {}", self.redis));
         for (key, value) in &self.settings {
             line(format!("{key}: {value}"));
@@ -70,7 +76,7 @@ pub(crate) struct Proxy {
     pub(crate) process: Process,
     pools: Vec<PoolSpec>,
     admin: Port,
-    scratch: Scratch,
+    _scratch: Scratch,
 }
 
 impl Proxy {
@@ -94,20 +100,12 @@ impl Proxy {
 
     /// twemproxy with the same pool.
     pub(crate) fn nutcracker(pool: PoolSpec) -> Self {
-        Self::nutcracker_by(Command::new("nutcracker"), pool)
-    }
-
-    /// twinring in twemproxy's place: called by its name, with its flags and its file.
-    pub(crate) fn twinring_as_nutcracker(pool: PoolSpec) -> Self {
-        Self::nutcracker_by(twinring_as_nutcracker(), pool)
-    }
-
-    fn nutcracker_by(mut command: Command, pool: PoolSpec) -> Self {
         let scratch = Scratch::new();
         let file = scratch.file("nutcracker.yml", &pool.yaml("main", ""));
         let stats = Port::take();
+        let mut command = Command::new("nutcracker");
         command.arg("-c").arg(file).arg("-o").arg(scratch.path().join("log"));
-        command.args(["-i", "1", "-a", "127.0.0.1", "-s"]).arg(stats.number().to_string());
+        command.args(["-a", "127.0.0.1", "-s"]).arg(stats.number().to_string());
         Self::run(command, vec![pool], stats, scratch)
     }
 
@@ -127,16 +125,10 @@ impl Proxy {
 
     fn run(command: Command, pools: Vec<PoolSpec>, admin: Port, scratch: Scratch) -> Self {
         let mut process = Process::start(command);
-        for pool in &pools {
+        for pool in pools.iter().filter(|pool| !pool.listens_elsewhere()) {
             process.wait_for(pool.port.number());
         }
-        Self { process, pools, admin, scratch }
-    }
-
-    /// What a nutcracker, or who stands in for it, has logged so far.
-    pub(crate) fn log(&self) -> String {
-        let bytes = std::fs::read(self.scratch.path().join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        Self { process, pools, admin, _scratch: scratch }
     }
 
     /// A client of the first pool.
@@ -164,13 +156,6 @@ impl Proxy {
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
-}
-
-/// twinring under the name of twemproxy, which makes it read twemproxy's flags.
-pub(crate) fn twinring_as_nutcracker() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
-    command.arg0("nutcracker");
-    command
 }
 
 /// The text of `/metrics`.
