@@ -53,6 +53,10 @@ impl Process {
     /// # Errors
     /// See [`StartError`]; nothing is left running that would outlive the program.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        if config.compat {
+            // Before the first thread: each takes over what is held back.
+            control::hold_faults()?;
+        }
         let log = Arc::new(Log::install(&config.log)?);
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -96,7 +100,12 @@ impl Process {
         // Threads that have not finished by now are past the drain's time: they end with us.
         drop((self.workers, self.listener));
         tracing::info!(code, "end");
+        // Its tasks hold the log, which is written out when nobody holds it any more.
+        drop(self.admin);
         drop(self.log);
+        if code == control::FAULT {
+            control::die_of_fault();
+        }
         code
     }
 }

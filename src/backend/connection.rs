@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::greeting::Greeting;
 use super::inflight::{Ask, Cause, Entry, Inflight, Remains};
 use super::io::Io;
+use super::outgoing::Outgoing;
 use crate::config::{Pool, Protocol};
 use crate::metrics::{ServerMetric, ServerMetrics};
 use crate::net::{Read, Token, Written};
@@ -84,11 +85,7 @@ pub struct Connection {
     timeout: Option<Duration>,
     value_bytes_max: u64,
     inflight: Inflight,
-    /// Queued bytes; those before `out_from` are written.
-    out: Vec<u8>,
-    out_from: usize,
-    /// Offset in the stream of requests up to which bytes are written.
-    written: u64,
+    out: Outgoing,
     /// Unanswered questions of the greeting.
     greeting_left: usize,
     scanner: Scanner,
@@ -112,9 +109,7 @@ impl Connection {
             timeout: pool.timeout,
             value_bytes_max: pool.limits.value_bytes,
             inflight: Inflight::default(),
-            out: Vec::new(),
-            out_from: 0,
-            written: 0,
+            out: Outgoing::default(),
             greeting_left: 0,
             scanner: Scanner::new(pool.protocol),
             input: Vec::new(),
@@ -141,7 +136,7 @@ impl Connection {
 
     /// Bytes it holds in buffers.
     pub fn buffered(&self) -> usize {
-        self.out.len() - self.out_from + self.input.len()
+        self.out.waiting().len() + self.input.len() + self.inflight.kept_bytes()
     }
 
     /// When [`Connection::expire`] should be called next.
@@ -149,9 +144,10 @@ impl Connection {
         self.inflight.next_deadline(self.timeout, self.streaming)
     }
 
-    /// True if a reply has been passed on in part: whoever got it cannot be told of an error.
+    /// True if a reply has been passed on in part: whoever got it cannot be told of an error. If
+    /// that request had timed out before, nobody has got it.
     pub fn is_streaming(&self) -> bool {
-        self.streaming
+        self.streaming && !self.inflight.front_has_expired()
     }
 
     /// Notes that somebody is dialling.
@@ -173,7 +169,7 @@ impl Connection {
         self.inflight.push(ask, pieces, now, self.timeout);
         let Some((last, before)) = pieces.split_last() else { return Ok(()) };
         for piece in before {
-            self.out.extend_from_slice(piece);
+            self.out.push(piece);
         }
         self.append(io, last)
     }
@@ -189,32 +185,17 @@ impl Connection {
     }
 
     fn append(&mut self, io: &mut Io, bytes: &[u8]) -> Result<(), Failure> {
-        let mut rest = bytes;
         if let (Some(token), Phase::Ready, true) =
             (self.token, self.phase, bytes.len() >= WRITE_THROUGH)
         {
-            let waiting = self.out.len() - self.out_from;
-            let n = written(io.write(token, [&self.out[self.out_from..], bytes]))?;
-            self.took(n.min(waiting));
-            let direct = n.saturating_sub(waiting);
-            self.written += direct as u64;
-            rest = &bytes[direct..];
+            let result = written(io.write(token, [self.out.waiting(), bytes]));
+            // All of the request is queued even if the socket broke: it has been counted, and
+            // one that is sent again must be whole.
+            self.out.took_with(result.unwrap_or(0), bytes);
+            return result.map(|_| ());
         }
-        self.out.extend_from_slice(rest);
+        self.out.push(bytes);
         Ok(())
-    }
-
-    /// Counts `n` bytes at the front of `out` as written.
-    fn took(&mut self, n: usize) {
-        self.out_from += n;
-        self.written += n as u64;
-        if self.out_from == self.out.len() {
-            self.out_from = 0;
-            self.out.clear();
-            if self.out.capacity() > 4 * READ_STEP {
-                self.out = Vec::new();
-            }
-        }
     }
 
     /// Takes its socket over and greets the server.
@@ -240,9 +221,9 @@ impl Connection {
     /// The socket broke.
     pub fn flush(&mut self, io: &mut Io) -> Result<(), Failure> {
         let (Some(token), Phase::Ready) = (self.token, self.phase) else { return Ok(()) };
-        if self.out_from < self.out.len() {
-            let n = written(io.write(token, [&self.out[self.out_from..], &[]]))?;
-            self.took(n);
+        if !self.out.waiting().is_empty() {
+            let n = written(io.write(token, [self.out.waiting(), &[]]))?;
+            self.out.took(n);
         }
         Ok(())
     }
@@ -340,12 +321,12 @@ impl Connection {
             .scan(&bytes[self.scanned..], &greeting, self.value_bytes_max)
             .map_err(|_| Failure::Unfit)?;
         self.scanned += scan.used;
-        let Some(outcome) = scan.end else { return Ok(None) };
+        let Some(outcome) = scan.end else {
+            // No answer to a greeting is long: what never ends is not held.
+            return if self.scanned < STREAM_FROM { Ok(None) } else { Err(Failure::Unfit) };
+        };
         let len = std::mem::take(&mut self.scanned);
-        if !greeting.accepts(outcome) {
-            let refused = matches!(outcome, Outcome::Auth) || greeting.replies > 1;
-            return Err(if refused { Failure::Auth } else { Failure::Unfit });
-        }
+        greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
         self.greeting_left -= 1;
         Ok(Some(len))
     }
@@ -358,7 +339,7 @@ impl Connection {
         bytes: &[u8],
         replies: &mut impl Replies,
     ) -> Result<(usize, Flow, bool), Failure> {
-        let Some((entry, key)) = self.inflight.front(self.written) else {
+        let Some((entry, key)) = self.inflight.front(self.out.written()) else {
             return Err(Failure::Trailing);
         };
         let fresh = &bytes[self.scanned..];
@@ -372,6 +353,9 @@ impl Connection {
             return Ok((0, Flow::Go, false));
         }
         let len = std::mem::take(&mut self.scanned);
+        if self.greeting.is_failure(&bytes[..len]) {
+            return Err(Failure::Unfit);
+        }
         self.streaming = scan.end.is_none();
         let flow = replies.reply(io, entry, &bytes[..len], scan.end);
         if scan.end.is_some() {
@@ -399,7 +383,9 @@ impl Connection {
         };
         if paused {
             self.inflight.heard();
-            self.inflight.progressed(now, self.timeout.filter(|_| self.streaming));
+            if self.streaming {
+                self.inflight.progressed(now, self.timeout);
+            }
             return Ok(());
         }
         let stalled = self.streaming && self.inflight.has_stalled(now);
@@ -416,17 +402,13 @@ impl Connection {
             io.remove(token);
         }
         self.phase = Phase::Closed;
-        let unsent_at = self.written;
         let cause = Cause {
-            written: self.written,
+            written: self.out.written(),
             retry,
             reply_begun: self.streaming || self.scanned > 0 || !self.input.is_empty(),
         };
-        let unsent = self.out.get(self.out_from..).unwrap_or_default();
-        let mut remains = self.inflight.closed(cause, unsent, unsent_at);
-        self.out = std::mem::take(&mut remains.resend);
-        self.out_from = 0;
-        self.written = 0;
+        let mut remains = self.inflight.closed(cause, self.out.waiting());
+        self.out = Outgoing::starting_with(std::mem::take(&mut remains.resend));
         self.input = Vec::new();
         self.scanned = 0;
         self.streaming = false;
@@ -436,15 +418,13 @@ impl Connection {
 
     /// Gives up on everything that waits.
     pub fn abandon(&mut self) -> Vec<Entry> {
-        self.out = Vec::new();
-        self.out_from = 0;
-        self.written = 0;
+        self.out = Outgoing::default();
         self.inflight.drain()
     }
 
     /// Brings the gauges of its server up to date.
     pub fn report(&mut self, metrics: &ServerMetrics) {
-        let (waiting, waiting_bytes) = self.inflight.unwritten(self.written);
+        let (waiting, waiting_bytes) = self.inflight.unwritten(self.out.written());
         let sent = (self.inflight.len() - waiting) as u64;
         let sent_bytes = self.inflight.bytes().saturating_sub(waiting_bytes);
         let now = [waiting as u64, waiting_bytes, sent, sent_bytes];

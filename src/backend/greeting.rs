@@ -3,11 +3,14 @@
 //! memcached: `version`. Redis: AUTH if there is a password, SELECT if there is a database, then
 //! PING. A connection that has not answered all of it is given no request.
 
+use std::fmt;
+
+use super::failure::Failure;
 use crate::config::{Pool, Protocol};
 use crate::protocol::{Expect, Outcome, redis};
 
 /// The greeting of a pool's servers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Greeting {
     /// The bytes to send.
     pub bytes: Vec<u8>,
@@ -51,8 +54,36 @@ impl Greeting {
         Self { bytes, replies, expect: Expect::Resp, strict }
     }
 
-    /// Whether a reply with this outcome lets the greeting go on.
-    pub fn accepts(&self, outcome: Outcome) -> bool {
-        !self.strict || !matches!(outcome, Outcome::Error | Outcome::Auth | Outcome::Unavailable)
+    /// Whether a reply to a request stands for a failure of the server, as twemproxy has it:
+    /// the connection is closed and whatever waits on it fails (nc_redis.c:2542). Otherwise its
+    /// client gets to see it.
+    pub fn is_failure(&self, reply: &[u8]) -> bool {
+        let fails: [&[u8]; 3] = [b"-OOM ", b"-BUSY ", b"-LOADING "];
+        !self.strict && self.expect == Expect::Resp && fails.iter().any(|it| reply.starts_with(it))
+    }
+
+    /// Looks at one reply; `last` if no other follows.
+    ///
+    /// # Errors
+    /// The server refused the password or the database, cannot serve now, or is no such server:
+    /// what listens there may well be an echo of ourselves.
+    pub fn check(&self, reply: &[u8], outcome: Outcome, last: bool) -> Result<(), Failure> {
+        match outcome {
+            Outcome::Auth | Outcome::Error | Outcome::Unavailable if !self.strict => Ok(()),
+            Outcome::Auth => Err(Failure::Auth),
+            // AUTH and SELECT come before the last question.
+            Outcome::Error if !last => Err(Failure::Auth),
+            Outcome::Error | Outcome::Unavailable => Err(Failure::Unfit),
+            // Redis answers each of the questions with a status.
+            _ if self.expect == Expect::Resp && reply.first() != Some(&b'+') => Err(Failure::Unfit),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Greeting {
+    /// Without the bytes: a password may be in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Greeting").field("replies", &self.replies).finish_non_exhaustive()
     }
 }

@@ -89,8 +89,10 @@ impl Health {
     pub fn failed(&mut self, now: Instant, why: Failure) -> Verdict {
         self.last = why;
         self.failures = self.failures.saturating_add(1);
-        let goes_down =
-            !self.down && self.backoff.limit.is_some_and(|limit| self.failures >= limit);
+        // A wrong password does not become right by being tried more often.
+        let hopeless = why == Failure::Auth;
+        let reached = |limit| hopeless || self.failures >= limit;
+        let goes_down = !self.down && self.backoff.limit.is_some_and(reached);
         self.down |= goes_down;
         // A connection that served well and broke may be replaced at once.
         let broke = matches!(
@@ -99,6 +101,7 @@ impl Health {
         );
         let rest = match self.backoff.rest {
             Some(rest) if self.down => rest,
+            _ if hopeless => self.longest_pause(),
             _ if broke && self.failures == 1 => Duration::ZERO,
             _ => self.next_pause(),
         };
@@ -118,11 +121,22 @@ impl Health {
     fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (self.pause * 2).min(self.backoff.most);
+        pause * (50 + self.percent()) / 100
+    }
+
+    /// A pause of the longest nominal length, and up to a half more (faults F13).
+    fn longest_pause(&mut self) -> Duration {
+        self.pause = self.backoff.most;
+        self.pause * (100 + self.percent() / 2) / 100
+    }
+
+    /// Any of 0 to 100.
+    fn percent(&mut self) -> u32 {
         // xorshift64 (Marsaglia 2003): enough to keep proxies from knocking in step.
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 7;
         self.jitter ^= self.jitter << 17;
-        pause * (50 + (self.jitter % 101) as u32) / 100
+        (self.jitter % 101) as u32
     }
 }
 
@@ -170,6 +184,15 @@ mod tests {
         assert!(health.may_connect(now));
         health.failed(now, Failure::Closed);
         assert!(!health.may_connect(now));
+    }
+
+    #[test]
+    fn a_refused_password_makes_a_server_down_at_once_and_for_long() {
+        let now = Instant::now();
+        let mut health = health(Some(3), None);
+        assert_eq!(health.failed(now, Failure::Auth), Verdict::Down);
+        assert!(!health.may_connect(now + Duration::from_millis(4999)));
+        assert!(health.may_connect(now + Duration::from_millis(7500)));
     }
 
     #[test]

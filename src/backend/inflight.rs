@@ -16,6 +16,10 @@ use crate::protocol::{Expect, Span};
 /// Timeouts in a row, without a byte from the server between them, that give a connection up.
 const TIMEOUTS_IN_A_ROW: u32 = 3;
 
+/// Memory for the bytes of reads that an empty queue holds on to: more than a full pipeline of
+/// short reads takes, so that it is not given back and asked for in every turn.
+const KEPT_CAPACITY: usize = 1 << 20;
+
 /// A client's request: which session, which life of that session's place, which request of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -117,7 +121,8 @@ pub struct Cause {
 
 impl Entry {
     fn may_retry(&self) -> bool {
-        self.ask.read && !self.retried && self.ask.to != To::Nobody
+        let whole = self.kept == self.len;
+        self.ask.read && whole && !self.retried && self.ask.to != To::Nobody
     }
 }
 
@@ -155,9 +160,10 @@ impl Inflight {
         self.end += len as u64;
     }
 
-    /// The youngest request has `bytes` more than was said when it was pushed, and its time
-    /// begins now.
+    /// The youngest request, whose bytes are not kept, has `bytes` more than was said when it was
+    /// pushed, and its time begins now.
     pub fn lengthen(&mut self, bytes: usize, now: Instant, timeout: Option<Duration>) {
+        debug_assert!(self.entries.back().is_none_or(|entry| entry.kept == 0));
         if let Some(entry) = self.entries.back_mut() {
             entry.len = entry.len.saturating_add(bytes as u32);
             entry.deadline = timeout.map(|t| now + t);
@@ -179,8 +185,11 @@ impl Inflight {
         self.kept_from += entry.kept as usize;
         self.checked = self.checked.saturating_sub(1);
         if self.entries.is_empty() {
-            self.kept.clear();
             self.kept_from = 0;
+            self.kept.clear();
+            if self.kept.capacity() > KEPT_CAPACITY {
+                self.kept = Vec::new();
+            }
         }
         Some(entry)
     }
@@ -233,12 +242,22 @@ impl Inflight {
             || self.silent_since.is_some_and(|since| now >= since + timeout)
     }
 
+    /// Whether the oldest request has been timed out: nobody waits for its reply.
+    pub fn front_has_expired(&self) -> bool {
+        self.entries.front().is_some_and(|entry| entry.expired)
+    }
+
     /// When [`Inflight::expire`] and its like should be asked next.
     pub fn next_deadline(&self, timeout: Option<Duration>, streaming: bool) -> Option<Instant> {
         let due = self.entries.get(self.checked).and_then(|entry| entry.deadline);
         let stalled = self.front_deadline().filter(|_| streaming);
         let hopeless = self.silent_since.zip(timeout).map(|(since, t)| since + t);
         [due, stalled, hopeless].into_iter().flatten().min()
+    }
+
+    /// Bytes that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept.len()
     }
 
     /// How many requests, and bytes of them, are not written yet when `written` bytes are.
@@ -256,29 +275,34 @@ impl Inflight {
     /// written read stays if it may be sent again: if `cause.retry`, not a second time, and not
     /// the oldest one if `cause.reply_begun`. What had timed out is forgotten, the rest failed.
     ///
-    /// `unsent` are the queued bytes from offset `unsent_at` of the stream on, `written` is the
-    /// offset up to which the socket took them.
-    pub fn closed(&mut self, cause: Cause, unsent: &[u8], unsent_at: u64) -> Remains {
+    /// `unsent` are the queued bytes from offset `cause.written` of the stream on.
+    pub fn closed(&mut self, cause: Cause, unsent: &[u8]) -> Remains {
         let mut remains = Remains::default();
         let entries = std::mem::take(&mut self.entries);
         let kept = std::mem::take(&mut self.kept);
         let mut kept_at = std::mem::take(&mut self.kept_from);
         let mut stay: Vec<Entry> = Vec::new();
         for (index, mut entry) in entries.into_iter().enumerate() {
-            let mut bytes = kept.get(kept_at..kept_at + entry.kept as usize).unwrap_or_default();
+            let again = kept.get(kept_at..kept_at + entry.kept as usize);
             kept_at += entry.kept as usize;
             if entry.expired {
                 continue;
             }
-            if entry.start >= cause.written {
-                let at = (entry.start - unsent_at) as usize;
-                bytes = unsent.get(at..at + entry.len as usize).unwrap_or_default();
-            } else if entry.may_retry() && cause.retry && !(index == 0 && cause.reply_begun) {
-                entry.retried = true;
-                remains.retried += 1;
-            } else {
+            let written = entry.start < cause.written;
+            let may_retry = entry.may_retry() && cause.retry && !(index == 0 && cause.reply_begun);
+            let bytes = match entry.start.checked_sub(cause.written) {
+                Some(at) => unsent.get(at as usize..at as usize + entry.len as usize),
+                None => again.filter(|_| may_retry),
+            };
+            // A request that is not sent again byte for byte must not be waited for: the next
+            // reply would be taken for its own.
+            let Some(bytes) = bytes else {
                 remains.failed.push(entry);
                 continue;
+            };
+            if written {
+                entry.retried = true;
+                remains.retried += 1;
             }
             if entry.kept > 0 {
                 self.kept.extend_from_slice(bytes);

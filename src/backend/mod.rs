@@ -14,6 +14,7 @@ mod greeting;
 mod health;
 mod inflight;
 mod io;
+mod outgoing;
 
 pub use connection::{Connection, Flow, Phase, Received, Replies};
 pub use failure::Failure;

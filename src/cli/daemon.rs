@@ -1,12 +1,14 @@
 //! What a daemon does to itself: detach, leave a pid file, ask for descriptors.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::process::{Resource, getrlimit, setrlimit, setsid};
+use rustix::fs::Mode;
+use rustix::process::{Resource, getrlimit, setrlimit, setsid, umask};
 
 use super::{FAILED, complain};
 
@@ -20,6 +22,8 @@ pub(super) fn is_detached() -> bool {
     if detached {
         // It fails only for a process that leads a session already.
         let _ = setsid();
+        // As twemproxy: anybody may connect to a unix socket whose mode the file does not set.
+        umask(Mode::empty());
     }
     detached
 }
@@ -54,7 +58,9 @@ pub(super) struct PidFile(PathBuf);
 impl PidFile {
     /// Writes the file.
     pub(super) fn write(path: &Path) -> io::Result<Self> {
-        fs::write(path, std::process::id().to_string())?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o644).open(path);
+        file?.write_all(std::process::id().to_string().as_bytes())?;
         Ok(Self(path.to_path_buf()))
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn run() -> u8 {
 fn prepare() -> io::Result<(Vec<Server>, String)> {
     let ports: Vec<u16> = PORTS.iter().map(|&port| free_port(port)).collect::<io::Result<_>>()?;
     let memcached: Vec<Server> = start_all("memcached", |port| {
-        let args = ["-l", "127.0.0.1", "-U", "0", "-m", "64", "-u", "nobody", "-p"];
+        let args = ["-l", "127.0.0.1", "-U", "0", "-m", "64", "-u", "root", "-p"];
         args.into_iter().map(str::to_owned).chain([port.to_string()]).collect()
     })?;
     let redis: Vec<Server> = start_all("redis-server", |port| {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::compat::{self, Action, Flags};
-use super::{FAILED, complain, daemon, look, print};
+use super::{FAILED, complain, daemon, look};
 use crate::config::{self, Config, Protocol};
 use crate::control::level_of_verbosity;
 use crate::process::Process;
@@ -49,7 +49,8 @@ pub(super) fn as_nutcracker(args: Vec<OsString>) -> u8 {
             0
         }
         Ok(Action::DescribeStats) => {
-            print(&compat::stats_text());
+            complain(&compat::version_text());
+            complain(&compat::stats_text());
             0
         }
         Ok(Action::TestConf(file)) => {

@@ -122,7 +122,7 @@ fn every_nutcracker_key_arrives() {
     assert_eq!((pool.server_connections, pool.server_failure_limit), (2, 1));
     assert_eq!(pool.server_retry_timeout, Duration::from_secs(2));
     assert_eq!(pool.redis_auth.as_ref().unwrap().reveal(), "secret");
-    for part in ["at most 100 clients", "another order", "old as its absence"] {
+    for part in ["at most 100 clients", "connection per worker", "old as its absence"] {
         assert!(config.warnings.iter().any(|line| line.contains(part)), "{part}");
     }
 }
@@ -233,7 +233,7 @@ fn warnings_name_what_is_valid_but_unwise() {
     let rows = [
         ("    timeout: 0\n", "pools.web.timeout: a request waits for ever"),
         ("    hash: crc32\n", "pools.web.hash: crc32 has 15 bits"),
-        ("    server_connections: 2\n", "pools.web.server_connections: with more than one"),
+        ("    server_connections: 2\n", "pools.web.server_connections: one pipelined"),
         ("    dead: rehash\n", "pools.web.dead: while a server is out"),
         ("    distribution: ketama_fnv\n", "pools.web.hash: clients of this ring"),
         ("    redis_db: 1\n", "pools.web.redis_db: is ignored"),

@@ -24,8 +24,8 @@ pub(super) fn of_pool(section: &Section<'_>, pool: &Pool, form: Form) {
         client_connections(section, pool, form);
     }
     if pool.server_connections > 1 {
-        let text = "with more than one connection a server may see the requests of one client in \
-                    another order";
+        let text = "one pipelined connection to a server is enough for most; each further one costs \
+                    every server a connection per worker";
         section.warn("server_connections", text);
     }
     if pool.dead == Dead::Rehash {

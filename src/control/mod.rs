@@ -23,3 +23,4 @@ mod testing;
 pub use doors::Doors;
 pub use log::{Log, level_of_verbosity};
 pub use plane::{ControlPlane, run};
+pub use signals::{FAULT, die_of_fault, hold_faults};

@@ -44,7 +44,8 @@ pub(crate) struct Answers {
 }
 
 /// Serves the doors and obeys signals until the process is to end. Returns its exit code: 0 after
-/// a drain, complete or timed out; 1 if a second signal cut it short, or on INT in compat.
+/// a drain, complete or timed out; 1 if a second signal cut it short, or on INT in compat;
+/// [`crate::control::FAULT`] on SEGV there, of which the process should then die.
 ///
 /// To be run on the runtime on which `doors` were opened. If the exposition cannot be set up
 /// (a mistake in the table of metrics), the process goes on without HTTP and statistics.

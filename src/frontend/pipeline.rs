@@ -8,6 +8,9 @@
 
 use std::collections::VecDeque;
 
+/// Written bytes in front of unwritten ones that are worth moving the latter for.
+const COMPACT_FROM: usize = 64 * 1024;
+
 /// Replies of one client, from the oldest unanswered request on.
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
@@ -89,6 +92,10 @@ impl Pipeline {
         if self.out_from >= self.out.len() {
             self.out_from = 0;
             self.out = Vec::new();
+        } else if self.out_from >= COMPACT_FROM.max(self.out.len() / 2) {
+            // A client that never quite catches up must not make the buffer grow for ever.
+            self.out.drain(..self.out_from);
+            self.out_from = 0;
         }
     }
 
@@ -121,6 +128,20 @@ mod tests {
         assert_eq!(pipeline.depth(), 0);
         pipeline.took(6);
         assert!(pipeline.is_idle());
+    }
+
+    #[test]
+    fn a_long_reply_that_is_taken_slowly_needs_no_more_than_is_unwritten() {
+        let mut pipeline = Pipeline::default();
+        let a = pipeline.open();
+        let chunk = vec![b'x'; COMPACT_FROM];
+        pipeline.put(a, &chunk, false);
+        for _ in 0..1000 {
+            pipeline.put(a, &chunk, false);
+            pipeline.took(COMPACT_FROM);
+        }
+        assert_eq!(pipeline.buffered(), COMPACT_FROM);
+        assert!(pipeline.out.capacity() <= 4 * COMPACT_FROM, "{}", pipeline.out.capacity());
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Sessions {
         Some(Ticket { session: token.0, serial, seq })
     }
 
-    /// Has a client closed at the end of the turn.
+    /// Has a client closed at the end of the turn; [`Reason::Protocol`] without another byte.
     pub(super) fn doom(&mut self, token: Token, reason: Reason) {
         self.doomed.push((token, reason));
     }
@@ -274,6 +274,9 @@ impl Sessions {
             return;
         };
         session.dirty = false;
+        if self.doomed.contains(&(token, Reason::Protocol)) {
+            return;
+        }
         let output = session.pipeline.output();
         if !output.is_empty() {
             match io.write(token, [output, &[]]) {

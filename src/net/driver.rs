@@ -179,30 +179,40 @@ impl<O: Copy, M> Driver<O, M> {
     ) {
         tokens.clear();
         mail.clear();
-        // Work left over from the last turn must not keep the runtime from asking epoll.
-        let mut polled = self.ready.lock().tokens.is_empty();
+        // Neither work left over from the last turn nor a timer that is due already may keep the
+        // runtime from asking epoll: after the process has been stopped for a while, replies that
+        // are there must be seen before their requests are timed out.
+        let leftover = !self.ready.lock().tokens.is_empty();
+        let (mut asked, mut due) = (false, false);
         poll_fn(|cx| {
-            if std::mem::replace(&mut polled, true) {
-                self.poll_turn(cx, until, tokens, mail)
-            } else {
-                cx.waker().wake_by_ref();
-                Poll::Pending
+            let asked = std::mem::replace(&mut asked, true);
+            if asked || !leftover {
+                if self.poll_sources(cx, tokens, mail) || due {
+                    return Poll::Ready(());
+                }
+                due = self.poll_timer(cx, until);
+                if !due || asked {
+                    return if due { Poll::Ready(()) } else { Poll::Pending };
+                }
             }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
     }
 
-    fn poll_turn(
+    /// Takes tokens and mail; with none there, asks to be woken and returns `false`.
+    fn poll_sources(
         &mut self,
         cx: &mut Context<'_>,
-        until: Option<Instant>,
         tokens: &mut Vec<Token>,
         mail: &mut Vec<M>,
-    ) -> Poll<()> {
+    ) -> bool {
         self.mail.poll(mail, cx.waker());
         let mut list = self.ready.lock();
         std::mem::swap(&mut list.tokens, tokens);
-        if tokens.is_empty() && mail.is_empty() {
+        let found = !tokens.is_empty() || !mail.is_empty();
+        if !found {
             list.worker = Some(cx.waker().clone());
         }
         drop(list);
@@ -211,10 +221,7 @@ impl<O: Copy, M> Driver<O, M> {
                 slot.bell.rung.store(false, Ordering::Release);
             }
         }
-        if !tokens.is_empty() || !mail.is_empty() || self.poll_timer(cx, until) {
-            return Poll::Ready(());
-        }
-        Poll::Pending
+        found
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> bool {
@@ -272,10 +279,16 @@ impl<O: Copy, M> Driver<O, M> {
                 _ => &slices[..],
             };
             match slot.stream.poll_write(&mut cx, slices) {
-                Poll::Ready(Ok(0)) => return Written::Failed(io::ErrorKind::WriteZero),
-                Poll::Ready(Ok(n)) => done += n,
-                Poll::Ready(Err(e)) => return Written::Failed(e.kind()),
+                Poll::Ready(Ok(n)) if n > 0 => done += n,
                 Poll::Pending => break,
+                // What was taken must be known: it must not be sent a second time. The next
+                // attempt meets the failure again.
+                Poll::Ready(_) if done > 0 => {
+                    slot.bell.wake_by_ref();
+                    break;
+                }
+                Poll::Ready(Ok(_)) => return Written::Failed(io::ErrorKind::WriteZero),
+                Poll::Ready(Err(e)) => return Written::Failed(e.kind()),
             }
         }
         Written::Bytes(done)

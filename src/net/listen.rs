@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,17 @@ use crate::config::{Listen, Pool};
 /// An open listening socket.
 #[derive(Debug)]
 pub struct Listener {
+    // Removed before the socket is closed, so that nobody finds a dead one.
+    unix: Option<SocketFile>,
     socket: Socket,
-    unix: Option<PathBuf>,
+}
+
+/// The file of a unix socket that we made. Removed on drop, unless it is another's by then.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 /// Why a listener could not be opened: the address and the system's answer.
@@ -38,13 +47,11 @@ impl Listener {
     /// # Errors
     /// [`BindError`]: the address cannot be resolved or bound, or somebody else listens there.
     pub fn open(pool: &Pool) -> Result<Self, BindError> {
-        let (address, opened) = match &pool.listen {
-            Listen::Tcp { host, port } => (format!("{host}:{port}"), open_tcp(host, *port, pool)),
-            Listen::Unix { path, mode } => {
-                (path.display().to_string(), open_unix(path, *mode, pool.backlog))
-            }
+        let opened = match &pool.listen {
+            Listen::Tcp { host, port } => open_tcp(host, *port, pool),
+            Listen::Unix { path, mode } => open_unix(path, *mode, pool.backlog),
         };
-        opened.map_err(|cause| BindError { address, cause: plain(cause) })
+        opened.map_err(|cause| BindError { address: pool.listen.to_string(), cause: plain(cause) })
     }
 
     /// Registers with the runtime of this thread.
@@ -62,11 +69,11 @@ impl Listener {
     }
 }
 
-/// A registered listener. A unix socket's file is removed when it is dropped.
+/// A registered listener.
 #[derive(Debug)]
 pub struct Acceptor {
+    unix: Option<SocketFile>,
     fd: AsyncFd<Socket>,
-    unix: Option<PathBuf>,
 }
 
 /// A client's socket, not yet registered with any runtime.
@@ -106,76 +113,98 @@ impl Acceptor {
     }
 }
 
-impl Drop for Acceptor {
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_path_buf(), device: found.dev(), inode: found.ino() })
+    }
+}
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.unix {
+        let ours = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+        if fs::symlink_metadata(&self.path).is_ok_and(ours) {
             // Nobody is left to tell, and the next start clears a stale file itself.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Errors that concern a client which has gone again, not the listener.
+/// Errors that concern a client which has gone again, not the listener; accept(2) passes on those
+/// of the network.
 fn is_of_one_client(e: &io::Error) -> bool {
     matches!(
         e.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
     )
 }
 
+/// Listens on the first address of `host` that this machine has.
 fn open_tcp(host: &str, port: u16, pool: &Pool) -> io::Result<Listener> {
-    let address = (host, port)
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match listen_at(address, pool) {
+            Ok(socket) => return Ok(Listener { unix: None, socket }),
+            // Another address of the name would not be where clients look for us.
+            Err(e) if is_taken(&e) => return Err(e),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+fn is_taken(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+fn listen_at(address: SocketAddr, pool: &Pool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if pool.reuseport {
         socket.set_reuse_port(true)?;
     }
-    listen(socket, &address.into(), pool.backlog, None)
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    socket.listen(backlog_of(pool.backlog))?;
+    Ok(socket)
 }
 
 fn open_unix(path: &Path, mode: Option<u32>, backlog: u32) -> io::Result<Listener> {
     clear_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    let unix = Some(SocketFile::at(path)?);
     if let Some(mode) = mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     socket.set_nonblocking(true)?;
     socket.listen(backlog_of(backlog))?;
-    Ok(Listener { socket, unix: Some(path.to_path_buf()) })
-}
-
-fn listen(
-    socket: Socket,
-    address: &SockAddr,
-    backlog: u32,
-    unix: Option<PathBuf>,
-) -> io::Result<Listener> {
-    socket.bind(address)?;
-    socket.set_nonblocking(true)?;
-    socket.listen(backlog_of(backlog))?;
-    Ok(Listener { socket, unix })
+    Ok(Listener { unix, socket })
 }
 
 fn backlog_of(backlog: u32) -> i32 {
     i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
-/// Removes a socket file that nobody listens on any more.
+/// Removes a socket file that nobody listens on any more: one that refuses, and only that.
 fn clear_stale(path: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "exists and is not a socket"));
     }
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "Address already in use"));
+    // Not blocking: whoever listens may have a full queue and never look at it.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "Address already in use")),
     }
-    fs::remove_file(path)
 }
 
 /// Drops Rust's `(os error N)` so that the line reads as operators know it.

@@ -13,6 +13,9 @@ mod inbox;
 mod listen;
 mod stream;
 
+#[cfg(test)]
+mod tests;
+
 pub use connect::{ConnectError, connect, dial};
 pub use driver::{Driver, Read, Token, Written};
 pub use inbox::{Inbox, Mail};

@@ -9,11 +9,16 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Idle time before the kernel asks whether a peer is still there, and between its questions.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Idle time before the kernel asks whether a server is still there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 
-/// How long the kernel waits for an acknowledgement before it gives a server connection up.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between its questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the kernel waits for an acknowledgement before it gives a server connection up; on an
+/// idle one it looks when it would ask again, so that a dead peer is noticed within 30 s (faults
+/// F04).
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connected socket registered with the runtime of its thread.
 #[derive(Debug)]
@@ -31,7 +36,9 @@ impl Stream {
         tcp.set_nodelay(true)?;
         let socket = SockRef::from(tcp);
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))
+        let keepalive = TcpKeepalive::new();
+        let keepalive = keepalive.with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+        socket.set_tcp_keepalive(&keepalive)
     }
 
     /// Tells the peer that nothing more will come; what it sends can still be read.

@@ -167,7 +167,7 @@ impl Proxy {
             Err(failure) => self.broken(turn, link, failure),
         }
         if recovered {
-            self.recovered(pool, server);
+            self.readmit(pool, server);
         }
         self.speed_up(turn, link);
     }
@@ -192,14 +192,14 @@ impl Proxy {
         place.greeted_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
         self.pools[pool].servers[server].unavailable = false;
-        self.recovered(pool, server);
+        self.readmit(pool, server);
         self.mark(link);
         self.upload_moved(turn, link);
     }
 
     /// A server has shown that it serves: its failures are forgotten, and if it was down it is
     /// put back.
-    fn recovered(&mut self, pool: usize, server: usize) {
+    fn readmit(&mut self, pool: usize, server: usize) {
         let owner = &mut self.pools[pool];
         if owner.servers[server].health.answered() != Verdict::Up {
             return;
@@ -251,6 +251,9 @@ impl Proxy {
         let metrics = &self.metrics.pools[pool];
         if had_socket {
             metrics.servers[server].sub(ServerMetric::Connections, 1);
+        }
+        // twemproxy has a connection, which it closes, even where there was none to be had.
+        if had_socket || self.compat {
             metrics.servers[server].add(failure.close_metric(), 1);
         }
         if failure.is_desync() {
@@ -272,7 +275,7 @@ impl Proxy {
     }
 
     /// What still waits on a closed connection is sent on a new one; if there was none to begin
-    /// with (`dialling`), or the server is down now, it fails.
+    /// with (`dialling`), or the server is down now, it fails; as twemproxy, always.
     fn resume_waiting<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
@@ -281,7 +284,7 @@ impl Proxy {
     ) {
         let place = &mut self.links[link as usize];
         let health = &self.pools[place.pool as usize].servers[place.server as usize].health;
-        if !dialling && health.is_up() {
+        if !dialling && health.is_up() && !self.compat {
             if place.connection.depth() > 0 {
                 self.dial(link);
             }
@@ -345,10 +348,13 @@ impl Proxy {
         let silent = place.greeted_by.is_some_and(|by| now >= by);
         let paused = place.paused.is_some();
         let expired = place.connection.expire(now, paused, |entry| late.push(entry));
+        let any_late = !late.is_empty();
         for entry in late {
             self.fail_entry(turn, link, &entry, (false, Failure::TimedOut));
         }
-        if expired.is_err() || silent {
+        // twemproxy gives the connection up with the first request that is late.
+        let given_up = self.compat && any_late;
+        if expired.is_err() || silent || given_up {
             self.broken(turn, link, Failure::TimedOut);
         }
         self.probe_if_due(turn, link);
@@ -388,6 +394,7 @@ impl Proxy {
         }
     }
 
+    /// Asks a dead server whether it lives, when it is time; twemproxy believes that it does.
     fn probe_if_due<C>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
         let now = turn.now;
         let place = &self.links[link as usize];
@@ -395,6 +402,9 @@ impl Proxy {
         let due = server.first == link && server.health.probe_at().is_some_and(|at| now >= at);
         if !due {
             return;
+        }
+        if self.compat {
+            return self.readmit(place.pool as usize, place.server as usize);
         }
         match place.connection.phase() {
             Phase::Closed => self.dial(link),

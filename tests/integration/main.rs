@@ -8,8 +8,11 @@
 )]
 
 mod admin;
+mod cli;
 mod clients;
+mod compat;
 mod conf;
+mod docs;
 mod faults;
 mod holding;
 mod limits;

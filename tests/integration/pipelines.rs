@@ -38,6 +38,26 @@ fn redis_clients_get_their_own_replies() {
 }
 
 #[test]
+fn clients_of_several_workers_get_their_own_replies() {
+    let memcached: Vec<Memcached> = (0..3).map(|_| Memcached::start()).collect();
+    let redis: Vec<Redis> = (0..3).map(|_| Redis::start(&[])).collect();
+    let pools = [
+        (
+            Dialect::Memcache,
+            PoolSpec::memcache(&memcached.iter().map(Memcached::port).collect::<Vec<_>>()),
+        ),
+        (Dialect::Redis, PoolSpec::redis(&redis.iter().map(Redis::port).collect::<Vec<_>>())),
+    ];
+    for (dialect, pool) in pools {
+        let pool = pool.set("timeout", 10_000).set("server_connections", 2);
+        let proxy = Proxy::twinring_with(&["workers: 3"], vec![pool]);
+        run_clients(&proxy, dialect, Trust::Exact, &AtomicUsize::new(0));
+        let owned = proxy.metrics().get("twinring_worker_turns_total", &[("worker", "2")]);
+        assert!(owned > 10.0, "the third worker has hardly turned: {owned}");
+    }
+}
+
+#[test]
 fn memcache_replies_stay_with_their_requests_while_servers_fail() {
     let mut servers: Vec<Memcached> = (0..3).map(|_| Memcached::start()).collect();
     let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();

@@ -55,6 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("md5", &["routing"]),
     ("memchr", &["routing", "backend", "protocol"]),
     ("mimalloc", &["main"]),
+    ("nix", &["control"]),
     ("prometheus", &["metrics"]),
     ("rustix", &["cli"]),
     ("serde", &["control", "config"]),

@@ -28,27 +28,45 @@ const SERVER_QUEUE: usize = 10_000;
 /// A request that stands still for this long is abandoned or an attack.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// The bounds of a pool that sets none.
-pub(super) fn defaults(protocol: Protocol) -> Limits {
-    Limits {
-        key_bytes: match protocol {
-            Protocol::Memcache => KEY_BYTES_MEMCACHE,
-            Protocol::Redis => KEY_BYTES_REDIS,
-        },
-        value_bytes: VALUE_BYTES,
-        keys_per_request: KEYS_PER_REQUEST,
-        args_per_request: ARGS_PER_REQUEST,
-        line_bytes: LINE_BYTES,
-        pipeline_depth: PIPELINE_DEPTH,
-        client_output_bytes: CLIENT_OUTPUT_BYTES,
-        server_queue: SERVER_QUEUE,
-        request_time: REQUEST_TIME,
+/// The bounds of a memcache pool that sets none.
+const NATIVE: Limits = Limits {
+    key_bytes: KEY_BYTES_MEMCACHE,
+    value_bytes: VALUE_BYTES,
+    keys_per_request: KEYS_PER_REQUEST,
+    args_per_request: ARGS_PER_REQUEST,
+    line_bytes: LINE_BYTES,
+    pipeline_depth: PIPELINE_DEPTH,
+    client_output_bytes: CLIENT_OUTPUT_BYTES,
+    server_queue: SERVER_QUEUE,
+    request_time: REQUEST_TIME,
+};
+
+/// twemproxy bounds nothing but keys, and its users rely on it: MGETs of large values are answered
+/// whole. In its place the bounds keep only what is beyond any use from growing without end.
+const COMPAT: Limits = Limits {
+    key_bytes: KEY_BYTES_MEMCACHE,
+    value_bytes: u32::MAX as u64,
+    keys_per_request: 1 << 20,
+    args_per_request: 1 << 21,
+    line_bytes: 64 << 20,
+    pipeline_depth: PIPELINE_DEPTH,
+    client_output_bytes: 2 << 30,
+    server_queue: 1 << 20,
+    request_time: Duration::from_secs(3600),
+};
+
+/// The bounds of a pool that sets none; `compat` if it must behave as twemproxy's.
+pub(super) fn defaults(protocol: Protocol, compat: bool) -> Limits {
+    let limits = if compat { COMPAT } else { NATIVE };
+    match protocol {
+        Protocol::Memcache => limits,
+        Protocol::Redis => Limits { key_bytes: KEY_BYTES_REDIS, ..limits },
     }
 }
 
-/// Reads a pool's `limits:`.
-pub(super) fn read(value: Option<&Value<'_>>, protocol: Protocol) -> Limits {
-    let mut limits = defaults(protocol);
+/// Reads a pool's `limits:`; `compat` if it must behave as twemproxy's.
+pub(super) fn read(value: Option<&Value<'_>>, protocol: Protocol, compat: bool) -> Limits {
+    let mut limits = defaults(protocol, compat);
     let Some(section) = value.and_then(Section::open) else { return limits };
     let number = |key, slot: &mut usize| {
         if let Some(number) = section.number(key, 1).and_then(|n| usize::try_from(n).ok()) {

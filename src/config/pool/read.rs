@@ -85,7 +85,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         allow_flush: flag("allow_flush", false),
         partial: partial(&section, protocol, form),
         lenient_lf: flag("lenient_lf", !form.is_compat()),
-        limits: limits::read(section.take("limits").as_ref(), protocol),
+        limits: limits::read(section.take("limits").as_ref(), protocol, form.is_compat()),
         servers: servers(&section, value.key),
     };
     warnings::of_pool(&section, &pool, form);

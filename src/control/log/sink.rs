@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,5 +79,9 @@ impl Write for Sink {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // The umask may be none at all, and nobody else is to write here.
+    let opened = OpenOptions::new().create(true).append(true).mode(0o644).open(path);
+    opened.map_err(|error| {
+        io::Error::new(error.kind(), format!("log file {}: {error}", path.display()))
+    })
 }

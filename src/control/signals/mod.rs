@@ -3,9 +3,13 @@
 //! ```text
 //!  native:  TERM INT QUIT ─▶ drain ─▶ (no client left, or drain_timeout) ─▶ exit 0
 //!                              └ another one of them ─▶ exit 1 at once
-//!  compat:  INT ─▶ exit 1 at once; TERM keeps its default and kills
+//!  compat:  INT ─▶ exit 1 at once; TERM keeps its default and kills; SEGV kills once it is logged
 //!  both:    HUP reopens the log; TTIN, TTOU step its level; USR2 (compat: USR1 too) only logged
 //! ```
+
+mod fault;
+
+pub use fault::{die_of_fault, hold_faults};
 
 use std::future::poll_fn;
 use std::io;
@@ -17,12 +21,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::level_filters::LevelFilter;
 
 use crate::control::plane::ControlPlane;
+use crate::control::signals::fault::Faults;
 use crate::metrics::WorkerMetric;
 use crate::signal::Phase;
 
 /// SIGTTIN and SIGTTOU, for which tokio has no constructor; the same numbers on every unix.
 const TTIN: i32 = 21;
 const TTOU: i32 = 22;
+
+/// The exit code of a process that dies of SIGSEGV, as shells write it (128 and the signal).
+pub const FAULT: u8 = 128 + 11;
 
 /// How often a drain looks whether clients are left.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -35,6 +43,7 @@ const DRAIN_LOOKS: u32 = 2;
 pub(crate) enum Order {
     Drain,
     Exit,
+    Crash,
     Reopen,
     Louder,
     Quieter,
@@ -50,25 +59,34 @@ pub(crate) struct Caught {
 }
 
 /// The signals that the process catches.
-pub(crate) struct Signals(Vec<(Signal, Caught)>);
+pub(crate) struct Signals {
+    caught: Vec<(Signal, Caught)>,
+    faults: Option<Faults>,
+}
 
 impl Signals {
-    /// Catches them from now on.
+    /// Catches them from now on. In compat faults must have been held back ([`hold_faults`]).
     pub(crate) fn catch(compat: bool) -> io::Result<Self> {
         let caught = signals_of(compat).into_iter().map(|(kind, name, order)| {
             let number = kind.as_raw_value();
             signal(kind).map(|stream| (stream, Caught { number, name, order }))
         });
-        caught.collect::<io::Result<_>>().map(Self)
+        Ok(Self {
+            caught: caught.collect::<io::Result<_>>()?,
+            faults: compat.then(Faults::open).transpose()?,
+        })
     }
 
     /// The next one that comes.
     pub(crate) async fn next(&mut self) -> Caught {
         poll_fn(|context| {
-            for (stream, caught) in &mut self.0 {
+            for (stream, caught) in &mut self.caught {
                 if stream.poll_recv(context).is_ready() {
                     return Poll::Ready(*caught);
                 }
+            }
+            if self.faults.as_mut().is_some_and(|faults| faults.poll_recv(context).is_ready()) {
+                return Poll::Ready(Caught { number: 11, name: "SIGSEGV", order: Order::Crash });
             }
             Poll::Pending
         })
@@ -109,6 +127,7 @@ impl<'a> Duty<'a> {
             match self.obey(next().await) {
                 Order::Drain => return self.drain(next).await,
                 Order::Exit => return 1,
+                Order::Crash => return FAULT,
                 _ => {}
             }
         }
@@ -164,7 +183,7 @@ impl<'a> Duty<'a> {
             Order::Reopen => self.0.log.reopen(),
             Order::Louder => told("up", self.0.log.louder()),
             Order::Quieter => told("down", self.0.log.quieter()),
-            Order::Drain | Order::Exit | Order::Nothing => {}
+            Order::Drain | Order::Exit | Order::Crash | Order::Nothing => {}
         }
         order
     }
@@ -181,6 +200,7 @@ fn tail(order: Order) -> &'static str {
     match order {
         Order::Drain => ", draining",
         Order::Exit => ", exiting",
+        Order::Crash => ", core dumping",
         Order::Reopen => ", reopening log file",
         Order::Louder => ", up logging level",
         Order::Quieter => ", down logging level",

@@ -65,8 +65,14 @@ fn end_of_long_line(bytes: &[u8], rules: &Rules) -> Result<usize, Parsed> {
 
 /// Appends the words of `line`, which stands at the start of `bytes`, to `args`, `most` + 1 at
 /// most. `false`: it holds control bytes or too many spaces in a row, so that it may be forwarded
-/// under no circumstances.
-pub(super) fn split(bytes: &[u8], line: &Line, most: usize, args: &mut Vec<Span>) -> bool {
+/// under no circumstances. With `compat` only NUL and CR count as control bytes: twemproxy and
+/// memcached take all others for a part of a key.
+pub(super) fn split(
+    bytes: &[u8],
+    line: &Line,
+    (most, compat): (usize, bool),
+    args: &mut Vec<Span>,
+) -> bool {
     let mut clean = true;
     let mut at = 0;
     loop {
@@ -85,7 +91,7 @@ pub(super) fn split(bytes: &[u8], line: &Line, most: usize, args: &mut Vec<Span>
             if at >= line.text || bytes.get(at) == Some(&b' ') {
                 break;
             }
-            clean = false;
+            clean &= compat && !matches!(bytes.get(at), Some(0 | b'\r'));
             at += 1;
         }
         args.push(Span { start: start as u32, end: at as u32 });

@@ -47,7 +47,7 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
         Err(parsed) => return parsed,
     };
     let most = rules.keys_per_request.saturating_add(2);
-    let clean = split(bytes, &line, most, args);
+    let clean = split(bytes, &line, (most, rules.compat), args);
     let (Some(first), Some(last)) = (args.first(), args.last()) else {
         return line.refused(Refusal::Unknown);
     };

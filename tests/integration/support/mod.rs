@@ -21,7 +21,7 @@ pub(crate) use client::{Client, frame};
 pub(crate) use fake::{Fake, Stand, Store};
 pub(crate) use ports::{Port, Scratch};
 pub(crate) use process::Process;
-pub(crate) use proxy::{PoolSpec, Proxy, http_get};
+pub(crate) use proxy::{PoolSpec, Proxy, http_get, twinring_as_nutcracker};
 pub(crate) use sample::Sample;
 pub(crate) use servers::{Memcached, Redis};
 pub(crate) use transcript::{Cut, Transcript, escaped};

@@ -1,6 +1,7 @@
 //! The proxy under test, and twemproxy itself for comparison, from one description of a pool.
 
 use std::fmt::Write;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -76,7 +77,7 @@ pub(crate) struct Proxy {
     pub(crate) process: Process,
     pools: Vec<PoolSpec>,
     admin: Port,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Proxy {
@@ -100,12 +101,20 @@ impl Proxy {
 
     /// twemproxy with the same pool.
     pub(crate) fn nutcracker(pool: PoolSpec) -> Self {
+        Self::nutcracker_by(Command::new("nutcracker"), pool)
+    }
+
+    /// twinring in twemproxy's place: called by its name, with its flags and its file.
+    pub(crate) fn twinring_as_nutcracker(pool: PoolSpec) -> Self {
+        Self::nutcracker_by(twinring_as_nutcracker(), pool)
+    }
+
+    fn nutcracker_by(mut command: Command, pool: PoolSpec) -> Self {
         let scratch = Scratch::new();
         let file = scratch.file("nutcracker.yml", &pool.yaml("main", ""));
         let stats = Port::take();
-        let mut command = Command::new("nutcracker");
         command.arg("-c").arg(file).arg("-o").arg(scratch.path().join("log"));
-        command.args(["-a", "127.0.0.1", "-s"]).arg(stats.number().to_string());
+        command.args(["-i", "1", "-a", "127.0.0.1", "-s"]).arg(stats.number().to_string());
         Self::run(command, vec![pool], stats, scratch)
     }
 
@@ -128,7 +137,13 @@ impl Proxy {
         for pool in pools.iter().filter(|pool| !pool.listens_elsewhere()) {
             process.wait_for(pool.port.number());
         }
-        Self { process, pools, admin, _scratch: scratch }
+        Self { process, pools, admin, scratch }
+    }
+
+    /// What a nutcracker, or who stands in for it, has logged so far.
+    pub(crate) fn log(&self) -> String {
+        let bytes = std::fs::read(self.scratch.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// A client of the first pool.
@@ -156,6 +171,13 @@ impl Proxy {
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
+}
+
+/// twinring under the name of twemproxy, which makes it read twemproxy's flags.
+pub(crate) fn twinring_as_nutcracker() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+    command.arg0("nutcracker");
+    command
 }
 
 /// The text of `/metrics`.

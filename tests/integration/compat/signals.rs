@@ -1,0 +1,56 @@
+//! What signals do, and what is logged of them.
+
+use std::os::unix::process::ExitStatusExt;
+
+use rustix::process::Signal;
+
+use crate::support::{LONG, PoolSpec, Port, Proxy, wait_until};
+
+/// Those that end nothing.
+const LIVE: [Signal; 5] = [Signal::HUP, Signal::USR1, Signal::USR2, Signal::TTIN, Signal::TTOU];
+/// Those that end it, and whether there is time to log them.
+const END: [(Signal, bool); 4] =
+    [(Signal::INT, true), (Signal::SEGV, true), (Signal::TERM, false), (Signal::QUIT, false)];
+
+#[test]
+fn signals_are_obeyed_and_logged_as_twemproxy_does() {
+    for signal in LIVE {
+        let [theirs, ours] = both();
+        let line = &logged(&theirs, signal);
+        assert_eq!(&logged(&ours, signal), line);
+        assert!(line.starts_with(&format!("signal {} (", signal.as_raw())), "{line}");
+    }
+    for (signal, logs) in END {
+        let [(their_end, their_line), (our_end, our_line)] = both().map(|mut proxy| {
+            proxy.process.signal(signal);
+            let end = proxy.process.wait_end(LONG).expect("an end");
+            ((end.code(), end.signal()), line_in(&proxy.log()))
+        });
+        assert_eq!(their_end, our_end, "{signal:?}");
+        assert_eq!(their_line, our_line, "{signal:?}");
+        assert_eq!(our_line.is_some(), logs, "{signal:?}");
+    }
+}
+
+fn both() -> [Proxy; 2] {
+    [Proxy::nutcracker, Proxy::twinring_as_nutcracker]
+        .map(|start| start(PoolSpec::memcache(&[Port::take().number()])))
+}
+
+/// Sends a signal that ends nothing; what is logged of it.
+fn logged(proxy: &Proxy, signal: Signal) -> String {
+    proxy.process.signal(signal);
+    let mut line = None;
+    wait_until(LONG, || {
+        line = line_in(&proxy.log());
+        line.is_some()
+    });
+    line.unwrap_or_else(|| panic!("{signal:?} is not logged:\n{}", proxy.log()))
+}
+
+/// The text of the line about a signal, without what its format adds.
+fn line_in(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains(") received"))?;
+    let text = &line[line.find("signal ")?..];
+    Some(text.split('"').next().unwrap_or(text).to_owned())
+}
