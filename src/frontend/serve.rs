@@ -315,7 +315,6 @@ impl Worker {
             self.sessions.doom(token, Reason::Protocol);
             return Next::Wait(0);
         }
-        self.metrics.pools[pool].add(PoolMetric::ClientErr, 1);
         let line = self.refusal_line(pool, refusal);
         if let Some(session) = self.sessions.get(token) {
             // The line is the answer to the upload, unless that has had one.

@@ -17,7 +17,7 @@ const WRITE_THROUGH: usize = 16 * 1024;
 
 /// A client that gets long replies is waited for once it holds this share of all buffers, or as
 /// much as one client may.
-const BUDGET_SHARE: usize = 16;
+const BUDGET_SHARE: usize = 64;
 
 /// Beats (of a second) for which a client whose socket is full may take nothing (faults F19), and
 /// for which it may while the buffers are full.

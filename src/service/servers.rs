@@ -167,7 +167,7 @@ impl Proxy {
             Err(failure) => self.broken(turn, link, failure),
         }
         if recovered {
-            self.recovered(pool, server);
+            self.readmit(pool, server);
         }
         self.speed_up(turn, link);
     }
@@ -192,14 +192,14 @@ impl Proxy {
         place.greeted_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
         self.pools[pool].servers[server].unavailable = false;
-        self.recovered(pool, server);
+        self.readmit(pool, server);
         self.mark(link);
         self.upload_moved(turn, link);
     }
 
     /// A server has shown that it serves: its failures are forgotten, and if it was down it is
     /// put back.
-    fn recovered(&mut self, pool: usize, server: usize) {
+    fn readmit(&mut self, pool: usize, server: usize) {
         let owner = &mut self.pools[pool];
         if owner.servers[server].health.answered() != Verdict::Up {
             return;
@@ -403,8 +403,10 @@ impl Proxy {
         if !due {
             return;
         }
+        if self.compat {
+            return self.readmit(place.pool as usize, place.server as usize);
+        }
         match place.connection.phase() {
-            _ if self.compat => self.recovered(place.pool as usize, place.server as usize),
             Phase::Closed => self.dial(link),
             // It said that it could not serve, and nobody asks it any more: it is greeted anew.
             Phase::Ready if place.connection.depth() == 0 => {
