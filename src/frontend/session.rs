@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub(super) identity: Identity,
     /// Why it is not read from now, if it is not.
     pub(super) hold: Hold,
+    /// When, in a drain, it was first seen to be idle.
+    pub(super) idle_at: Option<Instant>,
     /// It has closed its side.
     pub(super) ended: bool,
     /// It has been put on the list of those to be written to.
@@ -123,6 +125,7 @@ impl Session {
             mode: Mode::Parsing,
             identity,
             hold: Hold::None,
+            idle_at: None,
             ended: false,
             dirty: false,
             moved: false,

@@ -264,19 +264,19 @@ impl Worker {
     }
 
     /// While the process drains, clients go as soon as nothing of theirs is under way. What one
-    /// has sent already, read or not, is served before.
+    /// has sent already, read or not, is served before: whoever seems idle is looked at once more
+    /// in a later turn, when the system has been asked what has come in.
     fn dismiss_idle(&mut self) {
+        let now = self.now;
         for token in self.sessions.tokens() {
-            if self.is_idle(token) {
-                self.client_ready(token);
-                if self.is_idle(token) {
-                    self.sessions.doom(token, Reason::Shutdown);
-                }
+            let Some(session) = self.sessions.get(token) else { continue };
+            if !session.is_idle() {
+                session.idle_at = None;
+            } else if *session.idle_at.get_or_insert(now) < now {
+                self.sessions.doom(token, Reason::Shutdown);
+            } else {
+                self.io.touch(token);
             }
         }
-    }
-
-    fn is_idle(&mut self, token: Token) -> bool {
-        self.sessions.get(token).is_some_and(|session| session.is_idle())
     }
 }
