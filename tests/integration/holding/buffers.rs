@@ -106,7 +106,7 @@ fn a_client_that_leaves_holds_nobody_up() {
 #[test]
 fn a_large_reply_behind_a_late_one_is_kept() {
     let memcached = Memcached::with(&["-m", "256", "-I", "40m"]);
-    let (release, released) = mpsc::channel::<()>();
+    let (release, released) = mpsc::sync_channel::<()>(64);
     let released = std::sync::Mutex::new(released);
     let late = Fake::start(move |mut stand| {
         while let Some(request) = stand.memcache_request() {

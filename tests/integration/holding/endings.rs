@@ -7,8 +7,8 @@ use super::pass;
 use crate::support::{Client, Fake, LONG, Memcached, PoolSpec, Proxy};
 
 /// A memcache server that answers `END` to each get when it is told to.
-fn patient() -> (Fake, mpsc::Sender<()>) {
-    let (release, released) = mpsc::channel::<()>();
+fn patient() -> (Fake, mpsc::SyncSender<()>) {
+    let (release, released) = mpsc::sync_channel::<()>(64);
     let released = Mutex::new(released);
     let fake = Fake::start(move |mut stand| {
         while stand.memcache_request().is_some() {
