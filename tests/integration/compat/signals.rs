@@ -21,14 +21,20 @@ fn signals_are_obeyed_and_logged_as_twemproxy_does() {
         assert!(line.starts_with(&format!("signal {} (", signal.as_raw())), "{line}");
     }
     for (signal, logs) in END {
-        let [(their_end, their_line), (our_end, our_line)] = both().map(|mut proxy| {
+        let [theirs, ours] = both().map(|mut proxy| {
             proxy.process.signal(signal);
-            let end = proxy.process.wait_end(LONG).expect("an end");
-            ((end.code(), end.signal()), line_in(&proxy.log()))
+            let end = proxy.process.wait_end(LONG)?;
+            Some(((end.code(), end.signal()), line_in(&proxy.log())))
         });
+        let (our_end, our_line) = ours.expect("an end");
+        assert_eq!(our_line.is_some(), logs, "{signal:?}");
+        // twemproxy's handler of SEGV allocates, and now and then hangs in it for ever.
+        if theirs.is_none() && signal == Signal::SEGV {
+            continue;
+        }
+        let (their_end, their_line) = theirs.expect("an end");
         assert_eq!(their_end, our_end, "{signal:?}");
         assert_eq!(their_line, our_line, "{signal:?}");
-        assert_eq!(our_line.is_some(), logs, "{signal:?}");
     }
 }
 
