@@ -17,8 +17,10 @@
 //! * [`frontend`]: accept, worker, session, pipeline (the order of replies).
 //! * [`service`]: what becomes of one request: local reply, one server, or split and merged.
 //! * [`routing`]: key to server: hash tag, hash, ring.
+//! * [`cache`]: commands on stored items, where a pool has no servers.
 //! * [`backend`]: server connections, what is in flight on them, their health.
 //! * [`protocol`]: bytes to messages and back, pure.
+//! * [`storage`]: stored items: shards, each a single-writer engine.
 //! * [`net`]: listeners, sockets, and the driver that moves bytes.
 //! * [`config`]: YAML to checked settings, once.
 //! * [`topology`], [`signal`], [`metrics`]: plain values.
@@ -28,6 +30,7 @@
 //! server's *node name*.
 
 pub mod backend;
+pub mod cache;
 pub mod config;
 pub mod control;
 pub mod frontend;
@@ -38,6 +41,7 @@ pub mod protocol;
 pub mod routing;
 pub mod service;
 pub mod signal;
+pub mod storage;
 pub mod topology;
 
 pub mod cli;

@@ -12,8 +12,8 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics, WorkerMetric};
 use crate::net::{Read, Token};
-use crate::protocol::{Head, Parsed, Plan, Refusal, Span, memcache, redis};
-use crate::service::{After, Caller, Clients, Flow, Request, Ticket, Turn};
+use crate::protocol::{Head, Parsed, Plan, Refusal, Request, Span, memcache, redis};
+use crate::service::{After, Caller, Clients, Flow, Ticket, Turn};
 
 /// A request longer than this is not held but sent on while it comes in.
 const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;

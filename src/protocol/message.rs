@@ -1,5 +1,7 @@
 //! The values that both protocols share: what a request asks, what a reply scan found.
 
+use super::op::Op;
+
 /// A range of bytes within the buffer that was parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -31,6 +33,8 @@ impl Span {
 pub struct Rules {
     /// Take only what twemproxy takes.
     pub compat: bool,
+    /// Take what a cache of our own executes, not what servers do.
+    pub cache: bool,
     /// A bare LF ends a memcache line.
     pub lenient_lf: bool,
     /// Bytes of a key.
@@ -91,6 +95,24 @@ pub struct Head {
     pub rewrite: bool,
 }
 
+/// One whole request, where it was parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its command and framing.
+    pub head: &'a Head,
+    /// Its bytes, and no others.
+    pub bytes: &'a [u8],
+    /// Its arguments, the command's name first, as ranges of `bytes`.
+    pub args: &'a [Span],
+}
+
+impl<'a> Request<'a> {
+    /// The argument at `index`; empty if there is none.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.get(index).map_or(&[], |span| span.of(self.bytes))
+    }
+}
+
 /// One row of a command table.
 #[derive(Debug)]
 pub struct Command {
@@ -102,8 +124,10 @@ pub struct Command {
     pub keys: Keys,
     /// Whether it changes what is stored.
     pub access: Access,
-    /// What becomes of it.
+    /// What becomes of it in front of servers.
     pub plan: Plan,
+    /// What a cache of our own does for it.
+    pub op: Op,
     /// Whether twemproxy takes it, and with how many arguments (as `arity`); 0 for not at all.
     pub compat: i16,
 }
@@ -137,7 +161,7 @@ pub enum Access {
     None,
 }
 
-/// What becomes of a command.
+/// What becomes of a command in front of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Answered by the proxy.
@@ -156,6 +180,8 @@ pub enum Plan {
     Stats,
     /// Sent to every server if the pool allows flushing; all must agree.
     Flush,
+    /// Refused: only a cache of our own has it.
+    Refuse,
 }
 
 /// What the proxy answers by itself.

@@ -13,11 +13,13 @@ mod hostile;
 pub mod memcache;
 mod message;
 mod names;
+mod op;
 pub mod redis;
 #[cfg(test)]
 mod support;
 
 pub use message::{
-    Access, Command, Expect, Head, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Rules,
-    Scan, Span,
+    Access, Command, Expect, Head, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Request,
+    Rules, Scan, Span,
 };
+pub use op::Op;

@@ -9,6 +9,7 @@ pub(super) type Parse = fn(&[u8], &Rules, &mut Vec<Span>) -> Parsed;
 pub(super) const fn native() -> Rules {
     Rules {
         compat: false,
+        cache: false,
         lenient_lf: true,
         key_bytes: 250,
         value_bytes: 200_000,

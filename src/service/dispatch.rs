@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::fragment::{self, Gather, New};
-use super::proxy::{Caller, Proxy, Request};
+use super::proxy::{Caller, Proxy};
 use super::replies::{Clients, count_request};
 use crate::backend::{Ask, Failure, Flow, Io, Ticket, To};
 use crate::config::{Dead, Partial, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
-use crate::protocol::{Access, Expect, Keys, Plan, Refusal, Span, memcache, redis};
+use crate::protocol::{Access, Expect, Keys, Plan, Refusal, Request, Span, memcache, redis};
 
 /// Commands without a key go where twemproxy sends them: to the server of this key
 /// (nc_message.c:900-909).

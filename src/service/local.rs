@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::proxy::{Proxy, Request};
-use crate::protocol::{Command, Keys, Local, Plan, Refusal, redis};
+use super::proxy::Proxy;
+use crate::protocol::{Command, Keys, Local, Plan, Refusal, Request, redis};
 
 /// The version of memcached whose text commands are taken; clients read it to know what they may
 /// send.

@@ -19,6 +19,6 @@ mod upload;
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
 pub use dispatch::Turn;
 pub use local::{After, Identity};
-pub use proxy::{Caller, Proxy, Request};
+pub use proxy::{Caller, Proxy};
 pub use replies::{Clients, Progress};
 pub use upload::UploadId;

@@ -142,6 +142,7 @@ fn rules(settings: &Settings, compat: bool) -> Rules {
     let limits = &settings.limits;
     Rules {
         compat,
+        cache: settings.servers.is_empty(),
         lenient_lf: settings.lenient_lf,
         key_bytes: limits.key_bytes,
         value_bytes: limits.value_bytes,

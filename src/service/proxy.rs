@@ -19,25 +19,7 @@ use super::upload::Uploads;
 use crate::backend::{Connection, Inbox, Io, Letter, Ticket};
 use crate::config::Config;
 use crate::metrics::{ServerMetric, WorkerMetrics};
-use crate::protocol::{Head, Rules, Span};
-
-/// One whole request, where it was parsed.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// Its command and framing.
-    pub head: &'a Head,
-    /// Its bytes, and no others.
-    pub bytes: &'a [u8],
-    /// Its arguments, the command's name first, as ranges of `bytes`.
-    pub args: &'a [Span],
-}
-
-impl<'a> Request<'a> {
-    /// The argument at `index`; empty if there is none.
-    pub fn arg(&self, index: usize) -> &'a [u8] {
-        self.args.get(index).map_or(&[], |span| span.of(self.bytes))
-    }
-}
+use crate::protocol::Rules;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]

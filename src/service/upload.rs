@@ -9,11 +9,11 @@
 //! before it begins one, and sends nothing else meanwhile: the order of its requests is kept.
 
 use super::dispatch::{Turn, rewritten};
-use super::proxy::{Link, Proxy, Request};
+use super::proxy::{Link, Proxy};
 use super::replies::{Clients, count_request};
 use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
 use crate::metrics::ServerMetric;
-use crate::protocol::{Expect, Keys, Span, memcache};
+use crate::protocol::{Expect, Keys, Request, Span, memcache};
 
 /// Uploads to one server that one worker has under way at most; further ones are refused.
 const UPLOADS_PER_SERVER: usize = 16;

@@ -46,7 +46,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// Each dependency and the modules where it is at home; one that is missing here is refused.
 const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["control"]),
-    ("bytes", &["frontend", "service", "backend", "protocol", "net"]),
+    ("bytes", &["frontend", "service", "backend", "protocol", "storage", "net"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
@@ -65,8 +65,8 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "thiserror",
         &[
-            "process", "control", "frontend", "service", "routing", "backend", "protocol", "net",
-            "topology",
+            "process", "control", "frontend", "service", "routing", "cache", "backend", "protocol",
+            "storage", "net", "topology",
         ],
     ),
     ("tokio", &["process", "control", "frontend", "backend", "net"]),

@@ -1,7 +1,7 @@
 //! The table of memcache commands: name, arguments, keys, and what becomes of them.
 
 use crate::protocol::names::Names;
-use crate::protocol::{Access, Command, Expect, Keys, Local, Plan};
+use crate::protocol::{Access, Command, Expect, Keys, Local, Op, Plan, Rules};
 
 /// A command and how its line is written.
 pub(super) struct Row {
@@ -43,7 +43,7 @@ impl Shape {
     }
 }
 
-const fn row(name: &'static str, arity: i16, plan: Plan, shape: Shape) -> Row {
+const fn row(name: &'static str, arity: i16, plan: Plan, op: Op, shape: Shape) -> Row {
     let (keys, access, compat) = match shape {
         Shape::Storage(_) | Shape::Delta | Shape::Touch | Shape::Delete => {
             (Keys::At(1), Access::Write, arity)
@@ -57,7 +57,7 @@ const fn row(name: &'static str, arity: i16, plan: Plan, shape: Shape) -> Row {
         // twemproxy has version and quit without arguments.
         Shape::Free => (Keys::None, Access::None, 1),
     };
-    let command = Command { name, arity, keys, access, plan, compat };
+    let command = Command { name, arity, keys, access, plan, op, compat };
     Row { command, shape }
 }
 
@@ -65,29 +65,29 @@ const fn row(name: &'static str, arity: i16, plan: Plan, shape: Shape) -> Row {
 const ROWS_LEN: usize = 19;
 
 static ROWS: [Row; ROWS_LEN] = [
-    row("get", -2, Plan::Values, Shape::Get),
-    row("gets", -2, Plan::Values, Shape::Get),
-    row("gat", -3, Plan::Values, Shape::GetAndTouch),
-    row("gats", -3, Plan::Values, Shape::GetAndTouch),
-    row("set", 5, Plan::Forward, Shape::Storage(false)),
-    row("add", 5, Plan::Forward, Shape::Storage(false)),
-    row("replace", 5, Plan::Forward, Shape::Storage(false)),
-    row("append", 5, Plan::Forward, Shape::Storage(false)),
-    row("prepend", 5, Plan::Forward, Shape::Storage(false)),
-    row("cas", 6, Plan::Forward, Shape::Storage(true)),
-    row("incr", 3, Plan::Forward, Shape::Delta),
-    row("decr", 3, Plan::Forward, Shape::Delta),
-    row("touch", 3, Plan::Forward, Shape::Touch),
-    row("delete", 2, Plan::Forward, Shape::Delete),
-    row("version", -1, Plan::Local(Local::Version), Shape::Free),
-    row("quit", -1, Plan::Local(Local::Quit), Shape::Free),
-    row("verbosity", -2, Plan::Local(Local::Verbosity), Shape::Verbosity),
-    row("stats", -1, Plan::Stats, Shape::Free),
-    row("flush_all", -1, Plan::Flush, Shape::Flush),
+    row("get", -2, Plan::Values, Op::Get, Shape::Get),
+    row("gets", -2, Plan::Values, Op::Gets, Shape::Get),
+    row("gat", -3, Plan::Values, Op::Gat, Shape::GetAndTouch),
+    row("gats", -3, Plan::Values, Op::Gats, Shape::GetAndTouch),
+    row("set", 5, Plan::Forward, Op::Set, Shape::Storage(false)),
+    row("add", 5, Plan::Forward, Op::Add, Shape::Storage(false)),
+    row("replace", 5, Plan::Forward, Op::Replace, Shape::Storage(false)),
+    row("append", 5, Plan::Forward, Op::Append, Shape::Storage(false)),
+    row("prepend", 5, Plan::Forward, Op::Prepend, Shape::Storage(false)),
+    row("cas", 6, Plan::Forward, Op::Cas, Shape::Storage(true)),
+    row("incr", 3, Plan::Forward, Op::Incr, Shape::Delta),
+    row("decr", 3, Plan::Forward, Op::Decr, Shape::Delta),
+    row("touch", 3, Plan::Forward, Op::Touch, Shape::Touch),
+    row("delete", 2, Plan::Forward, Op::Delete, Shape::Delete),
+    row("version", -1, Plan::Local(Local::Version), Op::Version, Shape::Free),
+    row("quit", -1, Plan::Local(Local::Quit), Op::Quit, Shape::Free),
+    row("verbosity", -2, Plan::Local(Local::Verbosity), Op::Verbosity, Shape::Verbosity),
+    row("stats", -1, Plan::Stats, Op::Stats, Shape::Free),
+    row("flush_all", -1, Plan::Flush, Op::FlushAll, Shape::Flush),
 ];
 
 /// twemproxy asks a server for its version, always the same one.
-static FORWARDED_VERSION: Row = row("version", 1, Plan::Forward, Shape::Free);
+static FORWARDED_VERSION: Row = row("version", 1, Plan::Forward, Op::Version, Shape::Free);
 
 static NAMES: Names<ROWS_LEN, 64> = Names::new(names());
 
@@ -101,10 +101,13 @@ const fn names() -> [&'static str; ROWS_LEN] {
     names
 }
 
-/// The row of the command `word`, in lower case only; in `compat` mode what twemproxy takes.
-pub(super) fn find(word: &[u8], compat: bool) -> Option<&'static Row> {
+/// The row of the command `word`, in lower case only, if `rules` take it.
+pub(super) fn find(word: &[u8], rules: &Rules) -> Option<&'static Row> {
     let row = NAMES.exact(word).and_then(|at| ROWS.get(at))?;
-    if !compat {
+    if !rules.cache && row.command.plan == Plan::Refuse {
+        return None;
+    }
+    if !rules.compat {
         return Some(row);
     }
     if row.command.plan == Plan::Local(Local::Version) {

@@ -52,7 +52,7 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
         return line.refused(Refusal::Unknown);
     };
     let (first, last) = (first.of(bytes), last.of(bytes));
-    let Some(row) = commands::find(first, rules.compat) else {
+    let Some(row) = commands::find(first, rules) else {
         if is_http(first, last) {
             return Parsed::Lost(Refusal::Unknown);
         }

@@ -293,10 +293,10 @@ fn a_large_value_is_begun_and_a_small_one_waited_for() {
 fn the_table_finds_each_row_by_its_lower_case_name_alone() {
     for row in commands::all() {
         let name = row.command.name;
-        let found = commands::find(name.as_bytes(), false).unwrap();
+        let found = commands::find(name.as_bytes(), &native()).unwrap();
         assert_eq!(found.command.name, name);
-        assert!(commands::find(name.to_ascii_uppercase().as_bytes(), false).is_none());
-        let taken = commands::find(name.as_bytes(), true).is_some();
+        assert!(commands::find(name.to_ascii_uppercase().as_bytes(), &native()).is_none());
+        let taken = commands::find(name.as_bytes(), &compat()).is_some();
         assert_eq!(taken, row.command.compat != 0, "{name}");
         assert_eq!(
             row.command.plan == Plan::Values,
@@ -443,7 +443,7 @@ fn blocks_are_walked_in_order() {
 #[test]
 fn each_command_expects_its_own_reply() {
     let expect = |name: &str, keys| {
-        expect_of(&commands::find(name.as_bytes(), false).unwrap().command, keys)
+        expect_of(&commands::find(name.as_bytes(), &native()).unwrap().command, keys)
     };
     assert_eq!(expect("get", 1), Expect::Value);
     assert_eq!(expect("gats", 2), Expect::Values);

@@ -144,7 +144,7 @@ impl Array<'_> {
     /// The command, if what is there says where the request goes and that it may go there.
     fn begun(&self) -> Option<&'static Command> {
         let name = self.args.first()?.of(self.bytes);
-        let command = commands::find(name, self.rules.compat)?;
+        let command = commands::find(name, self.rules)?;
         if command.plan != Plan::Forward || !takes(command, self.count, self.rules) {
             return None;
         }

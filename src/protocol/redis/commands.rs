@@ -3,7 +3,7 @@
 //! The last column is twemproxy's: how many arguments it takes, 0 for not at all.
 
 use crate::protocol::names::Names;
-use crate::protocol::{Access, Command, Keys, Local, Plan};
+use crate::protocol::{Access, Command, Keys, Local, Op, Plan, Rules};
 
 const ROWS_LEN: usize = 142;
 
@@ -178,21 +178,29 @@ static REFUSED: [(&str, &str); 1] =
     [("MOVE", "ERR MOVE is not supported: a pool has one database on each server")];
 
 const fn forward(name: &'static str, arity: i16, access: Access, compat: i16) -> Command {
-    Command { name, arity, keys: Keys::At(1), access, plan: Plan::Forward, compat }
+    Command { name, arity, keys: Keys::At(1), access, plan: Plan::Forward, op: Op::None, compat }
 }
 
 const fn counted(name: &'static str, arity: i16, access: Access, at: u8, compat: i16) -> Command {
-    Command { name, arity, keys: Keys::Counted(at), access, plan: Plan::Forward, compat }
+    Command {
+        name,
+        arity,
+        keys: Keys::Counted(at),
+        access,
+        plan: Plan::Forward,
+        op: Op::None,
+        compat,
+    }
 }
 
 const fn split(name: &'static str, arity: i16, access: Access, step: u8, plan: Plan) -> Command {
     let keys = Keys::Every { first: 1, step };
-    Command { name, arity, keys, access, plan, compat: arity }
+    Command { name, arity, keys, access, plan, op: Op::None, compat: arity }
 }
 
 const fn keyless(name: &'static str, arity: i16, plan: Plan, compat: i16) -> Command {
     let access = if matches!(plan, Plan::Flush) { Access::Write } else { Access::None };
-    Command { name, arity, keys: Keys::None, access, plan, compat }
+    Command { name, arity, keys: Keys::None, access, plan, op: Op::None, compat }
 }
 
 static NAMES: Names<ROWS_LEN, 512> = Names::new(names(&ROWS));
@@ -208,17 +216,20 @@ const fn names<const N: usize>(rows: &[Command; N]) -> [&'static str; N] {
     names
 }
 
-/// The row of the command `word`, in any case; in `compat` mode what twemproxy takes.
-pub(super) fn find(word: &[u8], compat: bool) -> Option<&'static Command> {
-    if compat {
+/// The row of the command `word`, in any case, if `rules` take it.
+pub(super) fn find(word: &[u8], rules: &Rules) -> Option<&'static Command> {
+    if rules.compat {
         return find_compat(word);
     }
-    NAMES.folded(word).and_then(|at| ROWS.get(at))
+    let row = NAMES.folded(word).and_then(|at| ROWS.get(at))?;
+    let taken = if rules.cache { row.op != Op::None } else { row.plan != Plan::Refuse };
+    taken.then_some(row)
 }
 
 fn find_compat(word: &[u8]) -> Option<&'static Command> {
     let differs = TWEMPROXY_NAMES.folded(word).and_then(|at| TWEMPROXY.get(at));
-    differs.or_else(|| find(word, false).filter(|command| command.compat != 0))
+    let row = || NAMES.folded(word).and_then(|at| ROWS.get(at));
+    differs.or_else(row).filter(|command| command.compat != 0)
 }
 
 /// The error text for a command that is refused by name, if `word` is one.

@@ -77,7 +77,7 @@ impl Request<'_> {
 
     fn check(&self) -> Result<&'static Command, String> {
         let name = self.arg(0);
-        let Some(command) = commands::find(name, self.rules.compat) else {
+        let Some(command) = commands::find(name, self.rules) else {
             return Err(commands::refused(name).map_or_else(|| self.unknown(), str::to_owned));
         };
         if !takes(command, self.args.len(), self.rules) {

@@ -210,7 +210,7 @@ fn twemproxys_tables_are_kept_in_compat_mode() {
 fn every_row_is_found_in_any_case_and_takes_what_its_arity_says() {
     for row in commands::all() {
         let mixed: String = row.name.chars().enumerate().map(mix).collect();
-        assert!(std::ptr::eq(commands::find(mixed.as_bytes(), false).unwrap(), row));
+        assert!(std::ptr::eq(commands::find(mixed.as_bytes(), &native()).unwrap(), row));
         let least = usize::from(row.arity.unsigned_abs());
         for count in 1..least + 3 {
             let request = array([row.name].into_iter().chain(vec!["1"; count - 1]));
@@ -239,18 +239,30 @@ fn mix((at, letter): (usize, char)) -> char {
 
 #[test]
 fn what_is_split_forwarded_and_local_differs_between_the_modes() {
-    let row = |name: &str, compat| commands::find(name.as_bytes(), compat).unwrap();
-    assert_eq!((row("EXISTS", false).plan, row("EXISTS", true).plan), (Plan::Sum, Plan::Forward));
-    assert_eq!(row("EXISTS", true).keys, Keys::At(1));
+    let row = |name: &str, rules: &Rules| commands::find(name.as_bytes(), rules).unwrap();
+    assert_eq!(
+        (row("EXISTS", &native()).plan, row("EXISTS", &compat()).plan),
+        (Plan::Sum, Plan::Forward)
+    );
+    assert_eq!(row("EXISTS", &compat()).keys, Keys::At(1));
     for name in ["ZDIFF", "ZINTER", "ZUNION"] {
-        assert_eq!(row(name, false).keys, Keys::Counted(1));
-        assert_eq!(row(name, true).keys, Keys::At(1));
+        assert_eq!(row(name, &native()).keys, Keys::Counted(1));
+        assert_eq!(row(name, &compat()).keys, Keys::At(1));
     }
-    assert_eq!(row("COMMAND", false).plan, Plan::Local(Local::Command));
-    assert_eq!((row("COMMAND", true).plan, row("COMMAND", true).keys), (Plan::Forward, Keys::None));
-    assert_eq!((row("MSET", true).plan, row("MSET", true).access), (Plan::AllOk, Access::Write));
-    assert_eq!(row("MSET", false).keys, Keys::Every { first: 1, step: 2 });
-    assert_eq!((row("MGET", true).plan, row("MGET", true).access), (Plan::Array, Access::Read));
+    assert_eq!(row("COMMAND", &native()).plan, Plan::Local(Local::Command));
+    assert_eq!(
+        (row("COMMAND", &compat()).plan, row("COMMAND", &compat()).keys),
+        (Plan::Forward, Keys::None)
+    );
+    assert_eq!(
+        (row("MSET", &compat()).plan, row("MSET", &compat()).access),
+        (Plan::AllOk, Access::Write)
+    );
+    assert_eq!(row("MSET", &native()).keys, Keys::Every { first: 1, step: 2 });
+    assert_eq!(
+        (row("MGET", &compat()).plan, row("MGET", &compat()).access),
+        (Plan::Array, Access::Read)
+    );
 }
 
 /// What Redis 7 answers to bad requests: request, error, whether the next one is served.
