@@ -448,7 +448,7 @@ impl Connection {
 impl Scanner {
     fn new(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Memcache => Self::Memcache(memcache::Scanner::default()),
+            Protocol::Memcache | Protocol::Ping => Self::Memcache(memcache::Scanner::default()),
             Protocol::Redis => Self::Redis(redis::Scanner::default()),
         }
     }

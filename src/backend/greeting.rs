@@ -27,7 +27,7 @@ impl Greeting {
     /// The greeting that `pool` asks for.
     pub fn of(pool: &Pool, compat: bool) -> Self {
         match pool.protocol {
-            Protocol::Memcache => Self {
+            Protocol::Memcache | Protocol::Ping => Self {
                 bytes: b"version\r\n".to_vec(),
                 replies: 1,
                 expect: Expect::Version,

@@ -6,7 +6,16 @@
 //! Everything happens in place on the worker's thread, in one critical section a command. The
 //! time of a command is the turn's ([`Now`]).
 
+mod clock;
+pub mod memcache;
+pub mod redis;
+
+use std::sync::Arc;
+
+use crate::metrics::{PoolMetrics, Registry};
 use crate::storage::{Store, Time};
+
+pub use clock::{Clock, wall_millis};
 
 /// What time it is, on both clocks, read once a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +30,25 @@ pub struct Now {
 /// One cache: what all workers that serve its pool share.
 #[derive(Debug)]
 pub struct Cache {
-    /// The items.
-    pub store: Store,
+    /// The items; pools may share them.
+    pub store: Arc<Store>,
+    /// All counters of the process.
+    pub registry: Arc<Registry>,
+    /// The pool's number in the registry.
+    pub pool: usize,
+    /// Bytes of the largest value.
+    pub value_max: usize,
+}
+
+/// Where and when a command is executed.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The cache.
+    pub cache: &'a Cache,
+    /// The worker's own counters of the pool.
+    pub counters: &'a PoolMetrics,
+    /// The time of the turn.
+    pub now: Now,
 }
 
 /// What becomes of the client after a command.

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::cache::CacheArgs;
 use super::{complain, demo, look, print, run};
 
-/// A memcached and Redis proxy in the manner of twemproxy.
+/// A memcached and Redis proxy in the manner of twemproxy, and a cache server.
 ///
-/// Clients connect to a pool's listener as to a server; each key goes to one server of the pool,
-/// chosen by consistent hashing. A nutcracker.yml is a valid configuration as it stands.
+/// With a configuration, clients connect to a pool's listener as to a server; each key goes to one
+/// server of the pool, chosen by consistent hashing. A nutcracker.yml is a valid configuration as
+/// it stands. Without one, this is the cache: memcache on 127.0.0.1:11211, Redis on 127.0.0.1:6379.
 #[derive(Debug, Parser)]
 #[command(name = "twinring", version, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 78 bad \
@@ -28,6 +30,8 @@ struct Args {
     /// Behave as twemproxy where that differs, and take its flags.
     #[arg(long, value_name = "PROGRAM", value_parser = ["twemproxy"])]
     compat: Option<String>,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// What to do instead of serving.
     #[command(subcommand)]
     command: Option<Command>,
@@ -101,12 +105,13 @@ pub(super) fn dispatch(argv: Vec<OsString>) -> u8 {
         }
     };
     match (args.command, args.config) {
-        (None, Some(file)) if args.test => look::check(&file),
-        (None, Some(file)) => run::serve(&file),
-        (None, None) => {
-            complain("twinring: no configuration; say -c FILE, or try: twinring demo\n");
+        (None, Some(_)) if args.cache.given() => {
+            complain("twinring: with a configuration, the cache is set up there\n");
             2
         }
+        (None, Some(file)) if args.test => look::check(&file),
+        (None, Some(file)) => run::serve(&file),
+        (None, None) => args.cache.serve(),
         (Some(command), _) => run_command(command),
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  argv ─┬─ called nutcracker, or --compat twemproxy ─▶ compat: its flags, texts and codes
-//!        └─ otherwise ─▶ args ─▶ run │ demo │ check │ locate │ ring │ completions │ man
+//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ locate │ ring │ completions │ man
 //! ```
 //! Exit codes: 0, 1 failed at run time, 2 usage, 78 bad configuration.
 
 mod args;
+mod cache;
 pub mod compat;
 mod daemon;
 mod demo;

@@ -1,4 +1,4 @@
-//! Addresses as operators write them: `host:port`, or `/path/to.sock` and permission bits.
+//! Addresses as operators write them: `host:port`, `/path/to.sock` and permission bits, `stdio`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,11 @@ const MODE_MAX: u32 = 0o777;
 /// Reads a pool's listen address. twemproxy splits at the last colon and the first space
 /// (nc_conf.c:1456-1542), so `::1:22121` is port 22121 of `::1`; `[::1]:22121` is read as well.
 pub(super) fn listen(text: &str) -> Result<Listen, Reason> {
-    if text.starts_with('/') { unix(text) } else { tcp(text) }
+    match text {
+        "stdio" => Ok(Listen::Stdio),
+        path if path.starts_with('/') => unix(path),
+        _ => tcp(text),
+    }
 }
 
 /// Stands for an address that was refused, so that the rest of its pool can be read.
@@ -86,6 +90,7 @@ impl fmt::Display for Listen {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix { path, .. } => write!(f, "{}", path.display()),
+            Self::Stdio => f.write_str("stdio"),
         }
     }
 }
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["22121", ":22121", "h:", "h:x", "h:65536", "h:+1", "a b:1", "", "stdio"] {
+        for text in ["22121", ":22121", "h:", "h:x", "h:65536", "h:+1", "a b:1", "", "stdin"] {
             listen(text).unwrap_err();
         }
         for text in ["/tmp/a 0999", "/tmp/a 1000", "/tmp/a x", "/tmp/a +7", "/tmp/a 6 6"] {

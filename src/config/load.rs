@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::config::listen;
@@ -88,6 +89,9 @@ fn document(root: &Node, report: &Report, compat: bool) -> Option<Config> {
         Form::Nutcracker { compat }
     };
     config.pools = read_pools(pools, form);
+    if config.workers == 0 {
+        config.workers = workers(&config.pools);
+    }
     section.close();
     Some(config)
 }
@@ -111,10 +115,8 @@ fn native<'a>(section: &Section<'a>, compat: bool) -> (Config, Vec<Value<'a>>) {
     let named = section.choice("compat", &[("twemproxy", true), ("off", false)], "is not a mode");
     let compat = compat || named.unwrap_or(false);
     let mut config = process(compat);
-    config.workers = section
-        .number("workers", 1)
-        .and_then(|n| usize::try_from(n).ok())
-        .unwrap_or(config.workers);
+    config.workers =
+        section.number("workers", 1).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     if let Some(admin) = section.take("admin").as_ref().and_then(Section::open) {
         let listen = admin.parsed("listen", listen::optional);
         config.admin = listen.unwrap_or(config.admin);
@@ -183,6 +185,13 @@ fn process(compat: bool) -> Config {
         pools: Vec::new(),
         warnings: Vec::new(),
     }
+}
+
+/// One thread is right beside an application; a cache server has the machine, as far as the
+/// process may use it.
+fn workers(pools: &[Pool]) -> usize {
+    let serves_itself = !pools.is_empty() && pools.iter().all(|pool| pool.cache.is_some());
+    if serves_itself { available_parallelism().map_or(1, usize::from) } else { 1 }
 }
 
 fn read_pools(values: Vec<Value<'_>>, form: Form) -> Vec<Pool> {

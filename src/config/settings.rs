@@ -49,7 +49,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// One pool: a front listener and the servers behind it.
+/// One pool: a front listener, and the servers behind it or the cache that it is.
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// Its name, unique in the process.
@@ -90,10 +90,14 @@ pub struct Pool {
     pub partial: Partial,
     /// Accept a bare LF as the end of a memcache line.
     pub lenient_lf: bool,
+    /// How long a client may be silent, nothing of it being under way; `None` for ever.
+    pub idle_timeout: Option<Duration>,
     /// Upper bounds on what clients and servers may send.
     pub limits: Limits,
-    /// The servers in ring order; at least one, names unique.
+    /// The servers in ring order, names unique; none if the pool is a cache, else at least one.
     pub servers: Vec<Server>,
+    /// The cache that the pool is; `None` in front of servers.
+    pub cache: Option<CacheSettings>,
 }
 
 /// Where clients connect.
@@ -113,6 +117,8 @@ pub enum Listen {
         /// At most 0o777.
         mode: Option<u32>,
     },
+    /// One client: standard input and output.
+    Stdio,
 }
 
 /// The protocol of a pool.
@@ -122,6 +128,45 @@ pub enum Protocol {
     Memcache,
     /// Redis's RESP2 and inline commands.
     Redis,
+    /// PING is answered by PONG: the floor of the way through the network.
+    Ping,
+}
+
+/// A pool that is a cache itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Pools of one store share their items.
+    pub store: String,
+    /// Bytes that items and index may take.
+    pub memory: u64,
+    /// Bytes of the largest value.
+    pub max_value: u64,
+    /// How room is made when the memory is full.
+    pub eviction: Eviction,
+    /// What holds the items.
+    pub engine: Engine,
+}
+
+/// How a full cache makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// Several old segments become one, which holds the items that are read most.
+    Merge,
+    /// The oldest segment goes.
+    Fifo,
+    /// Any segment goes.
+    Random,
+    /// Not at all: what does not fit is refused.
+    None,
+}
+
+/// What holds the items of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Segments: for items of any size.
+    Segcache,
+    /// A cuckoo table: for small items of about one size.
+    Cuckoo,
 }
 
 /// How keys find servers.

@@ -17,7 +17,7 @@ pub(super) fn of_pool(section: &Section<'_>, pool: &Pool, form: Form) {
     for key in VIPSHOP_KEYS.into_iter().filter(|key| section.take(key).is_some()) {
         section.warn(key, "is ignored: the system's keep-alive times hold");
     }
-    if pool.timeout.is_none() {
+    if pool.timeout.is_none() && pool.cache.is_none() {
         section.warn("timeout", "a request waits for ever for its server; set e.g. timeout: 400");
     }
     if section.take("client_connections").is_some() {

@@ -1,16 +1,19 @@
 //! What the admin thread holds of the process, and its main function.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::control::doors::Doors;
 use crate::control::http;
 use crate::control::log::Log;
 use crate::control::serve::serve;
-use crate::control::signals::Duty;
+use crate::control::signals::{Caught, Duty};
 use crate::control::stats;
 use crate::metrics::{AdminMetric, Exposition, Registry};
 use crate::signal::Life;
@@ -29,7 +32,14 @@ pub struct ControlPlane {
     pub drain_timeout: Duration,
     /// Behave as twemproxy where that differs.
     pub compat: bool,
+    /// Called every [`UPKEEP`]: gives back what has expired, counts what is stored.
+    pub upkeep: Box<dyn Fn() + Send + Sync>,
+    /// Rung when the process has done all it was started for: drains it.
+    pub done: Arc<Notify>,
 }
+
+/// How often stored items are looked after: expired bytes are free again within the second.
+const UPKEEP: Duration = Duration::from_millis(100);
 
 /// What the answers of HTTP and statistics are made of.
 pub(crate) struct Answers {
@@ -59,7 +69,27 @@ pub async fn run(doors: Doors, plane: ControlPlane) -> u8 {
         }
         Err(error) => tracing::error!(%error, "admin and statistics are off"),
     }
-    Duty::new(&plane).until_end(async || signals.next().await).await
+    let duty = Duty::new(&plane);
+    let end = duty.until_end(async || {
+        tokio::select! {
+            caught = signals.next() => caught,
+            () = plane.done.notified() => Caught::done(),
+        }
+    });
+    tokio::select! {
+        code = end => code,
+        never = look_after(&plane) => match never {},
+    }
+}
+
+/// Looks after what is stored, for ever.
+async fn look_after(plane: &ControlPlane) -> Infallible {
+    let mut ticks = interval(UPKEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        (plane.upkeep)();
+    }
 }
 
 /// Serves a door, if there is one.

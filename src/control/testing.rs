@@ -44,6 +44,8 @@ pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
         log: log(),
         drain_timeout: Duration::from_secs(10),
         compat: false,
+        upkeep: Box::new(|| ()),
+        done: Arc::default(),
     }
 }
 

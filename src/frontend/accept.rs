@@ -105,7 +105,7 @@ impl Dealer {
     fn turn_away(&self, accepted: Accepted) {
         let text: &[u8] = match self.protocol {
             _ if self.compat => b"",
-            Protocol::Memcache => b"ERROR Too many open connections\r\n",
+            Protocol::Memcache | Protocol::Ping => b"ERROR Too many open connections\r\n",
             Protocol::Redis => b"-ERR max number of clients reached\r\n",
         };
         // Whether it could be told or not, it is closed.

@@ -81,6 +81,12 @@ impl Pipeline {
         }
     }
 
+    /// Where the reply to a request goes that is answered at once, nothing being unanswered.
+    pub(super) fn next_output(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.slots.is_empty(), "a reply must not overtake those before it");
+        &mut self.out
+    }
+
     /// What is ready for the client and not written yet.
     pub(super) fn output(&self) -> &[u8] {
         &self.out[self.out_from..]

@@ -12,8 +12,8 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics, WorkerMetric};
 use crate::net::{Read, Token};
-use crate::protocol::{Head, Parsed, Plan, Refusal, Request, Span, memcache, redis};
-use crate::service::{After, Caller, Clients, Flow, Ticket, Turn};
+use crate::protocol::{Head, Parsed, Plan, Refusal, Request, Span, memcache, ping, redis};
+use crate::service::{After, Caller, Clients, Flow, Ticket, Turn, count_request};
 
 /// A request longer than this is not held but sent on while it comes in.
 const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;
@@ -32,7 +32,9 @@ enum Next {
 impl Worker {
     /// A client's socket is ready: writes what it is owed, reads and serves what it sends.
     pub(super) fn client_ready(&mut self, token: Token) {
+        let now = self.now;
         let Some(session) = self.sessions.get(token) else { return };
+        session.heard = now;
         if !session.pipeline.output().is_empty() {
             self.sessions.write(&mut self.io, token);
         }
@@ -181,6 +183,7 @@ impl Worker {
         let parsed = match self.protocols[pool as usize] {
             Protocol::Memcache => memcache::parse(bytes, rules, args),
             Protocol::Redis => redis::parse(bytes, rules, args),
+            Protocol::Ping => ping::parse(bytes, args),
         };
         match parsed {
             Parsed::Request(head) => {
@@ -188,7 +191,9 @@ impl Worker {
                 self.serve_request(token, request)
             }
             Parsed::Incomplete { need } => self.need(token, need),
-            Parsed::Begun(head) if head.len <= UPLOAD_FROM => self.need(token, head.len as usize),
+            Parsed::Begun(head) if head.len <= UPLOAD_FROM || self.standalone.serves(pool) => {
+                self.need(token, head.len as usize)
+            }
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
             Parsed::Skip { len } => self.skip(token, len),
             Parsed::Refused { len, refusal } => self.refuse(token, len, refusal),
@@ -206,7 +211,9 @@ impl Worker {
             return Next::Wait(0);
         }
         let refusal = match self.protocols[pool as usize] {
-            Protocol::Memcache => Refusal::Server("object too large for cache"),
+            Protocol::Memcache | Protocol::Ping => {
+                Refusal::Server("object too large for cache")
+            }
             Protocol::Redis => Refusal::Redis("ERR Protocol error: request too large".into()),
         };
         self.lose(token, &refusal)
@@ -234,6 +241,9 @@ impl Worker {
         let Some(session) = self.sessions.get(token) else { return done };
         session.need = 0;
         let pool = session.pool;
+        if self.standalone.serves(pool) {
+            return self.execute(token, request);
+        }
         let local = matches!(request.head.command.plan, Plan::Local(_));
         if local || !session.identity.authenticated {
             let mut line = Vec::new();
@@ -254,6 +264,21 @@ impl Worker {
                 Next::Wait(request.bytes.len())
             }
         }
+    }
+
+    /// Executes a request on items of our own: its reply is the next, nothing being in flight.
+    fn execute(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.bytes.len());
+        let Some(session) = self.sessions.get(token) else { return done };
+        let pool = session.pool;
+        let counters = &self.metrics.pools[pool as usize];
+        count_request(counters, request.head.command.access, request.bytes.len() as u64);
+        let into = (&mut session.state, session.pipeline.next_output());
+        if self.standalone.execute(pool, request, counters, into) == After::Close {
+            session.mode = Mode::Ending;
+        }
+        self.sessions.mark(token);
+        done
     }
 
     /// Answers a request without asking a server.
@@ -328,7 +353,7 @@ impl Worker {
     fn refusal_line(&self, pool: usize, refusal: &Refusal) -> Vec<u8> {
         let mut line = Vec::new();
         match self.protocols[pool] {
-            Protocol::Memcache => memcache::write_refusal(refusal, &mut line),
+            Protocol::Memcache | Protocol::Ping => memcache::write_refusal(refusal, &mut line),
             Protocol::Redis => redis::write_refusal(refusal, &mut line),
         }
         line
@@ -342,7 +367,7 @@ impl Worker {
             return self.hold(token, Hold::Order);
         }
         let rest = match self.protocols[session.pool as usize] {
-            Protocol::Memcache => UploadRest::Bytes {
+            Protocol::Memcache | Protocol::Ping => UploadRest::Bytes {
                 left: head.len - bytes.len() as u64,
                 last: bytes.last().copied().unwrap_or_default(),
             },

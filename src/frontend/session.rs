@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::pipeline::Pipeline;
 use crate::protocol::redis;
-use crate::service::{Identity, UploadId};
+use crate::service::{Identity, State, UploadId};
 
 /// One client of a pool.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub(super) struct Session {
     pub(super) need: usize,
     pub(super) mode: Mode,
     pub(super) identity: Identity,
+    /// What a cache of ours knows of it.
+    pub(super) state: State,
+    /// When it was last heard of.
+    pub(super) heard: Instant,
     /// Why it is not read from now, if it is not.
     pub(super) hold: Hold,
     /// When, in a drain, it was first seen to be idle.
@@ -115,7 +119,7 @@ pub(super) enum Reason {
 
 impl Session {
     /// A client of `pool` that has just come.
-    pub(super) fn new(serial: u32, pool: u16, identity: Identity) -> Self {
+    pub(super) fn new(serial: u32, pool: u16, identity: Identity, now: Instant) -> Self {
         Self {
             serial,
             pool,
@@ -124,6 +128,8 @@ impl Session {
             need: 0,
             mode: Mode::Parsing,
             identity,
+            state: State::default(),
+            heard: now,
             hold: Hold::None,
             idle_at: None,
             ended: false,

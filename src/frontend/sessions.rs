@@ -78,13 +78,14 @@ impl Sessions {
     }
 
     /// Puts a new client at the place of its socket.
-    pub(super) fn insert(&mut self, token: Token, pool: u16, identity: Identity) {
+    pub(super) fn insert(&mut self, token: Token, session: (u16, Identity), now: Instant) {
+        let (pool, identity) = session;
         let place = token.0 as usize;
         if self.places.len() <= place {
             self.places.resize_with(place + 1, || None);
         }
         self.next_serial = self.next_serial.wrapping_add(1);
-        self.places[place] = Some(Box::new(Session::new(self.next_serial, pool, identity)));
+        self.places[place] = Some(Box::new(Session::new(self.next_serial, pool, identity, now)));
         self.count += 1;
     }
 

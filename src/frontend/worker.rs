@@ -15,7 +15,7 @@ use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
 use crate::net::{Accepted, Inbox, Mail, Stream, Token, tune_client};
 use crate::protocol::Span;
-use crate::service::{Identity, Io, Letter, Owner, Proxy, Ticket, Turn};
+use crate::service::{Identity, Io, Letter, Owner, Proxy, Standalone, Ticket, Turn};
 use crate::signal::{Life, Phase};
 
 /// How often a worker that has nothing to do shows that it is alive, and looks at clients that
@@ -37,6 +37,7 @@ pub struct Worker {
     pub(super) io: Io,
     pub(super) sessions: Sessions,
     pub(super) proxy: Proxy,
+    pub(super) standalone: Standalone,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) protocols: Vec<Protocol>,
     pub(super) compat: bool,
@@ -48,6 +49,8 @@ pub struct Worker {
     /// Clients with an unfinished request.
     pub(super) watched: Vec<Token>,
     keepalive: Vec<bool>,
+    /// How long clients of each pool may be silent.
+    idle_timeouts: Vec<Option<Duration>>,
     life: Arc<Life>,
     next_beat: Instant,
     /// While the process drains: when nobody will come any more.
@@ -61,6 +64,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
+        standalone: Standalone,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -69,6 +73,7 @@ impl Worker {
             io: Io::new(mail),
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
             proxy: Proxy::new(config, Arc::clone(&metrics), inbox),
+            standalone,
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
             compat: config.compat,
@@ -77,6 +82,7 @@ impl Worker {
             args: Vec::new(),
             watched: Vec::new(),
             keepalive: config.pools.iter().map(|pool| pool.tcp_keepalive).collect(),
+            idle_timeouts: config.pools.iter().map(|pool| pool.idle_timeout).collect(),
             life,
             next_beat: now,
             drained_from: None,
@@ -91,6 +97,7 @@ impl Worker {
             let until = self.next_alarm();
             self.io.turn(Some(until), &mut tokens, &mut mail).await;
             self.now = Instant::now();
+            self.standalone.begin_turn(self.now);
             for letter in mail.drain(..) {
                 self.open(letter);
             }
@@ -154,7 +161,7 @@ impl Worker {
         let authenticated = !self.proxy.needs_password(pool);
         let identity = Identity { id, authenticated, name: None };
         let token = self.io.insert(stream, Owner::Client);
-        self.sessions.insert(token, pool, identity);
+        self.sessions.insert(token, (pool, identity), self.now);
     }
 
     fn ready(&mut self, token: Token) {
@@ -182,6 +189,7 @@ impl Worker {
         let buffered = self.sessions.buffered() + self.proxy.buffered();
         self.metrics.set(WorkerMetric::BufferBytes, buffered as u64);
         self.close_overdue();
+        self.close_silent();
         self.sessions.review();
     }
 
@@ -201,6 +209,21 @@ impl Worker {
         });
         watched.append(&mut self.watched);
         self.watched = watched;
+    }
+
+    /// Closes clients that have been silent for longer than their pool allows.
+    fn close_silent(&mut self) {
+        if self.idle_timeouts.iter().all(Option::is_none) {
+            return;
+        }
+        for token in self.sessions.tokens() {
+            let Some(session) = self.sessions.get(token) else { continue };
+            let silent = self.now.saturating_duration_since(session.heard);
+            let limit = self.idle_timeouts[session.pool as usize];
+            if session.is_idle() && limit.is_some_and(|limit| silent >= limit) {
+                self.sessions.doom(token, Reason::Timeout);
+            }
+        }
     }
 
     /// One write for each server and each client that has something; then the goodbyes. Servers

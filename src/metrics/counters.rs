@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::metrics::histogram::Histogram;
-use crate::metrics::table::{AdminMetric, ListenerMetric, PoolMetric, ServerMetric, WorkerMetric};
+use crate::metrics::table::{
+    AdminMetric, ListenerMetric, PoolMetric, ServerMetric, StoreMetric, WorkerMetric,
+};
 
 /// What a worker's bank must have room for: one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,14 @@ pub struct ServerMetrics {
 #[derive(Debug, Default)]
 pub struct ListenerMetrics {
     cells: Cells<{ ListenerMetric::COUNT }>,
+}
+
+/// What is counted of one store of items; the admin thread's.
+#[derive(Debug, Default)]
+pub struct StoreMetrics {
+    /// Its name: the label `store`.
+    pub name: String,
+    cells: Cells<{ StoreMetric::COUNT }>,
 }
 
 /// What the admin thread counts.
@@ -120,7 +130,15 @@ bank!(WorkerMetrics, WorkerMetric);
 bank!(PoolMetrics, PoolMetric);
 bank!(ServerMetrics, ServerMetric);
 bank!(ListenerMetrics, ListenerMetric);
+bank!(StoreMetrics, StoreMetric);
 bank!(AdminMetrics, AdminMetric);
+
+impl StoreMetrics {
+    /// A bank of zeros for the store of this name.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+}
 
 impl WorkerMetrics {
     /// A bank of zeros for pools of this shape; every server counts as up.

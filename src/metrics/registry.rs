@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::metrics::counters::{
-    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, WorkerMetrics,
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, StoreMetrics,
+    WorkerMetrics,
 };
 use crate::metrics::histogram::{Histogram, HistogramSnapshot};
 use crate::metrics::table::{Kind, PoolMetric, ServerMetric, WorkerMetric};
@@ -20,6 +21,8 @@ pub struct Registry {
     pub workers: Vec<Arc<WorkerMetrics>>,
     /// The listener thread's bank.
     pub listener: Arc<ListenerMetrics>,
+    /// One bank for each store of items.
+    pub stores: Vec<StoreMetrics>,
     /// The admin thread's bank.
     pub admin: Arc<AdminMetrics>,
     /// When the process began.
@@ -33,9 +36,15 @@ impl Registry {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new(&shape))).collect(),
             shape,
             listener: Arc::default(),
+            stores: Vec::new(),
             admin: Arc::default(),
             started: Instant::now(),
         }
+    }
+
+    /// With banks for the stores of these names.
+    pub fn with_stores<'a>(self, names: impl Iterator<Item = &'a str>) -> Self {
+        Self { stores: names.map(StoreMetrics::new).collect(), ..self }
     }
 
     /// A worker's figure, summed.

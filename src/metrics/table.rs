@@ -247,6 +247,26 @@ scope! {
 }
 
 scope! {
+    /// Cells of one store of items, which the admin thread keeps; label `store`.
+    StoreMetric {
+        Gauge "store_items",
+            "Items stored now, some of which may have expired." { Items }
+        Gauge "store_bytes",
+            "Bytes of their keys and values." { Bytes }
+        Gauge "store_memory_bytes",
+            "Bytes of memory taken for items and index." { Memory }
+        Gauge "store_memory_limit_bytes",
+            "Bytes of memory that items and index may take." { MemoryLimit }
+        Counter "store_stored_total",
+            "Items stored." { Stored }
+        Counter "store_evicted_total",
+            "Items removed to make room." { Evicted }
+        Counter "store_expired_total",
+            "Items removed because their time had come." { Expired }
+    }
+}
+
+scope! {
     /// Cells of the listener thread; no label.
     ListenerMetric {
         Counter "accepted_total",

@@ -45,11 +45,13 @@ impl Listener {
     /// Opens the listener of `pool`; it is not accepted from before [`Listener::register`].
     ///
     /// # Errors
-    /// [`BindError`]: the address cannot be resolved or bound, or somebody else listens there.
+    /// [`BindError`]: the address cannot be resolved or bound, somebody else listens there, or it
+    /// is no socket at all.
     pub fn open(pool: &Pool) -> Result<Self, BindError> {
         let opened = match &pool.listen {
             Listen::Tcp { host, port } => open_tcp(host, *port, pool),
             Listen::Unix { path, mode } => open_unix(path, *mode, pool.backlog),
+            Listen::Stdio => Err(io::ErrorKind::Unsupported.into()),
         };
         opened.map_err(|cause| BindError { address: pool.listen.to_string(), cause: plain(cause) })
     }

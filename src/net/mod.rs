@@ -11,6 +11,7 @@ mod connect;
 mod driver;
 mod inbox;
 mod listen;
+mod stdio;
 mod stream;
 
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub use connect::{ConnectError, connect, dial};
 pub use driver::{Driver, Read, Token, Written};
 pub use inbox::{Inbox, Mail};
 pub use listen::{Accepted, Acceptor, BindError, Listener};
+pub use stdio::Stdio;
 pub use stream::{Stream, tune_client};

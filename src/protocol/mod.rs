@@ -14,6 +14,7 @@ pub mod memcache;
 mod message;
 mod names;
 mod op;
+pub mod ping;
 pub mod redis;
 #[cfg(test)]
 mod support;

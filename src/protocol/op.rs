@@ -15,6 +15,7 @@ pub enum Op {
     Decr,
     Touch,
     Quit,
+    Ping,
     // memcache.
     Gets,
     Gat,

@@ -171,7 +171,7 @@ impl Proxy {
             }
         }
         match owner.settings.protocol {
-            Protocol::Memcache => gather.parts().iter_mut().for_each(fragment::end_line),
+            Protocol::Memcache | Protocol::Ping => gather.parts().iter_mut().for_each(fragment::end_line),
             Protocol::Redis => {
                 let name = request.head.command.name;
                 fragment::write_redis_parts(gather, name, keys.step, units, request.bytes);
@@ -227,7 +227,7 @@ impl Proxy {
         let ask = |part| Ask {
             to: To::Part { gather: place, serial, part },
             expect: match protocol {
-                Protocol::Memcache => memcache::expect_of(request.head.command, 2),
+                Protocol::Memcache | Protocol::Ping => memcache::expect_of(request.head.command, 2),
                 Protocol::Redis => Expect::Resp,
             },
             read: request.head.command.access == Access::Read,
@@ -351,7 +351,7 @@ impl Proxy {
         let Caller { pool, ticket } = caller;
         let text = "flushing is not allowed here, see allow_flush";
         let refusal = match self.pools[pool as usize].settings.protocol {
-            Protocol::Memcache => Refusal::Client(text),
+            Protocol::Memcache | Protocol::Ping => Refusal::Client(text),
             Protocol::Redis => Refusal::Redis(format!("ERR {text}")),
         };
         let mut line = Vec::new();
@@ -383,7 +383,7 @@ fn keys_of(keys: Keys, args: usize) -> KeyRange {
 
 fn expect_of(protocol: Protocol, request: &Request<'_>) -> Expect {
     match protocol {
-        Protocol::Memcache => memcache::expect_of(request.head.command, 1),
+        Protocol::Memcache | Protocol::Ping => memcache::expect_of(request.head.command, 1),
         Protocol::Redis => Expect::Resp,
     }
 }
@@ -400,7 +400,7 @@ fn may_miss(request: &Request<'_>) -> bool {
 /// or an array instead of inline words.
 pub(super) fn rewritten(protocol: Protocol, request: &Request<'_>) -> Vec<Vec<u8>> {
     match protocol {
-        Protocol::Memcache => {
+        Protocol::Memcache | Protocol::Ping => {
             let args = &request.args[..request.args.len() - usize::from(request.head.noreply)];
             let end = args.last().map_or(0, |span| span.end as usize);
             let mut line = request.bytes[..end].to_vec();

@@ -3,7 +3,8 @@
 //! ```text
 //!  session ─▶ Proxy::request ─▶ local  ────────────────────────────────▶ Clients::reply
 //!                           ├─▶ forward: key ─▶ server ─▶ Connection ──▶ Clients::reply
-//!                           └─▶ split: key by key ─▶ Gather ─▶ merge ──▶ Clients::reply
+//!          │                └─▶ split: key by key ─▶ Gather ─▶ merge ──▶ Clients::reply
+//!          └▶ Standalone::execute (a pool without servers) ─────────────▶ the session's output
 //! ```
 //! The proxy owns the connections of its worker; sessions it knows only by [`Ticket`].
 
@@ -14,11 +15,13 @@ mod pool;
 mod proxy;
 mod replies;
 mod servers;
+mod standalone;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
 pub use dispatch::Turn;
 pub use local::{After, Identity};
 pub use proxy::{Caller, Proxy};
-pub use replies::{Clients, Progress};
+pub use replies::{Clients, Progress, count_request};
+pub use standalone::{Standalone, State};
 pub use upload::UploadId;

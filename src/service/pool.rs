@@ -102,7 +102,7 @@ impl Pool {
     /// Appends the protocol's line for a failure that we report.
     pub(super) fn write_error(&self, text: &str, out: &mut Vec<u8>) {
         let prefix: &[u8] = match self.settings.protocol {
-            Protocol::Memcache => b"SERVER_ERROR ",
+            Protocol::Memcache | Protocol::Ping => b"SERVER_ERROR ",
             Protocol::Redis => b"-ERR ",
         };
         out.extend_from_slice(prefix);
@@ -113,7 +113,7 @@ impl Pool {
     /// Appends what a read of one key answers if there is nothing.
     pub(super) fn write_miss(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self.settings.protocol {
-            Protocol::Memcache => b"END\r\n",
+            Protocol::Memcache | Protocol::Ping => b"END\r\n",
             Protocol::Redis => b"$-1\r\n",
         });
     }
@@ -121,7 +121,7 @@ impl Pool {
     /// Appends a refusal's line.
     pub(super) fn write_refusal(&self, refusal: &crate::protocol::Refusal, out: &mut Vec<u8>) {
         match self.settings.protocol {
-            Protocol::Memcache => memcache::write_refusal(refusal, out),
+            Protocol::Memcache | Protocol::Ping => memcache::write_refusal(refusal, out),
             Protocol::Redis => redis::write_refusal(refusal, out),
         }
     }
@@ -142,7 +142,7 @@ fn rules(settings: &Settings, compat: bool) -> Rules {
     let limits = &settings.limits;
     Rules {
         compat,
-        cache: settings.servers.is_empty(),
+        cache: settings.cache.is_some(),
         lenient_lf: settings.lenient_lf,
         key_bytes: limits.key_bytes,
         value_bytes: limits.value_bytes,

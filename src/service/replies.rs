@@ -115,7 +115,7 @@ pub(super) fn count_lookup(metrics: &PoolMetrics, outcome: Outcome) {
 }
 
 /// Counts a request by its class.
-pub(super) fn count_request(metrics: &PoolMetrics, access: Access, bytes: u64) {
+pub fn count_request(metrics: &PoolMetrics, access: Access, bytes: u64) {
     metrics.add(
         match access {
             Access::Read => PoolMetric::RequestsRead,

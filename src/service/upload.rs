@@ -80,7 +80,7 @@ impl Proxy {
             to: To::Client(ticket),
             expect: match owner.settings.protocol {
                 crate::config::Protocol::Memcache => memcache::expect_of(command, 1),
-                crate::config::Protocol::Redis => Expect::Resp,
+                _ => Expect::Resp,
             },
             // Its bytes are not kept, so that it cannot be sent twice.
             read: false,

@@ -59,7 +59,7 @@ const COMPAT: Limits = Limits {
 pub(super) fn defaults(protocol: Protocol, compat: bool) -> Limits {
     let limits = if compat { COMPAT } else { NATIVE };
     match protocol {
-        Protocol::Memcache => limits,
+        Protocol::Memcache | Protocol::Ping => limits,
         Protocol::Redis => Limits { key_bytes: KEY_BYTES_REDIS, ..limits },
     }
 }

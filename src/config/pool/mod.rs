@@ -1,5 +1,6 @@
 //! One pool of a file: every key of twemproxy, with its rules and its words, and our own.
 
+mod cache;
 mod limits;
 mod read;
 mod routing;

@@ -7,10 +7,12 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use crate::config::pool::limits;
+use crate::config::pool::{cache, limits};
 use crate::config::pool::routing::routing;
 use crate::config::pool::servers::servers;
-use crate::config::settings::{Dead, Listen, Partial, Pool, Protocol, Secret};
+use crate::config::settings::{
+    CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
+};
 use crate::config::source::{Reason, Section, Value};
 use crate::config::{listen, warnings};
 
@@ -59,6 +61,11 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
     if let (Some(listen), false) = (&listen, form.is_native()) {
         refuse_port_zero(&section, listen);
     }
+    let cache = cache::is_cache(&section, form).then(|| cache::read(&section, value.key));
+    if cache.is_none() {
+        cache::refuse_without_cache(&section);
+        cache::refuse_with_servers(&section, protocol);
+    }
     let flag = |key, default| section.flag(key).unwrap_or(default);
     let limit =
         if form.is_native() { SERVER_FAILURE_LIMIT } else { SERVER_FAILURE_LIMIT_NUTCRACKER };
@@ -85,12 +92,26 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         allow_flush: flag("allow_flush", false),
         partial: partial(&section, protocol, form),
         lenient_lf: flag("lenient_lf", !form.is_compat()),
-        limits: limits::read(section.take("limits").as_ref(), protocol, form.is_compat()),
-        servers: servers(&section, value.key),
+        idle_timeout: section.duration("idle_timeout").filter(|time| !time.is_zero()),
+        limits: pool_limits(&section, protocol, form, cache.as_ref()),
+        servers: if cache.is_some() { Vec::new() } else { servers(&section, value.key) },
+        cache,
     };
     warnings::of_pool(&section, &pool, form);
     section.close();
-    (listen.is_some() && !pool.servers.is_empty()).then_some(pool)
+    let complete = pool.cache.is_some() || !pool.servers.is_empty();
+    (listen.is_some() && complete).then_some(pool)
+}
+
+/// A cache's largest value is its own setting.
+fn pool_limits(
+    section: &Section<'_>,
+    protocol: Protocol,
+    form: Form,
+    cache: Option<&CacheSettings>,
+) -> Limits {
+    let limits = limits::read(section.take("limits").as_ref(), protocol, form.is_compat());
+    Limits { value_bytes: cache.map_or(limits.value_bytes, |cache| cache.max_value), ..limits }
 }
 
 fn required<'a>(section: &Section<'a>, key: &'static str) -> Option<Value<'a>> {
@@ -109,7 +130,11 @@ fn refuse_port_zero(section: &Section<'_>, listen: &Listen) {
 }
 
 fn protocol(section: &Section<'_>) -> Protocol {
-    let names = [("memcache", Protocol::Memcache), ("redis", Protocol::Redis)];
+    let names = [
+        ("memcache", Protocol::Memcache),
+        ("redis", Protocol::Redis),
+        ("ping", Protocol::Ping),
+    ];
     let named = section.choice("protocol", &names, "is not a valid protocol");
     let flagged =
         section.flag("redis").map(|redis| if redis { Protocol::Redis } else { Protocol::Memcache });

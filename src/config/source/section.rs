@@ -71,6 +71,11 @@ impl<'a> Section<'a> {
         Some(self.value(entry))
     }
 
+    /// True if the key stands here, taken or not.
+    pub(in crate::config) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     /// Takes every key, for mappings whose keys are names.
     pub(in crate::config) fn take_all(&self) -> Vec<Value<'a>> {
         self.entries.iter().for_each(|entry| entry.taken.set(true));

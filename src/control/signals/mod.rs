@@ -58,6 +58,13 @@ pub(crate) struct Caught {
     order: Order,
 }
 
+impl Caught {
+    /// No signal: there is nothing left to do.
+    pub(crate) fn done() -> Self {
+        Self { number: 0, name: "done", order: Order::Drain }
+    }
+}
+
 /// The signals that the process catches.
 pub(crate) struct Signals {
     caught: Vec<(Signal, Caught)>,
@@ -178,7 +185,10 @@ impl<'a> Duty<'a> {
     /// and returns what was asked for.
     fn obey(&self, caught: Caught) -> Order {
         let Caught { number, name, order } = caught;
-        tracing::info!("signal {number} ({name}) received{}", tail(order));
+        match number {
+            0 => tracing::info!("{name}{}", tail(order)),
+            _ => tracing::info!("signal {number} ({name}) received{}", tail(order)),
+        }
         match order {
             Order::Reopen => self.0.log.reopen(),
             Order::Louder => told("up", self.0.log.louder()),

@@ -21,11 +21,12 @@ use prometheus::proto::{
 use prometheus::{Error, Registry as Gatherer, TextEncoder};
 
 use crate::metrics::exposition::procfs::Figure;
+use crate::metrics::counters::StoreMetrics;
 use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::registry::Registry;
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, WorkerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, StoreMetric, WorkerMetric,
 };
 
 /// Renders the registry as Prometheus text (format 0.0.4).
@@ -76,6 +77,7 @@ impl Collector for Banks {
         families.extend(self.threads());
         families.extend(self.pools());
         families.extend(self.servers());
+        families.extend(self.stores());
         families
     }
 }
@@ -137,6 +139,13 @@ impl Banks {
         });
         families.push(latency(&REQUEST_DURATION, durations));
         families
+    }
+
+    fn stores(&self) -> Vec<MetricFamily> {
+        let labels = |store: &StoreMetrics| vec![("store", store.name.clone())];
+        expose(StoreMetric::FAMILIES, &self.registry.stores, labels, |store, metric| {
+            shown(metric.kind(), store.get(metric))
+        })
     }
 
     fn servers(&self) -> Vec<MetricFamily> {

@@ -1,10 +1,13 @@
 //! The composition root: builds the parts, starts the threads, ends them.
 //!
 //! ```text
-//!  log ─▶ doors, listeners (a port in use ends the start here) ─▶ workers ─▶ listener ─▶ admin
+//!  log ─▶ doors, listeners (a port in use ends the start here) ─▶ stores ─▶ workers ─▶ listener
+//!   ─▶ admin
 //! ```
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
-//! counters, the phase, and an inbox for each worker.
+//! counters, the phase, an inbox for each worker, and stores of items.
+
+mod stores;
 
 use std::io;
 use std::sync::Arc;
@@ -12,15 +15,17 @@ use std::thread::{self, JoinHandle};
 
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::{self, ControlPlane, Doors, Log};
 use crate::frontend::{Dealer, Worker, listen};
 use crate::metrics::{PoolShape, Registry};
-use crate::net::{BindError, Inbox, Listener, Mail};
-use crate::service::Letter;
+use crate::net::{BindError, Inbox, Listener, Mail, Stdio};
+use crate::service::{Letter, Standalone};
 use crate::signal::{Life, Phase};
+use stores::Stores;
 
 /// Clients that may be on their way to one worker; what comes on top is closed.
 const INBOX_CLIENTS: usize = 4096;
@@ -66,9 +71,11 @@ impl Process {
             let _within = admin.enter();
             Doors::open(&config)?
         };
-        let listeners =
-            config.pools.iter().map(Listener::open).collect::<Result<Vec<_>, BindError>>()?;
-        let registry = Arc::new(Registry::new(shape(&config), config.workers));
+        let listeners = open_listeners(&config)?;
+        let registry = Registry::new(shape(&config), config.workers);
+        let registry = Arc::new(registry.with_stores(Stores::names(&config).into_iter()));
+        let stores = Stores::open(&config);
+        let caches = stores.caches(&config, &registry);
         let life = Arc::new(Life::default());
         let config = Arc::new(config);
         let mut inboxes = Vec::new();
@@ -77,13 +84,20 @@ impl Process {
             let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
             inboxes.push(inbox.clone());
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
-            workers.push(start_worker(number, parts, (inbox, mail))?);
+            let standalone = Standalone::new(&caches, stores.clock());
+            workers.push(start_worker(number, parts, (inbox, mail), standalone)?);
         }
         let shared = (Arc::clone(&registry), Arc::clone(&life));
         let listener = start_listener(&config, listeners, &inboxes, &shared)?;
+        let done = Arc::new(Notify::new());
+        if let Some(pool) = config.pools.iter().position(|pool| pool.listen == Listen::Stdio) {
+            start_stdio(pool as u16, &inboxes[0], &done)?;
+        }
         life.advance(Phase::Ready);
         announce(&config, &doors);
         let plane = ControlPlane {
+            upkeep: Box::new(stores.upkeep(Arc::clone(&registry))),
+            done,
             registry,
             life,
             wake: Box::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),
@@ -120,6 +134,7 @@ fn start_worker(
     number: usize,
     (config, registry, life): (Arc<Config>, Arc<Registry>, Arc<Life>),
     mail: (Inbox<Letter>, Mail<Letter>),
+    standalone: Standalone,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -127,29 +142,31 @@ fn start_worker(
         // fairness between tasks would only cut its turns short.
         runtime.block_on(unconstrained(async move {
             let metrics = Arc::clone(&registry.workers[number]);
-            Worker::new(&config, mail, metrics, life).run().await;
+            Worker::new(&config, mail, metrics, life, standalone).run().await;
         }));
     })
 }
 
 fn start_listener(
     config: &Arc<Config>,
-    listeners: Vec<Listener>,
+    listeners: Vec<(u16, Listener)>,
     inboxes: &[Inbox<Letter>],
     (registry, life): &Shared,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
-    let dealers: Vec<Dealer> = (0..listeners.len())
-        .map(|pool| {
+    let dealers: Vec<(Listener, Dealer)> = listeners
+        .into_iter()
+        .map(|(pool, listener)| {
             let shared = (Arc::clone(registry), Arc::clone(life));
-            Dealer::new(config, pool as u16, inboxes.to_vec(), shared)
+            (listener, Dealer::new(config, pool, inboxes.to_vec(), shared))
         })
         .collect();
     thread::Builder::new().name("listener".into()).spawn(move || {
         runtime.block_on(async move {
-            let pairs = listeners.into_iter().zip(dealers);
-            let tasks: Vec<_> =
-                pairs.map(|(listener, dealer)| tokio::spawn(listen(listener, dealer))).collect();
+            let tasks: Vec<_> = dealers
+                .into_iter()
+                .map(|(listener, dealer)| tokio::spawn(listen(listener, dealer)))
+                .collect();
             for task in tasks {
                 if let Ok(Err(error)) = task.await {
                     tracing::error!(%error, "a listener has failed");
@@ -159,12 +176,33 @@ fn start_listener(
     })
 }
 
+/// The listeners, each with the number of its pool; a pool on standard input has none.
+fn open_listeners(config: &Config) -> Result<Vec<(u16, Listener)>, BindError> {
+    let pools = (0..).zip(&config.pools).filter(|(_, pool)| pool.listen != Listen::Stdio);
+    pools.map(|(number, pool)| Ok((number, Listener::open(pool)?))).collect()
+}
+
+/// Makes standard input and output a client of `pool`; when it has ended, so does the process.
+fn start_stdio(pool: u16, inbox: &Inbox<Letter>, done: &Arc<Notify>) -> io::Result<()> {
+    let (client, stdio) = Stdio::open()?;
+    let (read, write) = stdio.copiers();
+    inbox.push(Letter::Client(pool, client));
+    thread::Builder::new().name("stdin".into()).spawn(read)?;
+    let done = Arc::clone(done);
+    thread::Builder::new().name("stdout".into()).spawn(move || {
+        write();
+        done.notify_one();
+    })?;
+    Ok(())
+}
+
 fn shape(config: &Config) -> Vec<PoolShape> {
     let of = |pool: &Pool| PoolShape {
         name: pool.name.clone(),
         protocol: match pool.protocol {
             Protocol::Memcache => "memcache",
             Protocol::Redis => "redis",
+            Protocol::Ping => "ping",
         },
         servers: pool.servers.iter().map(|server| server.name.clone()).collect(),
     };

@@ -1,0 +1,100 @@
+//! A pool without servers: a cache of its own.
+
+use crate::config::pool::read::Form;
+use crate::config::settings::{CacheSettings, Engine, Eviction, Protocol};
+use crate::config::source::{Reason, Section};
+
+/// Items and index of a cache that sets nothing.
+const MEMORY: u64 = 256 << 20;
+/// Below this there is no room for a segment in each of a few shards.
+const MEMORY_MIN: u64 = 1 << 20;
+/// memcached's largest item, and above what a page wants from a cache.
+const MAX_VALUE: u64 = 1 << 20;
+/// The largest `max_value`: twice the most that Redis takes.
+const MAX_VALUE_MOST: u64 = 1 << 30;
+/// A value may take this share of the memory, so that one of them cannot push all others out.
+const VALUE_SHARE: u64 = 2;
+
+/// Keys that say how servers are found and treated: whoever writes one of them means a pool with
+/// servers, and has forgotten these.
+const OF_SERVERS: [&str; 16] = [
+    "hash",
+    "hash_char",
+    "hash_tag",
+    "distribution",
+    "name_cut",
+    "points",
+    "timeout",
+    "dead",
+    "auto_eject_hosts",
+    "server_connections",
+    "server_retry_timeout",
+    "server_failure_limit",
+    "preconnect",
+    "partial",
+    "redis_db",
+    "servers",
+];
+
+/// True if the pool is a cache: a native one that names neither servers nor what concerns them.
+pub(super) fn is_cache(section: &Section<'_>, form: Form) -> bool {
+    form.is_native() && !OF_SERVERS.iter().any(|key| section.has(key))
+}
+
+/// Reads the settings of the cache that the pool called `name` is.
+pub(super) fn read(section: &Section<'_>, name: &str) -> CacheSettings {
+    let evictions = [
+        ("merge", Eviction::Merge),
+        ("fifo", Eviction::Fifo),
+        ("random", Eviction::Random),
+        ("none", Eviction::None),
+    ];
+    let engines = [("segcache", Engine::Segcache), ("cuckoo", Engine::Cuckoo)];
+    let memory = section.size("memory").unwrap_or(MEMORY);
+    if memory < MEMORY_MIN
+        && let Some(value) = section.take("memory")
+    {
+        value.refuse(Reason::from("is too little").or("at least 1MiB"));
+    }
+    CacheSettings {
+        store: section.take("store").and_then(|value| value.text()).unwrap_or(name).to_owned(),
+        memory,
+        max_value: max_value(section, memory),
+        eviction: section
+            .choice("eviction", &evictions, "is no way to make room")
+            .unwrap_or(Eviction::Merge),
+        engine: section
+            .choice("storage", &engines, "is no storage engine")
+            .unwrap_or(Engine::Segcache),
+    }
+}
+
+fn max_value(section: &Section<'_>, memory: u64) -> u64 {
+    let most = MAX_VALUE_MOST.min(memory / VALUE_SHARE);
+    let Some(written) = section.size("max_value") else { return MAX_VALUE.min(most) };
+    if written > most
+        && let Some(value) = section.take("max_value")
+    {
+        let fix = format!("at most {most}: 1GiB, and half of the memory");
+        value.refuse(Reason::from("is too large").or(fix));
+    }
+    written
+}
+
+/// Keys that only a cache has; in a pool with servers they are refused with a reason.
+pub(super) fn refuse_without_cache(section: &Section<'_>) {
+    for key in ["memory", "max_value", "eviction", "storage", "store"] {
+        if let Some(value) = section.take(key) {
+            value.refuse(format!("directive \"{key}\" is only valid for a pool without servers"));
+        }
+    }
+}
+
+/// Protocols that a cache speaks and servers behind us do not.
+pub(super) fn refuse_with_servers(section: &Section<'_>, protocol: Protocol) {
+    if protocol == Protocol::Ping
+        && let Some(value) = section.take("protocol")
+    {
+        value.refuse("ping is only valid for a pool without servers");
+    }
+}

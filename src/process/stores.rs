@@ -1,0 +1,112 @@
+//! The stores of items that pools without servers are made of, and their upkeep.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cache::{Cache, Clock, wall_millis};
+use crate::config::{CacheSettings, Config, Protocol};
+use crate::metrics::{Registry, StoreMetric};
+use crate::storage::{Settings, Store};
+
+/// Shards of a store for each worker: so many that two workers seldom want the same one.
+const SHARDS_PER_WORKER: usize = 16;
+
+/// Steps of work that one round of upkeep may do in each shard.
+const SWEEP_STEPS: usize = 64;
+
+/// Rounds of upkeep between two looks at how full the stores are.
+const ROUNDS_PER_LOOK: u64 = 10;
+
+/// Room for a key and what an item says of itself beside its value.
+const KEY_ROOM: usize = 64 << 10;
+
+/// All stores of the process, in the order in which the registry counts them.
+pub(super) struct Stores {
+    named: Vec<(String, Arc<Store>)>,
+    clock: Clock,
+}
+
+impl Stores {
+    /// The names of the stores, each once, in the order of the pools.
+    pub(super) fn names(config: &Config) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for cache in config.pools.iter().filter_map(|pool| pool.cache.as_ref()) {
+            if !names.contains(&cache.store.as_str()) {
+                names.push(&cache.store);
+            }
+        }
+        names
+    }
+
+    /// Opens the stores of all pools that have no servers.
+    pub(super) fn open(config: &Config) -> Self {
+        let caches = config.pools.iter().filter_map(|pool| pool.cache.as_ref());
+        let first: HashMap<&str, &CacheSettings> =
+            caches.rev().map(|cache| (cache.store.as_str(), cache)).collect();
+        let open = |name: &str| {
+            let store = Arc::new(Store::new(settings(first[name], config.workers)));
+            (name.to_owned(), store)
+        };
+        Self { named: Self::names(config).into_iter().map(open).collect(), clock: Clock::start() }
+    }
+
+    /// Storage time.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The cache of each pool, and what it speaks; `None` where there are servers.
+    pub(super) fn caches(
+        &self,
+        config: &Config,
+        registry: &Arc<Registry>,
+    ) -> Vec<Option<(Arc<Cache>, Protocol)>> {
+        let cache = |(pool, settings): (usize, &crate::config::Pool)| {
+            let cache = settings.cache.as_ref()?;
+            let (_, store) = self.named.iter().find(|(name, _)| *name == cache.store)?;
+            let cache = Cache {
+                store: Arc::clone(store),
+                registry: Arc::clone(registry),
+                pool,
+                value_max: usize::try_from(cache.max_value).unwrap_or(usize::MAX),
+            };
+            Some((Arc::new(cache), settings.protocol))
+        };
+        config.pools.iter().enumerate().map(cache).collect()
+    }
+
+    /// What the admin thread does for the stores ten times a second.
+    pub(super) fn upkeep(self, registry: Arc<Registry>) -> impl Fn() + Send + Sync {
+        let rounds = std::sync::atomic::AtomicU64::new(0);
+        move || {
+            let round = rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let now = self.clock.time(Instant::now());
+            for ((_, store), metrics) in self.named.iter().zip(&registry.stores) {
+                store.sweep(now, SWEEP_STEPS);
+                if round.is_multiple_of(ROUNDS_PER_LOOK) {
+                    let usage = store.usage(now);
+                    metrics.set(StoreMetric::Items, usage.items);
+                    metrics.set(StoreMetric::Bytes, usage.bytes);
+                    metrics.set(StoreMetric::Memory, usage.memory);
+                    metrics.set(StoreMetric::MemoryLimit, store.settings().memory);
+                    metrics.set(StoreMetric::Stored, usage.stored);
+                    metrics.set(StoreMetric::Evicted, usage.evicted);
+                    metrics.set(StoreMetric::Expired, usage.expired);
+                }
+            }
+        }
+    }
+}
+
+fn settings(cache: &CacheSettings, workers: usize) -> Settings {
+    let largest = usize::try_from(cache.max_value).unwrap_or(usize::MAX);
+    Settings {
+        memory: cache.memory,
+        item_max: largest.saturating_add(KEY_ROOM),
+        shards: workers * SHARDS_PER_WORKER,
+        // Above all versions of an earlier process, unless that stored more than a million items a
+        // millisecond.
+        version: wall_millis() << 20,
+    }
+}
