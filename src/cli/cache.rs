@@ -69,8 +69,14 @@ impl Spoken {
 impl CacheArgs {
     /// True if any of them was given.
     pub(super) fn given(&self) -> bool {
-        let texts =
-            [&self.memcache, &self.redis, &self.admin, &self.memory, &self.max_value, &self.eviction];
+        let texts = [
+            &self.memcache,
+            &self.redis,
+            &self.admin,
+            &self.memory,
+            &self.max_value,
+            &self.eviction,
+        ];
         texts.iter().any(|text| text.is_some())
             || self.idle_timeout.is_some()
             || self.port.is_some()
@@ -184,8 +190,7 @@ mod tests {
     #[test]
     fn without_arguments_both_protocols_share_one_store() {
         let config = config(&[]);
-        let listen: Vec<String> =
-            config.pools.iter().map(|pool| pool.listen.to_string()).collect();
+        let listen: Vec<String> = config.pools.iter().map(|pool| pool.listen.to_string()).collect();
         assert_eq!(listen, ["127.0.0.1:6379", "127.0.0.1:11211"]);
         let stores: Vec<_> = config.pools.iter().map(|pool| pool.cache.clone().unwrap()).collect();
         assert_eq!(stores[0], stores[1]);
@@ -196,8 +201,20 @@ mod tests {
     #[test]
     fn arguments_become_settings() {
         let config = config(&[
-            "--port", "7000", "--memory", "64MiB", "--max-value", "2MiB", "--idle-timeout", "5",
-            "--workers", "3", "--admin", "off", "--eviction", "fifo",
+            "--port",
+            "7000",
+            "--memory",
+            "64MiB",
+            "--max-value",
+            "2MiB",
+            "--idle-timeout",
+            "5",
+            "--workers",
+            "3",
+            "--admin",
+            "off",
+            "--eviction",
+            "fifo",
         ]);
         let pool = &config.pools[0];
         assert_eq!((config.pools.len(), config.workers, config.admin), (1, 3, None));

@@ -47,9 +47,8 @@ fn prepare() -> io::Result<String> {
     let mut taken = Vec::new();
     let fronts: Vec<u16> =
         PORTS.iter().map(|&port| free_port(port, &mut taken)).collect::<io::Result<_>>()?;
-    let mut shards = || -> io::Result<Vec<u16>> {
-        (0..SHARDS).map(|_| free_port(0, &mut taken)).collect()
-    };
+    let mut shards =
+        || -> io::Result<Vec<u16>> { (0..SHARDS).map(|_| free_port(0, &mut taken)).collect() };
     let (memcache, redis) = (shards()?, shards()?);
     let mut text = format!("admin: {{ listen: 127.0.0.1:{} }}\npools:\n", fronts[2]);
     write_pool(&mut text, ("memcache", fronts[0]), &memcache);

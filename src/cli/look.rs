@@ -28,6 +28,16 @@ pub(super) fn check(file: &Path) -> u8 {
         let _ = writeln!(text, "warning: {warning}");
     }
     for pool in &config.pools {
+        if let Some(cache) = &pool.cache {
+            let (name, listen, store) = (&pool.name, &pool.listen, &cache.store);
+            let (memory, largest) = (cache.memory, cache.max_value);
+            let _ = writeln!(
+                text,
+                "pool {name}: listen {listen}, a cache of {memory} bytes (store {store}), values up to \
+                 {largest}",
+            );
+            continue;
+        }
         let connections = config.workers * pool.servers.len() * pool.server_connections as usize;
         let _ = writeln!(
             text,
@@ -42,14 +52,15 @@ pub(super) fn check(file: &Path) -> u8 {
     0
 }
 
-/// The pools that `name` selects: that one, or all.
+/// The pools with servers that `name` selects: that one, or all.
 fn pools<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&'a Pool>, u8> {
+    let with_servers = || config.pools.iter().filter(|pool| pool.cache.is_none());
     let found: Vec<&Pool> =
-        config.pools.iter().filter(|pool| name.is_none_or(|name| pool.name == name)).collect();
+        with_servers().filter(|pool| name.is_none_or(|name| pool.name == name)).collect();
     if found.is_empty() {
-        let names: Vec<&str> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+        let names: Vec<&str> = with_servers().map(|pool| pool.name.as_str()).collect();
         complain(&format!(
-            "twinring: no pool {}; there are: {}\n",
+            "twinring: no pool {} with servers; there are: {}\n",
             name.unwrap_or_default(),
             names.join(", ")
         ));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::listen;
 use crate::config::pool::{self, Form};
-use crate::config::settings::{Config, Log, LogFormat, Pool};
+use crate::config::settings::{CacheSettings, Config, Log, LogFormat, Pool};
 use crate::config::source::{self, Content, Errors, Node, Reason, Report, Section, Value};
 use crate::config::warnings;
 
@@ -194,6 +194,13 @@ fn workers(pools: &[Pool]) -> usize {
     if serves_itself { available_parallelism().map_or(1, usize::from) } else { 1 }
 }
 
+/// True if both share a store and say different things of it.
+fn disagree(pool: &Pool, other: &Pool) -> bool {
+    let (Some(a), Some(b)) = (&pool.cache, &other.cache) else { return false };
+    let store = |cache: &CacheSettings| (cache.memory, cache.eviction, cache.engine);
+    a.store == b.store && store(a) != store(b)
+}
+
 fn read_pools(values: Vec<Value<'_>>, form: Form) -> Vec<Pool> {
     let mut pools: Vec<Pool> = Vec::with_capacity(values.len());
     for value in values {
@@ -203,6 +210,11 @@ fn read_pools(values: Vec<Value<'_>>, form: Form) -> Vec<Pool> {
             let (a, b, listen) = (&other.name, &pool.name, &pool.listen);
             let why = format!("pools '{a}' and '{b}' have the same listen address '{listen}'");
             value.refuse(Reason::from(why).or("give each pool its own"));
+        }
+        if let Some(other) = pools.iter().find(|other| disagree(&pool, other)) {
+            let why =
+                format!("pools '{}' and '{}' disagree about their store", other.name, pool.name);
+            value.refuse(Reason::from(why).or("give both the same memory, eviction and storage"));
         }
         pools.push(pool);
     }

@@ -81,7 +81,8 @@ fn twinring_yml_shows_every_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/twinring.yml");
     let shown = sample("twinring.yml", false);
     let bare = "pools:\n  web:\n    listen: 127.0.0.1:22121\n    servers:\n      \
-                - 127.0.0.1:11211:1 cache01\n      - 127.0.0.1:11212:1 cache02\n";
+                - 127.0.0.1:11211:1 cache01\n      - 127.0.0.1:11212:1 cache02\n  \
+                local:\n    listen: 127.0.0.1:22122\n    protocol: redis\n";
     assert_eq!(format!("{shown:#?}"), format!("{:#?}", ok(bare)));
     // Whoever adds a key is told of it here: a misspelt neighbour lists nothing, so ask for all.
     let text = fs::read_to_string(path).unwrap();
@@ -90,7 +91,8 @@ fn twinring_yml_shows_every_default() {
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
                 max_clients backlog tcpkeepalive reuseport allow_flush lenient_lf redis_auth_file \
                 redis_auth redis_db limits key value keys_per_request args_per_request line \
-                pipeline_depth client_output server_queue request_time";
+                pipeline_depth client_output server_queue request_time idle_timeout store memory \
+                max_value eviction storage";
     for key in keys.split_whitespace() {
         let shown =
             |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key}:"));
@@ -308,7 +310,7 @@ proptest! {
             Err(errors) => assert_eq!(errors.to_string().lines().count(), errors.len()),
             Ok(config) => {
                 assert!(!config.pools.is_empty());
-                assert!(config.pools.iter().all(|pool| !pool.servers.is_empty()));
+                assert!(config.pools.iter().all(|pool| pool.cache.is_some() != !pool.servers.is_empty()));
             }
         }
     }

@@ -211,9 +211,7 @@ impl Worker {
             return Next::Wait(0);
         }
         let refusal = match self.protocols[pool as usize] {
-            Protocol::Memcache | Protocol::Ping => {
-                Refusal::Server("object too large for cache")
-            }
+            Protocol::Memcache | Protocol::Ping => Refusal::Server("object too large for cache"),
             Protocol::Redis => Refusal::Redis("ERR Protocol error: request too large".into()),
         };
         self.lose(token, &refusal)

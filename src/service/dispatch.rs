@@ -171,7 +171,9 @@ impl Proxy {
             }
         }
         match owner.settings.protocol {
-            Protocol::Memcache | Protocol::Ping => gather.parts().iter_mut().for_each(fragment::end_line),
+            Protocol::Memcache | Protocol::Ping => {
+                gather.parts().iter_mut().for_each(fragment::end_line)
+            }
             Protocol::Redis => {
                 let name = request.head.command.name;
                 fragment::write_redis_parts(gather, name, keys.step, units, request.bytes);

@@ -194,10 +194,10 @@ fn the_demo_serves_what_it_promises_and_leaves_nothing_behind() {
     assert_eq!(memcache, "STORED\r\nVALUE hello 0 5\r\nworld\r\nEND\r\n");
     let redis = talk(port("a Redis pool on port "), b"mset a 1 b 2\r\nmget a b\r\nquit\r\n");
     assert_eq!(redis, "+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n+OK\r\n");
-    let server = port("Started memcached on ports ");
+    let shard = port("Three memcache shards on ports ");
     let id = i32::try_from(demo.id()).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(id, Signal::INT).expect("to interrupt it");
     assert_eq!(demo.wait().expect("its end").code(), Some(0));
-    let gone = wait_until(LONG, || TcpStream::connect(("127.0.0.1", server)).is_err());
-    assert!(gone, "a server of the demo is still there");
+    let gone = wait_until(LONG, || TcpStream::connect(("127.0.0.1", shard)).is_err());
+    assert!(gone, "a shard of the demo is still there");
 }

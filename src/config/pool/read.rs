@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use crate::config::pool::{cache, limits};
 use crate::config::pool::routing::routing;
 use crate::config::pool::servers::servers;
+use crate::config::pool::{cache, limits};
 use crate::config::settings::{
     CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
 };
@@ -130,11 +130,8 @@ fn refuse_port_zero(section: &Section<'_>, listen: &Listen) {
 }
 
 fn protocol(section: &Section<'_>) -> Protocol {
-    let names = [
-        ("memcache", Protocol::Memcache),
-        ("redis", Protocol::Redis),
-        ("ping", Protocol::Ping),
-    ];
+    let names =
+        [("memcache", Protocol::Memcache), ("redis", Protocol::Redis), ("ping", Protocol::Ping)];
     let named = section.choice("protocol", &names, "is not a valid protocol");
     let flagged =
         section.flag("redis").map(|redis| if redis { Protocol::Redis } else { Protocol::Memcache });

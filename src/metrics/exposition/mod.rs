@@ -20,8 +20,8 @@ use prometheus::proto::{
 };
 use prometheus::{Error, Registry as Gatherer, TextEncoder};
 
-use crate::metrics::exposition::procfs::Figure;
 use crate::metrics::counters::StoreMetrics;
+use crate::metrics::exposition::procfs::Figure;
 use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::registry::Registry;
 use crate::metrics::table::{

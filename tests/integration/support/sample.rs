@@ -47,6 +47,21 @@ impl Sample {
 
     /// The mappings that have servers, by name.
     pub(crate) fn pools(&self) -> Vec<(String, SamplePool)> {
+        let mut found = self.mappings();
+        found.retain(|(_, pool)| !pool.servers.is_empty());
+        found
+    }
+
+    /// Where it listens: each mapping with an address, by name.
+    pub(crate) fn listeners(&self) -> Vec<(String, String)> {
+        let address = |(name, pool): (String, SamplePool)| {
+            let listen = pool.setting("listen")?.to_owned();
+            Some((name, listen))
+        };
+        self.mappings().into_iter().filter_map(address).collect()
+    }
+
+    fn mappings(&self) -> Vec<(String, SamplePool)> {
         let mut found: Vec<(String, SamplePool)> = Vec::new();
         for line in self.text.lines() {
             let line = line.split(" #").next().unwrap_or("").trim();
@@ -64,7 +79,6 @@ impl Sample {
                 }
             }
         }
-        found.retain(|(_, pool)| !pool.servers.is_empty());
         found
     }
 
