@@ -7,15 +7,14 @@
 //! ```
 //! * `accept`: the listener thread; takes clients in batches and deals them out.
 //! * `worker`: the loop of one worker thread: its stages in a row.
-//! * `serve`: from bytes of a client to requests.
-//! * `sessions`, `session`: the clients of a worker.
-//! * `pipeline`: the order of replies; no I/O.
+//! * `serve`, `request`, `upload`: from bytes of a client to requests, and what is done with them.
+//! * `sessions`: the clients of a worker, and the order of their replies.
 
 mod accept;
-mod pipeline;
+mod request;
 mod serve;
-mod session;
 mod sessions;
+mod upload;
 mod worker;
 
 pub use accept::{Dealer, listen};

@@ -7,13 +7,12 @@
 //!                     └─ Ending: ignored          what is left waits in Session::input
 //! ```
 
-use super::session::{Hold, Mode, Reason, Session, Upload, UploadRest};
+use super::sessions::{Hold, Mode, Reason, Session};
 use super::worker::Worker;
 use crate::config::Protocol;
-use crate::metrics::{PoolMetric, PoolMetrics, WorkerMetric};
+use crate::metrics::WorkerMetric;
 use crate::net::{Read, Token};
-use crate::protocol::{Head, Parsed, Plan, Refusal, Request, Span, memcache, ping, redis};
-use crate::service::{After, Caller, Clients, Flow, Ticket, Turn, count_request};
+use crate::protocol::{Parsed, Refusal, Request, Span, memcache, ping, redis};
 
 /// A request longer than this is not held but sent on while it comes in.
 const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;
@@ -22,7 +21,7 @@ const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;
 const READ_STEP: (usize, usize) = (4 * 1024, 1024 * 1024);
 
 /// Whether to look at what follows in the same buffer.
-enum Next {
+pub(super) enum Next {
     /// Yes: this many bytes are done with.
     Go(usize),
     /// No: more bytes, or something else, must come first. So many bytes are done with.
@@ -225,213 +224,12 @@ impl Worker {
         Next::Go(len)
     }
 
-    fn hold(&mut self, token: Token, why: Hold) -> Next {
+    pub(super) fn hold(&mut self, token: Token, why: Hold) -> Next {
         self.metrics.add(WorkerMetric::PausedReads, 1);
         if let Some(session) = self.sessions.get(token) {
             session.hold = why;
         }
         Next::Wait(0)
-    }
-
-    /// A whole request: answered here, or given to the service with a slot for its reply.
-    fn serve_request(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.bytes.len());
-        let Some(session) = self.sessions.get(token) else { return done };
-        session.need = 0;
-        let pool = session.pool;
-        if self.standalone.serves(pool) {
-            return self.execute(token, request);
-        }
-        let local = matches!(request.head.command.plan, Plan::Local(_));
-        if local || !session.identity.authenticated {
-            let mut line = Vec::new();
-            if !self.proxy.admits(pool, request.head.command, &session.identity, &mut line) {
-                return self.reply_locally(token, &line, done);
-            }
-            if local {
-                return self.answer(token, request);
-            }
-        }
-        let seq = if request.head.noreply { 0 } else { session.pipeline.open() };
-        let ticket = Ticket { session: token.0, serial: session.serial, seq };
-        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        match self.proxy.request(turn, Caller { pool, ticket }, request) {
-            Flow::Go => done,
-            Flow::Pause => {
-                self.hold(token, Hold::Server);
-                Next::Wait(request.bytes.len())
-            }
-        }
-    }
-
-    /// Executes a request on items of our own: its reply is the next, nothing being in flight.
-    fn execute(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.bytes.len());
-        let Some(session) = self.sessions.get(token) else { return done };
-        let pool = session.pool;
-        let counters = &self.metrics.pools[pool as usize];
-        count_request(counters, request.head.command.access, request.bytes.len() as u64);
-        let into = (&mut session.state, session.pipeline.next_output());
-        if self.standalone.execute(pool, request, counters, into) == After::Close {
-            session.mode = Mode::Ending;
-        }
-        self.sessions.mark(token);
-        done
-    }
-
-    /// Answers a request without asking a server.
-    fn answer(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.bytes.len());
-        let mut line = Vec::new();
-        let Some(session) = self.sessions.get(token) else { return done };
-        let pool = session.pool;
-        self.metrics.pools[pool as usize].add(PoolMetric::RequestsOther, 1);
-        let after = self.proxy.answer(pool, request, &mut session.identity, &mut line);
-        if after == After::Close {
-            session.mode = Mode::Ending;
-        }
-        if request.head.noreply {
-            return done;
-        }
-        self.reply_locally(token, &line, done)
-    }
-
-    /// Opens a slot and fills it at once.
-    fn reply_locally(&mut self, token: Token, line: &[u8], done: Next) -> Next {
-        if let Some(session) = self.sessions.get(token) {
-            let seq = session.pipeline.open();
-            session.pipeline.put(seq, line, true);
-            self.sessions.mark(token);
-        }
-        done
-    }
-
-    /// A bad request whose end is known.
-    fn refuse(&mut self, token: Token, len: u64, refusal: Option<Refusal>) -> Next {
-        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
-        session.need = 0;
-        session.mode = Mode::Swallowing(len);
-        let pool = session.pool as usize;
-        count_refusal(&self.metrics.pools[pool], refusal.as_ref());
-        if self.compat {
-            self.sessions.doom(token, Reason::Protocol);
-            return Next::Wait(0);
-        }
-        let Some(refusal) = refusal else { return Next::Go(0) };
-        let line = self.refusal_line(pool, &refusal);
-        self.reply_locally(token, &line, Next::Go(0))
-    }
-
-    /// Nobody knows where the next request would begin: one error line, then the end.
-    fn lose(&mut self, token: Token, refusal: &Refusal) -> Next {
-        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
-        let upload = match &session.mode {
-            Mode::Uploading(upload) => Some(upload.seq),
-            _ => None,
-        };
-        session.mode = Mode::Ending;
-        session.lost = true;
-        session.quiet = false;
-        let pool = session.pool as usize;
-        count_refusal(&self.metrics.pools[pool], Some(refusal));
-        if self.compat {
-            self.sessions.doom(token, Reason::Protocol);
-            return Next::Wait(0);
-        }
-        let line = self.refusal_line(pool, refusal);
-        if let Some(session) = self.sessions.get(token) {
-            // The line is the answer to the upload, unless that has had one.
-            let seq = upload.unwrap_or_else(|| session.pipeline.open());
-            session.pipeline.put(seq, &line, true);
-            self.sessions.mark(token);
-        }
-        Next::Go(0)
-    }
-
-    fn refusal_line(&self, pool: usize, refusal: &Refusal) -> Vec<u8> {
-        let mut line = Vec::new();
-        match self.protocols[pool] {
-            Protocol::Memcache | Protocol::Ping => memcache::write_refusal(refusal, &mut line),
-            Protocol::Redis => redis::write_refusal(refusal, &mut line),
-        }
-        line
-    }
-
-    /// A request that is too long to be held: it waits for those before it, then goes on a
-    /// connection of its own.
-    fn begin_upload(&mut self, token: Token, bytes: &[u8], head: &Head, args: &[Span]) -> Next {
-        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
-        if session.pipeline.depth() > 0 {
-            return self.hold(token, Hold::Order);
-        }
-        let rest = match self.protocols[session.pool as usize] {
-            Protocol::Memcache | Protocol::Ping => UploadRest::Bytes {
-                left: head.len - bytes.len() as u64,
-                last: bytes.last().copied().unwrap_or_default(),
-            },
-            Protocol::Redis => match redis::Rest::after(bytes) {
-                Ok(rest) => UploadRest::Array(rest),
-                Err(refusal) => return self.lose(token, &refusal),
-            },
-        };
-        session.need = 0;
-        let pool = session.pool;
-        session.quiet = head.noreply;
-        let seq = session.pipeline.open();
-        let Some(ticket) = self.sessions.ticket(token, seq) else { return Next::Wait(0) };
-        let request = Request { head, bytes, args };
-        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        let id = match self.proxy.upload(turn, pool, request, ticket) {
-            Ok(id) => Some(id),
-            Err(text) => {
-                let line = self.proxy.error_line(pool, text);
-                self.sessions.reply(&mut self.io, ticket, &line, true);
-                None
-            }
-        };
-        if let Some(session) = self.sessions.get(token) {
-            session.mode = Mode::Uploading(Box::new(Upload { id, seq, rest }));
-        }
-        Next::Go(bytes.len())
-    }
-
-    /// More of an upload.
-    fn serve_upload(&mut self, token: Token, bytes: &[u8]) -> Next {
-        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
-        let Mode::Uploading(upload) = &mut session.mode else { return Next::Wait(0) };
-        let id = upload.id;
-        let (used, ended) = match upload.rest.take(bytes) {
-            Ok(taken) => taken,
-            Err(refusal) => {
-                self.abort_upload(token);
-                return self.lose(token, &refusal);
-            }
-        };
-        if ended {
-            session.mode = Mode::Parsing;
-        }
-        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        let more = (&bytes[..used], ended);
-        let flow = id.map_or(Flow::Go, |id| self.proxy.upload_more(turn, id, more));
-        let unanswered = self.sessions.get(token).is_some_and(|s| s.pipeline.depth() > 0);
-        match flow {
-            // What follows goes on other connections and must not overtake the upload.
-            _ if ended && unanswered => self.hold(token, Hold::Order),
-            Flow::Pause if !ended => self.hold(token, Hold::Server),
-            _ => return Next::Go(used),
-        };
-        Next::Wait(used)
-    }
-
-    /// The client is going, or lost, in the middle of an upload.
-    pub(super) fn abort_upload(&mut self, token: Token) {
-        let Some(Session { mode: Mode::Uploading(upload), .. }) = self.sessions.get(token) else {
-            return;
-        };
-        if let Some(id) = upload.id.take() {
-            let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-            self.proxy.upload_abort(turn, id);
-        }
     }
 }
 
@@ -443,32 +241,4 @@ impl Session {
             self.begun = None;
         }
     }
-}
-
-impl UploadRest {
-    /// How many of `bytes` belong to the upload, and whether it ends with them.
-    fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Refusal> {
-        match self {
-            Self::Bytes { left, last } => {
-                let n = (*left).min(bytes.len() as u64) as usize;
-                *left -= n as u64;
-                let tail = [n.checked_sub(2).map_or(*last, |at| bytes[at]), bytes[n - 1]];
-                if *left == 0 && tail != *b"\r\n" {
-                    return Err(Refusal::Client("bad data chunk"));
-                }
-                *last = tail[1];
-                Ok((n, *left == 0))
-            }
-            Self::Array(rest) => rest.advance(bytes),
-        }
-    }
-}
-
-fn count_refusal(metrics: &PoolMetrics, refusal: Option<&Refusal>) {
-    let metric = match refusal {
-        Some(Refusal::Server(_)) => PoolMetric::ErrorOversize,
-        Some(Refusal::Client(_)) => PoolMetric::ErrorKey,
-        _ => PoolMetric::ErrorUnsupported,
-    };
-    metrics.add(metric, 1);
 }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::session::Reason;
-use super::sessions::{Sessions, overdue};
+use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
 use crate::net::{Accepted, Inbox, Mail, Stream, Token, tune_client};
@@ -201,7 +200,7 @@ impl Worker {
             session.watched = session.begun.is_some();
             let (pool, keep) = (session.pool, session.watched);
             let limits = *self.sessions.limits(pool);
-            let late = self.sessions.get(token).is_some_and(|s| overdue(s, &limits, now));
+            let late = self.sessions.get(token).is_some_and(|s| s.is_overdue(&limits, now));
             if late {
                 self.sessions.doom(token, Reason::Timeout);
             }

@@ -1,59 +1,63 @@
 //! One client: what it has sent and not finished, what it is owed, how far it may go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::pipeline::Pipeline;
+use crate::config::Limits;
+use crate::frontend::sessions::pipeline::Pipeline;
 use crate::protocol::redis;
 use crate::service::{Identity, State, UploadId};
 
+/// How long a client that has got its last reply may take to close its side.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// One client of a pool.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(in crate::frontend) struct Session {
     /// Tells it from earlier ones at the same place.
-    pub(super) serial: u32,
-    pub(super) pool: u16,
-    pub(super) pipeline: Pipeline,
+    pub(in crate::frontend) serial: u32,
+    pub(in crate::frontend) pool: u16,
+    pub(in crate::frontend) pipeline: Pipeline,
     /// Bytes of a request that is not whole, or that must wait its turn.
-    pub(super) input: Vec<u8>,
+    pub(in crate::frontend) input: Vec<u8>,
     /// How many bytes there must be before another look at them is worth it.
-    pub(super) need: usize,
-    pub(super) mode: Mode,
-    pub(super) identity: Identity,
+    pub(in crate::frontend) need: usize,
+    pub(in crate::frontend) mode: Mode,
+    pub(in crate::frontend) identity: Identity,
     /// What a cache of ours knows of it.
-    pub(super) state: State,
+    pub(in crate::frontend) state: State,
     /// When it was last heard of.
-    pub(super) heard: Instant,
+    pub(in crate::frontend) heard: Instant,
     /// Why it is not read from now, if it is not.
-    pub(super) hold: Hold,
+    pub(in crate::frontend) hold: Hold,
     /// When, in a drain, it was first seen to be idle.
-    pub(super) idle_at: Option<Instant>,
+    pub(in crate::frontend) idle_at: Option<Instant>,
     /// It has closed its side.
-    pub(super) ended: bool,
+    pub(in crate::frontend) ended: bool,
     /// It has been put on the list of those to be written to.
-    pub(super) dirty: bool,
+    pub(in crate::frontend) dirty: bool,
     /// It has taken bytes since a server connection last asked.
-    pub(super) moved: bool,
+    pub(in crate::frontend) moved: bool,
     /// A server connection waits for it to take bytes.
-    pub(super) waited_for: bool,
+    pub(in crate::frontend) waited_for: bool,
     /// Its socket is full: for how many beats it has taken nothing.
-    pub(super) unread: Option<u8>,
+    pub(in crate::frontend) unread: Option<u8>,
     /// Since when it has not been read from because the buffers are full.
-    pub(super) starved: Option<Instant>,
+    pub(in crate::frontend) starved: Option<Instant>,
     /// Its one unanswered request is an upload that wants no reply.
-    pub(super) quiet: bool,
+    pub(in crate::frontend) quiet: bool,
     /// Nobody knew any more where its next request would begin.
-    pub(super) lost: bool,
+    pub(in crate::frontend) lost: bool,
     /// When its unfinished request was begun; with a long one, when it last made progress.
-    pub(super) begun: Option<Instant>,
+    pub(in crate::frontend) begun: Option<Instant>,
     /// It is on the list of those whose progress is watched.
-    pub(super) watched: bool,
+    pub(in crate::frontend) watched: bool,
     /// Bytes of it that the worker's total counts.
-    pub(super) counted: usize,
+    pub(in crate::frontend) counted: usize,
 }
 
 /// How the next bytes of a client are to be taken.
 #[derive(Debug)]
-pub(super) enum Mode {
+pub(in crate::frontend) enum Mode {
     /// As requests.
     Parsing,
     /// This many are thrown away first.
@@ -68,17 +72,17 @@ pub(super) enum Mode {
 
 /// The upload that a session is in the middle of.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(in crate::frontend) struct Upload {
     /// Where it goes; `None` if its bytes are dropped.
-    pub(super) id: Option<UploadId>,
+    pub(in crate::frontend) id: Option<UploadId>,
     /// The number of the request.
-    pub(super) seq: u32,
-    pub(super) rest: UploadRest,
+    pub(in crate::frontend) seq: u32,
+    pub(in crate::frontend) rest: UploadRest,
 }
 
 /// Where an upload ends.
 #[derive(Debug)]
-pub(super) enum UploadRest {
+pub(in crate::frontend) enum UploadRest {
     /// After this many bytes, the last two of which must be CRLF.
     Bytes {
         left: u64,
@@ -91,7 +95,7 @@ pub(super) enum UploadRest {
 
 /// Why a client is not read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(in crate::frontend) enum Hold {
     /// It is read from.
     None,
     /// Too many of its requests are unanswered.
@@ -108,7 +112,7 @@ pub(super) enum Hold {
 
 /// Why a client is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::frontend) enum Reason {
     Eof,
     Reset,
     Timeout,
@@ -119,7 +123,12 @@ pub(super) enum Reason {
 
 impl Session {
     /// A client of `pool` that has just come.
-    pub(super) fn new(serial: u32, pool: u16, identity: Identity, now: Instant) -> Self {
+    pub(in crate::frontend) fn new(
+        serial: u32,
+        pool: u16,
+        identity: Identity,
+        now: Instant,
+    ) -> Self {
         Self {
             serial,
             pool,
@@ -147,7 +156,7 @@ impl Session {
     }
 
     /// True if nothing of it is under way.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::frontend) fn is_idle(&self) -> bool {
         self.pipeline.is_idle()
             && self.input.is_empty()
             && matches!(self.mode, Mode::Parsing)
@@ -155,7 +164,7 @@ impl Session {
     }
 
     /// True if the next move is the client's: to finish what it has begun, or to go.
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(in crate::frontend) fn is_awaited(&self) -> bool {
         match self.mode {
             Mode::Parsing => self.hold == Hold::None && !self.input.is_empty(),
             Mode::Swallowing(_) | Mode::Uploading(_) => self.hold == Hold::None,
@@ -166,12 +175,22 @@ impl Session {
     }
 
     /// True if it has got all it is owed and will send nothing more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::frontend) fn is_over(&self) -> bool {
         matches!(self.mode, Mode::Ending) && self.pipeline.is_idle()
     }
 
     /// Bytes that it holds in buffers.
-    pub(super) fn buffered(&self) -> usize {
+    pub(in crate::frontend) fn buffered(&self) -> usize {
         self.pipeline.buffered() + self.input.len()
+    }
+
+    /// Whether it has taken too long: to finish a request, or to leave.
+    pub(in crate::frontend) fn is_overdue(&self, limits: &Limits, now: Instant) -> bool {
+        let limit = match self.mode {
+            Mode::Leaving => LEAVE,
+            _ => limits.request_time,
+        };
+        let late = self.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= limit);
+        late && self.hold != Hold::Budget
     }
 }

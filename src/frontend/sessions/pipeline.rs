@@ -13,7 +13,7 @@ const COMPACT_FROM: usize = 64 * 1024;
 
 /// Replies of one client, from the oldest unanswered request on.
 #[derive(Debug, Default)]
-pub(super) struct Pipeline {
+pub(in crate::frontend) struct Pipeline {
     /// The number of the oldest open request.
     oldest: u32,
     slots: VecDeque<Slot>,
@@ -31,24 +31,24 @@ struct Slot {
 
 impl Pipeline {
     /// Opens a slot for the next request and returns its number.
-    pub(super) fn open(&mut self) -> u32 {
+    pub(in crate::frontend) fn open(&mut self) -> u32 {
         self.slots.push_back(Slot::default());
         self.oldest.wrapping_add(self.slots.len() as u32 - 1)
     }
 
     /// Unanswered requests.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::frontend) fn depth(&self) -> usize {
         self.slots.len()
     }
 
     /// True if the reply to this request is the next that the client gets.
-    pub(super) fn is_next(&self, seq: u32) -> bool {
+    pub(in crate::frontend) fn is_next(&self, seq: u32) -> bool {
         seq == self.oldest && !self.slots.is_empty()
     }
 
     /// Takes the next stretch of a reply; `last` if the reply ends with it. A request that is not
     /// open is ignored.
-    pub(super) fn put(&mut self, seq: u32, bytes: &[u8], last: bool) {
+    pub(in crate::frontend) fn put(&mut self, seq: u32, bytes: &[u8], last: bool) {
         let index = seq.wrapping_sub(self.oldest) as usize;
         if index == 0 && !self.slots.is_empty() {
             self.out.extend_from_slice(bytes);
@@ -82,18 +82,18 @@ impl Pipeline {
     }
 
     /// Where the reply to a request goes that is answered at once, nothing being unanswered.
-    pub(super) fn next_output(&mut self) -> &mut Vec<u8> {
+    pub(in crate::frontend) fn next_output(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.slots.is_empty(), "a reply must not overtake those before it");
         &mut self.out
     }
 
     /// What is ready for the client and not written yet.
-    pub(super) fn output(&self) -> &[u8] {
+    pub(in crate::frontend) fn output(&self) -> &[u8] {
         &self.out[self.out_from..]
     }
 
     /// Counts the first `n` bytes of the output as written.
-    pub(super) fn took(&mut self, n: usize) {
+    pub(in crate::frontend) fn took(&mut self, n: usize) {
         self.out_from += n;
         if self.out_from >= self.out.len() {
             self.out_from = 0;
@@ -106,12 +106,12 @@ impl Pipeline {
     }
 
     /// Bytes held and not written.
-    pub(super) fn buffered(&self) -> usize {
+    pub(in crate::frontend) fn buffered(&self) -> usize {
         self.held + self.out.len() - self.out_from
     }
 
     /// True if nothing is unanswered and nothing unwritten.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::frontend) fn is_idle(&self) -> bool {
         self.slots.is_empty() && self.out.is_empty()
     }
 }

@@ -1,0 +1,145 @@
+//! A client's requests: answered here, given to the service, or refused.
+
+use super::serve::Next;
+use super::sessions::{Hold, Mode, Reason};
+use super::worker::Worker;
+use crate::config::Protocol;
+use crate::metrics::{PoolMetric, PoolMetrics};
+use crate::net::Token;
+use crate::protocol::{Plan, Refusal, Request, memcache, redis};
+use crate::service::{After, Caller, Flow, Ticket, Turn, count_request};
+
+impl Worker {
+    /// A whole request: answered here, or given to the service with a slot for its reply.
+    pub(super) fn serve_request(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.bytes.len());
+        let Some(session) = self.sessions.get(token) else { return done };
+        session.need = 0;
+        let pool = session.pool;
+        if self.standalone.serves(pool) {
+            return self.execute(token, request);
+        }
+        let local = matches!(request.head.command.plan, Plan::Local(_));
+        if local || !session.identity.authenticated {
+            let mut line = Vec::new();
+            if !self.proxy.admits(pool, request.head.command, &session.identity, &mut line) {
+                return self.reply_locally(token, &line, done);
+            }
+            if local {
+                return self.answer(token, request);
+            }
+        }
+        let seq = if request.head.noreply { 0 } else { session.pipeline.open() };
+        let ticket = Ticket { session: token.0, serial: session.serial, seq };
+        let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+        match self.proxy.request(turn, Caller { pool, ticket }, request) {
+            Flow::Go => done,
+            Flow::Pause => {
+                self.hold(token, Hold::Server);
+                Next::Wait(request.bytes.len())
+            }
+        }
+    }
+
+    /// Executes a request on items of our own: its reply is the next, nothing being in flight.
+    fn execute(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.bytes.len());
+        let Some(session) = self.sessions.get(token) else { return done };
+        let pool = session.pool;
+        let counters = &self.metrics.pools[pool as usize];
+        count_request(counters, request.head.command.access, request.bytes.len() as u64);
+        let into = (&mut session.state, session.pipeline.next_output());
+        if self.standalone.execute(pool, request, counters, into) == After::Close {
+            session.mode = Mode::Ending;
+        }
+        self.sessions.mark(token);
+        done
+    }
+
+    /// Answers a request without asking a server.
+    fn answer(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.bytes.len());
+        let mut line = Vec::new();
+        let Some(session) = self.sessions.get(token) else { return done };
+        let pool = session.pool;
+        self.metrics.pools[pool as usize].add(PoolMetric::RequestsOther, 1);
+        let after = self.proxy.answer(pool, request, &mut session.identity, &mut line);
+        if after == After::Close {
+            session.mode = Mode::Ending;
+        }
+        if request.head.noreply {
+            return done;
+        }
+        self.reply_locally(token, &line, done)
+    }
+
+    /// Opens a slot and fills it at once.
+    fn reply_locally(&mut self, token: Token, line: &[u8], done: Next) -> Next {
+        if let Some(session) = self.sessions.get(token) {
+            let seq = session.pipeline.open();
+            session.pipeline.put(seq, line, true);
+            self.sessions.mark(token);
+        }
+        done
+    }
+
+    /// A bad request whose end is known.
+    pub(super) fn refuse(&mut self, token: Token, len: u64, refusal: Option<Refusal>) -> Next {
+        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
+        session.need = 0;
+        session.mode = Mode::Swallowing(len);
+        let pool = session.pool as usize;
+        count_refusal(&self.metrics.pools[pool], refusal.as_ref());
+        if self.compat {
+            self.sessions.doom(token, Reason::Protocol);
+            return Next::Wait(0);
+        }
+        let Some(refusal) = refusal else { return Next::Go(0) };
+        let line = self.refusal_line(pool, &refusal);
+        self.reply_locally(token, &line, Next::Go(0))
+    }
+
+    /// Nobody knows where the next request would begin: one error line, then the end.
+    pub(super) fn lose(&mut self, token: Token, refusal: &Refusal) -> Next {
+        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
+        let upload = match &session.mode {
+            Mode::Uploading(upload) => Some(upload.seq),
+            _ => None,
+        };
+        session.mode = Mode::Ending;
+        session.lost = true;
+        session.quiet = false;
+        let pool = session.pool as usize;
+        count_refusal(&self.metrics.pools[pool], Some(refusal));
+        if self.compat {
+            self.sessions.doom(token, Reason::Protocol);
+            return Next::Wait(0);
+        }
+        let line = self.refusal_line(pool, refusal);
+        if let Some(session) = self.sessions.get(token) {
+            // The line is the answer to the upload, unless that has had one.
+            let seq = upload.unwrap_or_else(|| session.pipeline.open());
+            session.pipeline.put(seq, &line, true);
+            self.sessions.mark(token);
+        }
+        Next::Go(0)
+    }
+
+    fn refusal_line(&self, pool: usize, refusal: &Refusal) -> Vec<u8> {
+        let mut line = Vec::new();
+        match self.protocols[pool] {
+            Protocol::Memcache | Protocol::Ping => memcache::write_refusal(refusal, &mut line),
+            Protocol::Redis => redis::write_refusal(refusal, &mut line),
+        }
+        line
+    }
+}
+
+fn count_refusal(metrics: &PoolMetrics, refusal: Option<&Refusal>) {
+    let metric = match refusal {
+        Some(Refusal::Server(_)) => PoolMetric::ErrorOversize,
+        Some(Refusal::Client(_)) => PoolMetric::ErrorKey,
+        _ => PoolMetric::ErrorUnsupported,
+    };
+    metrics.add(metric, 1);
+}
