@@ -19,6 +19,7 @@ mod limits;
 mod pipelines;
 mod placement;
 mod readme;
+mod standalone;
 mod support;
 mod tidy;
 mod transcripts;

@@ -7,6 +7,7 @@
 //! Every process listens on a free port of 127.0.0.1 that the test holds, is waited for, and is
 //! killed by its own id when its value is dropped. Nothing sleeps for a fixed time: [`wait`] polls.
 
+mod cache;
 mod client;
 mod fake;
 mod ports;
@@ -17,6 +18,7 @@ mod servers;
 mod transcript;
 mod wait;
 
+pub(crate) use cache::Cache;
 pub(crate) use client::{Client, frame};
 pub(crate) use fake::{Fake, Stand, Store};
 pub(crate) use ports::{Port, Scratch};

@@ -162,9 +162,7 @@ impl Proxy {
 
     /// The counters and gauges now.
     pub(crate) fn metrics(&self) -> Metrics {
-        let (status, body) = http_get(self.admin_port(), "/metrics");
-        assert_eq!(status, 200, "{body}");
-        Metrics(body)
+        Metrics::of(self.admin_port())
     }
 
     /// Asks it to finish what it has and end.
@@ -184,6 +182,13 @@ pub(crate) fn twinring_as_nutcracker() -> Command {
 pub(crate) struct Metrics(String);
 
 impl Metrics {
+    /// Those of the process whose admin port this is.
+    pub(crate) fn of(admin_port: u16) -> Self {
+        let (status, body) = http_get(admin_port, "/metrics");
+        assert_eq!(status, 200, "{body}");
+        Self(body)
+    }
+
     /// The sum of the series of this name that carry all these labels; `None` if there is none.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let values = self.0.lines().filter_map(|line| {
