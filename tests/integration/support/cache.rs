@@ -5,7 +5,7 @@ use std::process::Command;
 use super::client::Client;
 use super::ports::Port;
 use super::process::Process;
-use super::proxy::{Metrics, http_get};
+use super::proxy::Metrics;
 
 /// A running cache server with both protocols and an admin port.
 pub(crate) struct Cache {
