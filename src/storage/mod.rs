@@ -34,6 +34,5 @@ pub use draft::Draft;
 pub use engine::{Amend, Engine, PutError, Usage};
 pub use item::{Item, Key, Marks, NewItem, Value};
 pub use locked::Locked;
-pub use segcache::Eviction;
 pub use store::{Settings, Store};
 pub use time::Time;

@@ -14,8 +14,9 @@ use super::draft::Draft;
 use super::engine::{Engine, PutError, Usage};
 use super::item::{Item, Key, KeyHasher};
 use super::locked::Locked;
-use super::segcache::{Eviction, Segcache, Start};
+use super::segcache::{Segcache, Start};
 use super::time::Time;
+use crate::config::Eviction;
 
 /// Memory is at least this: less holds nothing.
 const MEMORY_MIN: u64 = 512 << 10;

@@ -126,6 +126,19 @@ macro_rules! plays {
 }
 
 plays!(memcache, Stage::memcache);
+/// What a cache of our own answers, proven by memcached.
+mod cache_memcache {
+    use super::{Cut, Stage};
+
+    #[test]
+    fn hold_for_the_server_itself() {
+        let stage = Stage { folder: "cache_memcache", ..Stage::memcache(1) };
+        for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {
+            stage.play("server", cut);
+        }
+    }
+}
+
 plays!(redis, Stage::redis);
 plays!(redis_auth, Stage::redis_auth);
 

@@ -11,26 +11,13 @@
 //! no memory is needed to win some. The best are those that are read most often for each byte;
 //! how often is halved as time passes.
 
+use crate::config::Eviction;
 use crate::storage::engine::PutError;
 use crate::storage::index::{Found, Place};
 use crate::storage::segments::{Generation, Layout, Segment};
 use crate::storage::time::Time;
 
 use super::Segcache;
-
-/// What is removed when memory is short.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Eviction {
-    /// What is read least for its size.
-    #[default]
-    Merge,
-    /// What was stored first.
-    Fifo,
-    /// Anything.
-    Random,
-    /// Nothing: what does not fit is refused.
-    None,
-}
 
 /// Parts of a hundred segments that are young, at least.
 const YOUNG_PERCENT: usize = 10;

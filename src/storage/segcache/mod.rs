@@ -31,10 +31,10 @@ use super::index::{Found, Index, LARGE, Place};
 use super::item::{Item, Key, KeyHasher};
 use super::segments::Segments;
 use super::time::Time;
+use crate::config::Eviction;
 use evict::Policy;
 use large::LargeItems;
 
-pub use evict::Eviction;
 pub(super) use large::Pieces;
 
 /// Up to this, every read counts; above it, one in so many as were counted.

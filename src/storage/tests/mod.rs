@@ -3,7 +3,8 @@
 mod model;
 mod plain;
 
-use super::{Eviction, Settings, Store};
+use super::{Settings, Store};
+use crate::config::Eviction;
 
 /// Bytes that are more than a test stores.
 const AMPLE: u64 = 64 << 20;
