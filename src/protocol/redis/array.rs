@@ -102,7 +102,7 @@ impl Array<'_> {
             return Err(lost("ERR Protocol error: invalid bulk length"));
         };
         let end = start as u64 + len;
-        if len > self.rules.value_bytes || end > REQUEST_BYTES {
+        if len > self.rules.value_bytes || (end > REQUEST_BYTES && self.begun().is_none()) {
             return Err(self.too_large(end));
         }
         let end = end as usize;
