@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
-use crate::net::{Accepted, Inbox, Mail, Stream, Token, tune_client};
+use crate::net::{Accepted, Inbox, Mail, Stream, Token};
 use crate::protocol::Span;
 use crate::service::{Identity, Io, Letter, Owner, Proxy, Ticket, Turn};
 use crate::signal::{Life, Phase};
@@ -46,7 +46,6 @@ pub struct Worker {
     pub(super) args: Vec<Span>,
     /// Clients with an unfinished request.
     pub(super) watched: Vec<Token>,
-    keepalive: Vec<bool>,
     life: Arc<Life>,
     next_beat: Instant,
     /// While the process drains: when nobody will come any more.
@@ -75,7 +74,6 @@ impl Worker {
             scratch: Vec::with_capacity(READ_BYTES),
             args: Vec::new(),
             watched: Vec::new(),
-            keepalive: config.pools.iter().map(|pool| pool.tcp_keepalive).collect(),
             life,
             next_beat: now,
             drained_from: None,
@@ -135,11 +133,7 @@ impl Worker {
     /// A new client; one that has gone already is not noticed.
     fn welcome(&mut self, pool: u16, accepted: Accepted) {
         let stream = match accepted {
-            Accepted::Tcp(tcp) => {
-                // A failed option is a client that has gone: its first read will say so.
-                let _ = tune_client(&tcp, self.keepalive[pool as usize]);
-                tokio::net::TcpStream::from_std(tcp).map(Stream::Tcp)
-            }
+            Accepted::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Stream::Tcp),
             Accepted::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Stream::Unix),
         };
         let metrics = &self.metrics.pools[pool as usize];

@@ -20,4 +20,4 @@ pub use connect::{ConnectError, connect, dial};
 pub use driver::{Driver, Read, Token, Written};
 pub use inbox::{Inbox, Mail};
 pub use listen::{Accepted, Acceptor, BindError, Listener};
-pub use stream::{Stream, tune_client};
+pub use stream::Stream;

@@ -84,15 +84,3 @@ impl AsyncRead for Stream {
         Self::poll_read(self.get_mut(), cx, buf)
     }
 }
-
-/// Sets what a client's TCP socket has: no delay, and keepalive where the pool asks for it.
-///
-/// # Errors
-/// The operating system's, as when the client has gone already.
-pub fn tune_client(socket: &std::net::TcpStream, keepalive: bool) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    if keepalive {
-        SockRef::from(socket).set_keepalive(true)?;
-    }
-    Ok(())
-}

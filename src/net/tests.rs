@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::config::{Address, Listen, Pool, parse};
 use crate::net::connect::{HEAD_START, checked, open_tcp};
 use crate::net::{
-    ConnectError, Driver, Inbox, Listener, Mail, Read, Stream, Token, Written, connect,
+    Accepted, ConnectError, Driver, Inbox, Listener, Mail, Read, Stream, Token, Written, connect,
 };
 
 // Connecting.
@@ -206,6 +206,22 @@ async fn clients_are_accepted_in_batches() {
     assert_eq!(batch.len(), 3);
     acceptor.accept(64, &mut batch).await.unwrap();
     assert_eq!(batch.len(), 5);
+}
+
+#[tokio::test]
+async fn clients_have_the_options_of_their_listener() {
+    for tcp_keepalive in [false, true] {
+        let listen = Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+        let listener = Listener::open(&Pool { tcp_keepalive, ..pool(listen) }).unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = listener.register().unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let mut batch = Vec::new();
+        acceptor.accept(1, &mut batch).await.unwrap();
+        let [Accepted::Tcp(accepted)] = &batch[..] else { panic!("one TCP client") };
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(socket2::SockRef::from(accepted).keepalive().unwrap(), tcp_keepalive);
+    }
 }
 
 // The inbox.
