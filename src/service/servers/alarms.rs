@@ -41,7 +41,7 @@ impl Proxy {
         let now = turn.now;
         let mut late = Vec::new();
         let place = &mut self.links[link as usize];
-        let silent = place.greeted_by.is_some_and(|by| now >= by);
+        let silent = place.due_by.is_some_and(|by| now >= by);
         let paused = place.paused.is_some();
         let expired = place.connection.expire(now, paused, |entry| late.push(entry));
         let any_late = !late.is_empty();
@@ -109,7 +109,7 @@ impl Proxy {
             _ => probe.map(|at| at.max(now + PROBE_AGAIN)),
         };
         let paused = place.paused.map(|pause| pause.looked + STALL);
-        let at = [place.connection.next_deadline(), place.greeted_by, probe, paused];
+        let at = [place.connection.next_deadline(), place.due_by, probe, paused];
         // Never at once again: whatever is due has just been seen to.
         let soonest = now + LOOK_AGAIN;
         self.arm(link, at.into_iter().flatten().min().map(|at| at.max(soonest)));

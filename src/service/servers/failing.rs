@@ -64,7 +64,7 @@ impl Proxy {
         let may_retry = matches!(failure, Failure::Reset | Failure::Closed) && !self.compat;
         let remains = place.connection.close(turn.io, may_retry);
         place.paused = None;
-        place.greeted_by = None;
+        place.due_by = None;
         let metrics = &self.metrics.pools[pool];
         if had_socket {
             metrics.servers[server].sub(ServerMetric::Connections, 1);

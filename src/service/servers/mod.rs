@@ -5,10 +5,12 @@
 //!                      └─ failed ─▶ Health: pause, or down ─▶ tick: probe
 //! ```
 //! Here they are opened. `receiving` has what servers send and what is sent to them, `failing` what
-//! becomes of a connection that broke and of its server, `alarms` what is due by the clock.
+//! becomes of a connection that broke and of its server, `moving` what if the server's name leads
+//! elsewhere now, `alarms` what is due by the clock.
 
 mod alarms;
 mod failing;
+mod moving;
 mod receiving;
 
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use super::proxy::Proxy;
 use super::replies::Clients;
 use crate::backend::{ConnectError, Failure, Owner, Phase, Stream, dial_server};
 use crate::metrics::ServerMetric;
+use moving::watched_peer;
 
 /// How long a server may take to accept a connection, unless its pool's timeout is shorter.
 const DIAL_LIMIT: Duration = Duration::from_secs(5);
@@ -44,7 +47,7 @@ impl Proxy {
         let settings = &self.pools[place.pool as usize].settings;
         let limit = settings.timeout.map_or(DIAL_LIMIT, |timeout| timeout.min(DIAL_LIMIT));
         let address = &settings.servers[place.server as usize].address;
-        dial_server(&self.inbox, (link, place.attempt), address, limit);
+        dial_server((&self.inbox, &self.resolver), (link, place.attempt), address, limit);
     }
 
     /// Begins to connect to every server of the pools that want that from the start.
@@ -74,6 +77,7 @@ impl Proxy {
             Ok(stream) => {
                 metrics.add(ServerMetric::ConnectsOk, 1);
                 metrics.add(ServerMetric::Connections, 1);
+                place.peer = watched_peer(&self.pools[pool], server, &stream);
                 let token = turn.io.insert(stream, Owner::Server(link));
                 match place.connection.opened(turn.io, token) {
                     Ok(()) => return self.watch_greeting(turn.now, link),
@@ -100,14 +104,14 @@ impl Proxy {
         let place = &mut self.links[link as usize];
         let settings = &self.pools[place.pool as usize].settings;
         let limit = settings.timeout.map_or(DIAL_LIMIT, |timeout| timeout.min(DIAL_LIMIT));
-        place.greeted_by = Some(now + limit);
+        place.due_by = Some(now + limit);
         self.arm(link, Some(now + limit));
     }
 
     /// A new connection has answered the greeting.
     fn fit<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
         let place = &mut self.links[link as usize];
-        place.greeted_by = None;
+        place.due_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
         self.pools[pool].servers[server].unavailable = false;
         self.readmit(pool, server);
@@ -124,6 +128,6 @@ impl Proxy {
         }
         place.connection.close(turn.io, false);
         place.paused = None;
-        place.greeted_by = None;
+        place.due_by = None;
     }
 }

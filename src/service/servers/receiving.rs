@@ -41,9 +41,11 @@ impl Proxy {
             complete: &mut complete,
             unavailable: false,
             served: false,
+            read_only: false,
         };
         let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
         let (mut paused, unavailable, served) = (sink.paused, sink.unavailable, sink.served);
+        let read_only = sink.read_only;
         for place in complete.drain(..) {
             paused = self.complete(turn, place).or(paused);
         }
@@ -66,6 +68,10 @@ impl Proxy {
             self.readmit(pool, server);
         }
         self.speed_up(turn, link);
+        if read_only {
+            self.recheck(link, turn.now);
+        }
+        self.replace_if_left(turn, link);
     }
 
     /// Lets go whom a long queue has slowed down, once it is short.
