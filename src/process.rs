@@ -1,7 +1,8 @@
 //! The composition root: builds the parts, starts the threads, ends them.
 //!
 //! ```text
-//!  log ─▶ doors, listeners (a port in use ends the start here) ─▶ workers ─▶ listener ─▶ admin
+//!  log ─▶ doors, listeners (a port in use ends the start here)
+//!                     └─▶ resolver ─▶ workers ─▶ listener ─▶ admin
 //! ```
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
 //! counters, the phase, and an inbox for each worker.
@@ -17,8 +18,8 @@ use tokio::task::coop::unconstrained;
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::{self, ControlPlane, Doors, Log};
 use crate::frontend::{Dealer, Worker, listen};
-use crate::metrics::{PoolShape, Registry};
-use crate::net::{BindError, Inbox, Listener, Mail};
+use crate::metrics::{PoolShape, Registry, ResolverMetric};
+use crate::net::{BindError, Inbox, Listener, Mail, Resolver, look_up};
 use crate::service::Letter;
 use crate::signal::{Life, Phase};
 
@@ -71,13 +72,14 @@ impl Process {
         let registry = Arc::new(Registry::new(shape(&config), config.workers));
         let life = Arc::new(Life::default());
         let config = Arc::new(config);
+        let resolver = start_resolver(&config, &registry)?;
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
         for number in 0..config.workers {
             let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
             inboxes.push(inbox.clone());
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
-            workers.push(start_worker(number, parts, (inbox, mail))?);
+            workers.push(start_worker(number, parts, (inbox, mail), resolver.clone())?);
         }
         let shared = (Arc::clone(&registry), Arc::clone(&life));
         let listener = start_listener(&config, listeners, &inboxes, &shared)?;
@@ -114,12 +116,30 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// As many threads as names of servers may need; they end with the process.
+fn start_resolver(config: &Config, registry: &Arc<Registry>) -> io::Result<Resolver> {
+    let metrics = Arc::clone(&registry.resolver);
+    let count = move |found: bool| {
+        metrics.add(ResolverMetric::LookUps, 1);
+        metrics.add(ResolverMetric::Failures, u64::from(!found));
+    };
+    let resolver = Resolver::new(Box::new(look_up), Box::new(count));
+    let servers = config.pools.iter().flat_map(|pool| &pool.servers);
+    for number in 0..Resolver::threads(servers.map(|server| &server.address)) {
+        let resolver = resolver.clone();
+        let name = format!("resolver-{number}");
+        thread::Builder::new().name(name).spawn(move || resolver.serve())?;
+    }
+    Ok(resolver)
+}
+
 type Shared = (Arc<Registry>, Arc<Life>);
 
 fn start_worker(
     number: usize,
     (config, registry, life): (Arc<Config>, Arc<Registry>, Arc<Life>),
     mail: (Inbox<Letter>, Mail<Letter>),
+    resolver: Resolver,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -127,7 +147,7 @@ fn start_worker(
         // fairness between tasks would only cut its turns short.
         runtime.block_on(unconstrained(async move {
             let metrics = Arc::clone(&registry.workers[number]);
-            Worker::new(&config, mail, metrics, life).run().await;
+            Worker::new(&config, mail, metrics, life, resolver).run().await;
         }));
     })
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
-use crate::net::{Accepted, Inbox, Mail, Stream, Token};
+use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, Token};
 use crate::protocol::Span;
 use crate::service::{Identity, Io, Letter, Owner, Proxy, Ticket, Turn};
 use crate::signal::{Life, Phase};
@@ -59,6 +59,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
+        resolver: Resolver,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -66,7 +67,7 @@ impl Worker {
         Self {
             io: Io::new(mail),
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
-            proxy: Proxy::new(config, Arc::clone(&metrics), inbox),
+            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver)),
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
             compat: config.compat,
@@ -124,6 +125,11 @@ impl Worker {
                 let turn =
                     &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
                 self.proxy.dialled(turn, (connection, attempt), result);
+            }
+            Letter::Moved { connection, attempt } => {
+                let turn =
+                    &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+                self.proxy.moved(turn, (connection, attempt));
             }
             // Its coming has woken the worker; the phase is looked at in every turn.
             Letter::Phase => {}

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::metrics::histogram::Histogram;
-use crate::metrics::table::{AdminMetric, ListenerMetric, PoolMetric, ServerMetric, WorkerMetric};
+use crate::metrics::table::{
+    AdminMetric, ListenerMetric, PoolMetric, ResolverMetric, ServerMetric, WorkerMetric,
+};
 
 /// What a worker's bank must have room for: one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,12 @@ pub struct ServerMetrics {
 #[derive(Debug, Default)]
 pub struct ListenerMetrics {
     cells: Cells<{ ListenerMetric::COUNT }>,
+}
+
+/// What the resolver's threads count, one at a time.
+#[derive(Debug, Default)]
+pub struct ResolverMetrics {
+    cells: Cells<{ ResolverMetric::COUNT }>,
 }
 
 /// What the admin thread counts.
@@ -120,6 +128,7 @@ bank!(WorkerMetrics, WorkerMetric);
 bank!(PoolMetrics, PoolMetric);
 bank!(ServerMetrics, ServerMetric);
 bank!(ListenerMetrics, ListenerMetric);
+bank!(ResolverMetrics, ResolverMetric);
 bank!(AdminMetrics, AdminMetric);
 
 impl WorkerMetrics {

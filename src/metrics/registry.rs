@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::metrics::counters::{
-    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, WorkerMetrics,
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ResolverMetrics, ServerMetrics,
+    WorkerMetrics,
 };
 use crate::metrics::histogram::{Histogram, HistogramSnapshot};
 use crate::metrics::table::{Kind, PoolMetric, ServerMetric, WorkerMetric};
@@ -20,6 +21,8 @@ pub struct Registry {
     pub workers: Vec<Arc<WorkerMetrics>>,
     /// The listener thread's bank.
     pub listener: Arc<ListenerMetrics>,
+    /// The bank of the resolver's threads.
+    pub resolver: Arc<ResolverMetrics>,
     /// The admin thread's bank.
     pub admin: Arc<AdminMetrics>,
     /// When the process began.
@@ -33,6 +36,7 @@ impl Registry {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new(&shape))).collect(),
             shape,
             listener: Arc::default(),
+            resolver: Arc::default(),
             admin: Arc::default(),
             started: Instant::now(),
         }

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use crate::config::{Address, Listen, Pool, parse};
 use crate::net::connect::{HEAD_START, checked, open_tcp};
 use crate::net::{
-    Accepted, ConnectError, Driver, Inbox, Listener, Mail, Read, Stream, Token, Written, connect,
+    Accepted, ConnectError, Driver, Inbox, Listener, Mail, Read, Resolver, Stream, Token, Written,
+    connect, look_up,
 };
 
 // Connecting.
@@ -83,7 +84,8 @@ async fn the_last_failure_is_told() {
 async fn a_server_that_does_not_answer_is_given_up_in_time() {
     let (_held, silent) = full_listener().await;
     let address = Address::Tcp { host: "127.0.0.1".into(), port: silent.port() };
-    let error = connect(&address, Duration::from_millis(50)).await.unwrap_err();
+    let resolver = Resolver::new(Box::new(look_up), Box::new(|_| ()));
+    let error = connect(&resolver, &address, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Timeout), "{error}");
 }
 

@@ -140,7 +140,7 @@ impl Connection {
 
     fn append(&mut self, io: &mut Io, bytes: &[u8]) -> Result<(), Failure> {
         if let (Some(token), Phase::Ready, true) =
-            (self.token, self.phase, bytes.len() >= WRITE_THROUGH)
+            (self.token, self.phase, bytes.len() >= WRITE_THROUGH && !self.out.has_end())
         {
             let result = written(io.write(token, [self.out.waiting(), bytes]));
             // All of the request is queued even if the socket broke: it has been counted, and
@@ -175,11 +175,22 @@ impl Connection {
     /// The socket broke.
     pub fn flush(&mut self, io: &mut Io) -> Result<(), Failure> {
         let (Some(token), Phase::Ready) = (self.token, self.phase) else { return Ok(()) };
-        if !self.out.waiting().is_empty() {
-            let n = written(io.write(token, [self.out.waiting(), &[]]))?;
+        if !self.out.sendable().is_empty() {
+            let n = written(io.write(token, [self.out.sendable(), &[]]))?;
             self.out.took(n);
         }
         Ok(())
+    }
+
+    /// What is queued by now is the last to be written here; the rest waits for the next one.
+    pub fn leave(&mut self) {
+        self.out.end();
+    }
+
+    /// True if it is being left and owes no reply any more.
+    pub fn may_close(&self) -> bool {
+        let (waiting, _) = self.inflight.unwritten(self.out.written());
+        self.out.has_end() && self.out.sendable().is_empty() && waiting == self.inflight.len()
     }
 
     /// Times out what is due: hands out who must be told. While the connection is not read from

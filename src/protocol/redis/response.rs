@@ -98,6 +98,11 @@ impl Scanner {
     }
 }
 
+/// True if this reply refuses a write because the server is a replica.
+pub fn is_read_only(reply: &[u8]) -> bool {
+    reply.starts_with(b"-READONLY ")
+}
+
 /// Reads the line at the start of `bytes`; `None` if it is not all there.
 fn item(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
     let Some(kind) = bytes.first() else {
