@@ -1,8 +1,9 @@
 //! A worker's driver, by the names that it knows sockets by and the mail that it gets.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::net::{Accepted, ConnectError, Driver, Inbox, Stream, dial};
+use crate::net::{Accepted, ConnectError, Driver, Inbox, Resolver, Stream, dial, recheck};
 use crate::topology::Address;
 
 /// The sockets of one worker.
@@ -31,19 +32,40 @@ pub enum Letter {
         /// The socket, or why there is none.
         result: Result<Stream, ConnectError>,
     },
+    /// The name of a server has other addresses than the one that a connection goes to.
+    Moved {
+        /// The number of the connection.
+        connection: u32,
+        /// Which attempt had made it.
+        attempt: u32,
+    },
     /// The phase of the process has changed.
     Phase,
 }
 
 /// Dials a server beside the worker's own work; the outcome comes as a letter.
 pub fn dial_server(
-    inbox: &Inbox<Letter>,
+    (inbox, resolver): (&Inbox<Letter>, &Resolver),
     (connection, attempt): (u32, u32),
     address: &Address,
     limit: Duration,
 ) {
     let inbox = inbox.clone();
-    dial(address.clone(), limit, move |result| {
+    dial(resolver.clone(), address.clone(), limit, move |result| {
         inbox.push(Letter::Dialled { connection, attempt, result });
+    });
+}
+
+/// Looks up, beside the worker's own work, whether the server at `address` is still to be found
+/// at `peer`; a letter comes if it is not.
+pub fn recheck_server(
+    (inbox, resolver): (&Inbox<Letter>, &Resolver),
+    (connection, attempt): (u32, u32),
+    (address, peer): (&Address, IpAddr),
+    limit: Duration,
+) {
+    let inbox = inbox.clone();
+    recheck(resolver.clone(), (address.clone(), peer), limit, move || {
+        inbox.push(Letter::Moved { connection, attempt });
     });
 }

@@ -10,20 +10,17 @@
 
 mod connection;
 mod failure;
-mod greeting;
 mod health;
 mod inflight;
 mod io;
-mod outgoing;
 
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Flow, Phase, Received, Replies};
+pub use connection::{Connection, Flow, Greeting, Phase, Received, Replies};
 pub use failure::Failure;
-pub use greeting::Greeting;
 pub use health::{Backoff, Health, Verdict};
 pub use inflight::{Ask, Cause, Entry, Inflight, Remains, Ticket, To};
-pub use io::{Io, Letter, Owner, dial_server};
+pub use io::{Io, Letter, Owner, dial_server, recheck_server};
 
-pub use crate::net::{ConnectError, Inbox, Stream};
+pub use crate::net::{ConnectError, Inbox, Resolver, Stream, name_of};

@@ -27,18 +27,20 @@ impl Worker {
         if session.pipeline.depth() > 0 {
             return self.hold(token, Hold::Order);
         }
-        let rest = match self.protocols[session.pool as usize] {
+        let pool = session.pool;
+        let value_bytes = self.sessions.limits(pool).value_bytes;
+        let rest = match self.protocols[pool as usize] {
             Protocol::Memcache | Protocol::Ping => UploadRest::Bytes {
                 left: head.len - bytes.len() as u64,
                 last: bytes.last().copied().unwrap_or_default(),
             },
-            Protocol::Redis => match redis::Rest::after(bytes) {
+            Protocol::Redis => match redis::Rest::after(bytes, value_bytes) {
                 Ok(rest) => UploadRest::Array(rest),
                 Err(refusal) => return self.lose(token, &refusal),
             },
         };
+        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
         session.need = 0;
-        let pool = session.pool;
         session.quiet = head.noreply;
         let seq = session.pipeline.open();
         let Some(ticket) = self.sessions.ticket(token, seq) else { return Next::Wait(0) };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
-use crate::net::{Accepted, Inbox, Mail, Stream, Token, tune_client};
+use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, Token};
 use crate::protocol::Span;
 use crate::service::{Identity, Io, Letter, Owner, Proxy, Standalone, Ticket, Turn};
 use crate::signal::{Life, Phase};
@@ -47,7 +47,6 @@ pub struct Worker {
     pub(super) args: Vec<Span>,
     /// Clients with an unfinished request.
     pub(super) watched: Vec<Token>,
-    keepalive: Vec<bool>,
     /// How long clients of each pool may be silent.
     idle_timeouts: Vec<Option<Duration>>,
     life: Arc<Life>,
@@ -63,7 +62,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
-        standalone: Standalone,
+        (standalone, resolver): (Standalone, Resolver),
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -71,7 +70,7 @@ impl Worker {
         Self {
             io: Io::new(mail),
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
-            proxy: Proxy::new(config, Arc::clone(&metrics), inbox),
+            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver)),
             standalone,
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
@@ -80,7 +79,6 @@ impl Worker {
             scratch: Vec::with_capacity(READ_BYTES),
             args: Vec::new(),
             watched: Vec::new(),
-            keepalive: config.pools.iter().map(|pool| pool.tcp_keepalive).collect(),
             idle_timeouts: config.pools.iter().map(|pool| pool.idle_timeout).collect(),
             life,
             next_beat: now,
@@ -134,6 +132,11 @@ impl Worker {
                     &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
                 self.proxy.dialled(turn, (connection, attempt), result);
             }
+            Letter::Moved { connection, attempt } => {
+                let turn =
+                    &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+                self.proxy.moved(turn, (connection, attempt));
+            }
             // Its coming has woken the worker; the phase is looked at in every turn.
             Letter::Phase => {}
         }
@@ -142,11 +145,7 @@ impl Worker {
     /// A new client; one that has gone already is not noticed.
     fn welcome(&mut self, pool: u16, accepted: Accepted) {
         let stream = match accepted {
-            Accepted::Tcp(tcp) => {
-                // A failed option is a client that has gone: its first read will say so.
-                let _ = tune_client(&tcp, self.keepalive[pool as usize]);
-                tokio::net::TcpStream::from_std(tcp).map(Stream::Tcp)
-            }
+            Accepted::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Stream::Tcp),
             Accepted::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Stream::Unix),
         };
         let metrics = &self.metrics.pools[pool as usize];

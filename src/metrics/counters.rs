@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::histogram::Histogram;
 use crate::metrics::table::{
-    AdminMetric, ListenerMetric, PoolMetric, ServerMetric, StoreMetric, WorkerMetric,
+    AdminMetric, ListenerMetric, PoolMetric, ResolverMetric, ServerMetric, StoreMetric,
+    WorkerMetric,
 };
 
 /// What a worker's bank must have room for: one pool.
@@ -77,6 +78,12 @@ pub struct StoreMetrics {
     cells: Cells<{ StoreMetric::COUNT }>,
 }
 
+/// What the resolver's threads count, one at a time.
+#[derive(Debug, Default)]
+pub struct ResolverMetrics {
+    cells: Cells<{ ResolverMetric::COUNT }>,
+}
+
 /// What the admin thread counts.
 #[derive(Debug, Default)]
 pub struct AdminMetrics {
@@ -131,6 +138,7 @@ bank!(PoolMetrics, PoolMetric);
 bank!(ServerMetrics, ServerMetric);
 bank!(ListenerMetrics, ListenerMetric);
 bank!(StoreMetrics, StoreMetric);
+bank!(ResolverMetrics, ResolverMetric);
 bank!(AdminMetrics, AdminMetric);
 
 impl StoreMetrics {

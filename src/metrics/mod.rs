@@ -12,13 +12,13 @@ mod registry;
 mod table;
 
 pub use counters::{
-    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, StoreMetrics,
-    WorkerMetrics,
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ResolverMetrics, ServerMetrics,
+    StoreMetrics, WorkerMetrics,
 };
 pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use registry::Registry;
 pub use table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, StoreMetric, WorkerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric, StoreMetric, WorkerMetric,
 };

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::metrics::counters::{
-    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, StoreMetrics,
-    WorkerMetrics,
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ResolverMetrics, ServerMetrics,
+    StoreMetrics, WorkerMetrics,
 };
 use crate::metrics::histogram::{Histogram, HistogramSnapshot};
 use crate::metrics::table::{Kind, PoolMetric, ServerMetric, WorkerMetric};
@@ -25,6 +25,8 @@ pub struct Registry {
     pub listener: Arc<ListenerMetrics>,
     /// One bank for each store of items.
     pub stores: Vec<StoreMetrics>,
+    /// The bank of the resolver's threads.
+    pub resolver: Arc<ResolverMetrics>,
     /// The admin thread's bank.
     pub admin: Arc<AdminMetrics>,
     /// When the process began.
@@ -42,6 +44,7 @@ impl Registry {
             shape,
             listener: Arc::default(),
             stores: Vec::new(),
+            resolver: Arc::default(),
             admin: Arc::default(),
             started: Instant::now(),
         }

@@ -302,6 +302,16 @@ scope! {
 }
 
 scope! {
+    /// Cells of the resolver's threads; no label.
+    ResolverMetric {
+        Counter "dns_lookups_total",
+            "Look-ups of servers' names that have ended." { LookUps }
+        Counter "dns_failures_total",
+            "Look-ups of servers' names that found nothing." { Failures }
+    }
+}
+
+scope! {
     /// Cells of the admin thread; no label.
     AdminMetric {
         Counter "log_dropped_total",

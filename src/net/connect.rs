@@ -1,18 +1,18 @@
 //! Opening a connection to a server: name look-up, then one address after the other, each with a
 //! head start on the next.
 //!
-//! Runs as a task beside the worker's own; a host name is resolved on a helper thread of the
-//! runtime, so that a slow resolver delays only this connection.
+//! Runs as a task beside the worker's own; a name is looked up on a thread of the [`Resolver`].
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::resolve::{Resolver, name_of};
 use super::stream::Stream;
 use crate::config::Address;
 
@@ -25,7 +25,7 @@ const ADDRESSES: usize = 8;
 /// Why a server could not be connected to.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The name has no address.
+    /// The name has no address, or none that is known.
     #[error("name look-up failed: {0}")]
     Resolve(io::Error),
     /// Every address refused or failed; the last answer.
@@ -36,28 +36,62 @@ pub enum ConnectError {
     Timeout,
 }
 
-/// Connects to `address` within `limit`.
+/// Connects to `address` within `limit`, which the look-up of a name shares.
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn connect(address: &Address, limit: Duration) -> Result<Stream, ConnectError> {
-    timeout(limit, open(address, limit)).await.unwrap_or(Err(ConnectError::Timeout))
+pub async fn connect(
+    resolver: &Resolver,
+    address: &Address,
+    limit: Duration,
+) -> Result<Stream, ConnectError> {
+    let until = Instant::now() + limit;
+    let found = match address {
+        Address::Tcp { host, port } => {
+            resolver.find((host, *port), limit).await.map_err(ConnectError::Resolve)?
+        }
+        Address::Unix(_) => Vec::new(),
+    };
+    timeout_at(until, open(address, found, limit)).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
 /// Connects as a task of its own on this thread's runtime and tells `done` how it went.
 pub fn dial(
+    resolver: Resolver,
     address: Address,
     limit: Duration,
     done: impl FnOnce(Result<Stream, ConnectError>) + Send + 'static,
 ) {
-    tokio::spawn(async move { done(connect(&address, limit).await) });
+    tokio::spawn(async move { done(connect(&resolver, &address, limit).await) });
 }
 
-async fn open(address: &Address, limit: Duration) -> Result<Stream, ConnectError> {
+/// Looks the name of `address` up as a task of its own, and calls `moved` if `peer` is none of its
+/// addresses any more.
+pub fn recheck(
+    resolver: Resolver,
+    (address, peer): (Address, IpAddr),
+    limit: Duration,
+    moved: impl FnOnce() + Send + 'static,
+) {
+    tokio::spawn(async move {
+        let Some(name) = name_of(&address) else { return };
+        let found = resolver.find((name, 0), limit).await.unwrap_or_default();
+        let same = |it: &SocketAddr| it.ip().to_canonical() == peer.to_canonical();
+        if !found.is_empty() && !found.iter().any(same) {
+            moved();
+        }
+    });
+}
+
+async fn open(
+    address: &Address,
+    mut found: Vec<SocketAddr>,
+    limit: Duration,
+) -> Result<Stream, ConnectError> {
     let stream = match address {
-        Address::Tcp { host, port } => {
-            let found = lookup_host((host.as_str(), *port)).await.map_err(ConnectError::Resolve)?;
-            Stream::Tcp(open_tcp(found.take(ADDRESSES).collect(), limit).await?)
+        Address::Tcp { .. } => {
+            found.truncate(ADDRESSES);
+            Stream::Tcp(open_tcp(found, limit).await?)
         }
         Address::Unix(path) => {
             Stream::Unix(UnixStream::connect(path).await.map_err(ConnectError::Connect)?)

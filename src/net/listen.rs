@@ -172,6 +172,9 @@ fn listen_at(address: SocketAddr, pool: &Pool) -> io::Result<Socket> {
     }
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
+    // What clients' sockets are to have: they inherit it, which costs nothing for each of them.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(pool.tcp_keepalive)?;
     socket.listen(backlog_of(pool.backlog))?;
     Ok(socket)
 }

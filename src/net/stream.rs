@@ -1,6 +1,7 @@
 //! One connected socket, whatever its family, and its options.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -39,6 +40,12 @@ impl Stream {
         let keepalive = TcpKeepalive::new();
         let keepalive = keepalive.with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
         socket.set_tcp_keepalive(&keepalive)
+    }
+
+    /// The address of the other end, if it has one.
+    pub fn peer(&self) -> Option<IpAddr> {
+        let Self::Tcp(tcp) = self else { return None };
+        tcp.peer_addr().ok().map(|address| address.ip())
     }
 
     /// Tells the peer that nothing more will come; what it sends can still be read.
@@ -83,16 +90,4 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         Self::poll_read(self.get_mut(), cx, buf)
     }
-}
-
-/// Sets what a client's TCP socket has: no delay, and keepalive where the pool asks for it.
-///
-/// # Errors
-/// The operating system's, as when the client has gone already.
-pub fn tune_client(socket: &std::net::TcpStream, keepalive: bool) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    if keepalive {
-        SockRef::from(socket).set_keepalive(true)?;
-    }
-    Ok(())
 }

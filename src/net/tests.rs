@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use crate::config::{Address, Listen, Pool, parse};
 use crate::net::connect::{HEAD_START, checked, open_tcp};
 use crate::net::{
-    ConnectError, Driver, Inbox, Listener, Mail, Read, Stream, Token, Written, connect,
+    Accepted, ConnectError, Driver, Inbox, Listener, Mail, Read, Resolver, Stream, Token, Written,
+    connect, look_up,
 };
 
 // Connecting.
@@ -83,7 +84,8 @@ async fn the_last_failure_is_told() {
 async fn a_server_that_does_not_answer_is_given_up_in_time() {
     let (_held, silent) = full_listener().await;
     let address = Address::Tcp { host: "127.0.0.1".into(), port: silent.port() };
-    let error = connect(&address, Duration::from_millis(50)).await.unwrap_err();
+    let resolver = Resolver::new(Box::new(look_up), Box::new(|_| ()));
+    let error = connect(&resolver, &address, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Timeout), "{error}");
 }
 
@@ -206,6 +208,22 @@ async fn clients_are_accepted_in_batches() {
     assert_eq!(batch.len(), 3);
     acceptor.accept(64, &mut batch).await.unwrap();
     assert_eq!(batch.len(), 5);
+}
+
+#[tokio::test]
+async fn clients_have_the_options_of_their_listener() {
+    for tcp_keepalive in [false, true] {
+        let listen = Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+        let listener = Listener::open(&Pool { tcp_keepalive, ..pool(listen) }).unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = listener.register().unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let mut batch = Vec::new();
+        acceptor.accept(1, &mut batch).await.unwrap();
+        let [Accepted::Tcp(accepted)] = &batch[..] else { panic!("one TCP client") };
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(socket2::SockRef::from(accepted).keepalive().unwrap(), tcp_keepalive);
+    }
 }
 
 // The inbox.

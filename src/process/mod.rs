@@ -1,8 +1,8 @@
 //! The composition root: builds the parts, starts the threads, ends them.
 //!
 //! ```text
-//!  log ─▶ doors, listeners (a port in use ends the start here) ─▶ stores ─▶ workers ─▶ listener
-//!   ─▶ admin
+//!  log ─▶ doors, listeners (a port in use ends the start here)
+//!           └─▶ stores ─▶ resolver ─▶ workers ─▶ listener ─▶ admin
 //! ```
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
 //! counters, the phase, an inbox for each worker, and stores of items.
@@ -21,8 +21,8 @@ use tokio::task::coop::unconstrained;
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::{self, ControlPlane, Doors, Log};
 use crate::frontend::{Dealer, Worker, listen};
-use crate::metrics::{PoolShape, Registry};
-use crate::net::{BindError, Inbox, Listener, Mail, Stdio};
+use crate::metrics::{PoolShape, Registry, ResolverMetric};
+use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, look_up};
 use crate::service::{Letter, Standalone};
 use crate::signal::{Life, Phase};
 use stores::Stores;
@@ -78,14 +78,15 @@ impl Process {
         let caches = stores.caches(&config, &registry);
         let life = Arc::new(Life::default());
         let config = Arc::new(config);
+        let resolver = start_resolver(&config, &registry)?;
         let mut inboxes = Vec::new();
         let mut workers = Vec::new();
         for number in 0..config.workers {
             let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
             inboxes.push(inbox.clone());
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
-            let standalone = Standalone::new(&caches, stores.clock());
-            workers.push(start_worker(number, parts, (inbox, mail), standalone)?);
+            let reach = (Standalone::new(&caches, stores.clock()), resolver.clone());
+            workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let shared = (Arc::clone(&registry), Arc::clone(&life));
         let listener = start_listener(&config, listeners, &inboxes, &shared)?;
@@ -128,13 +129,30 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// As many threads as names of servers may need; they end with the process.
+fn start_resolver(config: &Config, registry: &Arc<Registry>) -> io::Result<Resolver> {
+    let metrics = Arc::clone(&registry.resolver);
+    let count = move |found: bool| {
+        metrics.add(ResolverMetric::LookUps, 1);
+        metrics.add(ResolverMetric::Failures, u64::from(!found));
+    };
+    let resolver = Resolver::new(Box::new(look_up), Box::new(count));
+    let servers = config.pools.iter().flat_map(|pool| &pool.servers);
+    for number in 0..Resolver::threads(servers.map(|server| &server.address)) {
+        let resolver = resolver.clone();
+        let name = format!("resolver-{number}");
+        thread::Builder::new().name(name).spawn(move || resolver.serve())?;
+    }
+    Ok(resolver)
+}
+
 type Shared = (Arc<Registry>, Arc<Life>);
 
 fn start_worker(
     number: usize,
     (config, registry, life): (Arc<Config>, Arc<Registry>, Arc<Life>),
     mail: (Inbox<Letter>, Mail<Letter>),
-    standalone: Standalone,
+    reach: (Standalone, Resolver),
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -142,7 +160,7 @@ fn start_worker(
         // fairness between tasks would only cut its turns short.
         runtime.block_on(unconstrained(async move {
             let metrics = Arc::clone(&registry.workers[number]);
-            Worker::new(&config, mail, metrics, life, standalone).run().await;
+            Worker::new(&config, mail, metrics, life, reach).run().await;
         }));
     })
 }

@@ -12,6 +12,30 @@ pub(super) fn digits(word: &[u8]) -> Option<u64> {
     })
 }
 
+/// The number that `bytes` begin with, as [`digits`] reads it, and its length.
+#[inline]
+pub(super) fn leading_digits(bytes: &[u8]) -> Option<(u64, usize)> {
+    /// No number of so many digits is beyond a u64.
+    const SAFE: usize = 19;
+    let (mut number, mut len) = (0u64, 0);
+    for byte in bytes.get(..=SAFE).unwrap_or(bytes) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        len += 1;
+    }
+    if len <= SAFE { (len > 0).then_some((number, len)) } else { all_digits(bytes) }
+}
+
+/// The same of a number that may be too large.
+#[cold]
+fn all_digits(bytes: &[u8]) -> Option<(u64, usize)> {
+    let len = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some((digits(bytes.get(..len)?)?, len))
+}
+
 /// A number as Redis writes it: no plus sign, no leading zero, no `-0`, within an i64.
 pub(super) fn integer(word: &[u8]) -> Option<i64> {
     let plain = word.strip_prefix(b"-").unwrap_or(word);
@@ -28,7 +52,7 @@ pub(super) fn integer(word: &[u8]) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{digits, integer};
+    use super::{digits, integer, leading_digits};
 
     #[test]
     fn digits_end_where_a_u64_does() {
@@ -39,6 +63,19 @@ mod tests {
             [&b""[..], b"18446744073709551616", b"-1", b"+1", b"1 ", b"000000000000000000001"]
         {
             assert_eq!(digits(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn leading_digits_are_those_before_anything_else() {
+        for (text, number) in [("7", 7), ("007", 7), ("18446744073709551615", u64::MAX)] {
+            for rest in ["", " 1", "\r\n", "x", "-"] {
+                let bytes = [text, rest].concat();
+                assert_eq!(leading_digits(bytes.as_bytes()), Some((number, text.len())));
+            }
+        }
+        for bad in ["", " 1", "-1", "18446744073709551616", "000000000000000000001"] {
+            assert_eq!(leading_digits(bad.as_bytes()), None, "{bad:?}");
         }
     }
 

@@ -108,7 +108,7 @@ impl Reader<'_> {
             }
             Parsed::Begun(head) => {
                 assert!(head.len > (there - self.at) as u64);
-                let rest = Rest::after(&self.stream[self.at..there]);
+                let rest = Rest::after(&self.stream[self.at..there], self.rules.value_bytes);
                 self.rest = Some((rest.expect("what is there is sound"), there));
                 return false;
             }

@@ -150,34 +150,28 @@ impl Proxy {
         let router = &owner.router;
         self.part_of.clear();
         self.part_of.resize(owner.servers.len(), None);
-        let units = request.args.get(keys.first.unwrap_or(0)..).unwrap_or_default();
-        let prefix = request.args[..keys.first.unwrap_or(1)].last().map_or(0, |span| span.end);
-        for unit in units.chunks(keys.step) {
-            let key = unit[0].of(request.bytes);
-            let Some(server) = router.server_of(key) else { break };
+        let memcache = owner.settings.protocol == Protocol::Memcache;
+        let first = keys.first.unwrap_or(1);
+        let before = request.args[..first].last().map_or(0, |span| span.end);
+        let before = Span { start: request.args[0].start, end: before };
+        for unit in request.args.get(first..).unwrap_or_default().chunks(keys.step) {
+            let key = unit[0];
+            let Some(server) = router.server_of(key.of(request.bytes)) else { break };
             let part = *self.part_of[server].get_or_insert_with(|| {
-                let part = gather.add_part(server);
-                if owner.settings.protocol == Protocol::Memcache {
-                    let before = Span { start: request.args[0].start, end: prefix };
-                    gather.parts()[part as usize].wire.extend_from_slice(before.of(request.bytes));
-                }
-                part
+                let command = if memcache { before.of(request.bytes) } else { &[] };
+                gather.add_part(server, command)
             });
-            gather.add_key(key, part);
-            if owner.settings.protocol == Protocol::Memcache {
-                let wire = &mut gather.parts()[part as usize].wire;
-                wire.push(b' ');
-                wire.extend_from_slice(key);
+            if memcache {
+                let word = Span { start: key.start - 1, end: key.end };
+                gather.add_word(word.of(request.bytes), part);
+            } else {
+                gather.add_key(part);
             }
         }
-        match owner.settings.protocol {
-            Protocol::Memcache | Protocol::Ping => {
-                gather.parts().iter_mut().for_each(fragment::end_line)
-            }
-            Protocol::Redis => {
-                let name = request.head.command.name;
-                fragment::write_redis_parts(gather, name, keys.step, units, request.bytes);
-            }
+        if memcache {
+            gather.parts().iter_mut().for_each(fragment::end_line);
+        } else {
+            fragment::write_redis_parts(gather, &request, first, keys.step);
         }
         self.send_parts(turn, (place, serial), &request);
     }
@@ -194,10 +188,8 @@ impl Proxy {
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
         let wire = rewritten(owner.settings.protocol, &request).concat();
-        for (index, server) in owner.settings.servers.iter().enumerate() {
-            let part = gather.add_part(index);
-            gather.add_key(server.name.as_bytes(), part);
-            gather.parts()[part as usize].wire.extend_from_slice(&wire);
+        for index in 0..owner.settings.servers.len() {
+            gather.add_part(index, &wire);
         }
         self.send_parts(turn, (place, serial), &request);
     }
@@ -265,7 +257,8 @@ impl Proxy {
             compat: self.compat,
         };
         let lane = gather.lane;
-        let result = gather.merge(manner, &mut merged);
+        let name_of = |server: usize| owner.settings.servers[server].name.as_bytes();
+        let result = gather.merge(manner, name_of, &mut merged);
         let metrics = &self.metrics.pools[pool as usize];
         metrics.add(PoolMetric::Hits, result.hits);
         metrics.add(PoolMetric::Misses, result.misses);

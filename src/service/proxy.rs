@@ -9,6 +9,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use super::fragment::Gathers;
 use super::local::Identity;
 use super::pool::Pool;
 use super::upload::Uploads;
-use crate::backend::{Connection, Inbox, Io, Letter, Ticket};
+use crate::backend::{Connection, Inbox, Io, Letter, Resolver, Ticket};
 use crate::config::Config;
 use crate::metrics::{ServerMetric, WorkerMetrics};
 use crate::protocol::Rules;
@@ -47,8 +48,12 @@ pub(super) struct Link {
     pub(super) paused: Option<Pause>,
     /// Clients that want no replies and wait until fewer requests do.
     pub(super) slowed: Vec<Ticket>,
-    /// When the greeting must have been answered.
-    pub(super) greeted_by: Option<Instant>,
+    /// When the greeting, or all that the old server of a name still owes, must have come.
+    pub(super) due_by: Option<Instant>,
+    /// The address that the name of a Redis server had when this was dialled.
+    pub(super) peer: Option<IpAddr>,
+    /// When it was last asked whether that is so still.
+    pub(super) rechecked: Option<Instant>,
     /// An upload's last byte has come from the client.
     pub(super) whole: bool,
     /// Bytes of it that the proxy's total counts.
@@ -73,6 +78,7 @@ pub struct Proxy {
     pub(super) gathers: Gathers,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) inbox: Inbox<Letter>,
+    pub(super) resolver: Resolver,
     pub(super) dirty: Vec<u32>,
     /// Connections to look at, and when.
     pub(super) alarms: BinaryHeap<Reverse<(Instant, u32)>>,
@@ -97,7 +103,11 @@ const GATHER_SHARE: usize = 2;
 
 impl Proxy {
     /// The proxy of a worker that is reached through `inbox` and counts in `metrics`.
-    pub fn new(config: &Config, metrics: Arc<WorkerMetrics>, inbox: Inbox<Letter>) -> Self {
+    pub fn new(
+        config: &Config,
+        metrics: Arc<WorkerMetrics>,
+        (inbox, resolver): (Inbox<Letter>, Resolver),
+    ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let mut pools = Vec::new();
         let mut links = Vec::new();
@@ -120,6 +130,7 @@ impl Proxy {
             gathers: Gathers::new(budget / GATHER_SHARE),
             metrics,
             inbox,
+            resolver,
             dirty: Vec::new(),
             alarms: BinaryHeap::new(),
             complete: Vec::new(),
@@ -221,7 +232,9 @@ impl Link {
             armed: None,
             paused: None,
             slowed: Vec::new(),
-            greeted_by: None,
+            due_by: None,
+            peer: None,
+            rechecked: None,
             whole: false,
             counted: 0,
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::fragment::Gathers;
 use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
 use crate::metrics::{PoolMetric, PoolMetrics, ServerMetric, ServerMetrics};
-use crate::protocol::{Access, Outcome};
+use crate::protocol::{Access, Outcome, redis};
 
 /// The sessions, as far as a service needs them.
 pub trait Clients {
@@ -52,6 +52,8 @@ pub(super) struct Sink<'a, C> {
     pub(super) unavailable: bool,
     /// It has answered something else.
     pub(super) served: bool,
+    /// It has refused a write: it is a replica.
+    pub(super) read_only: bool,
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
@@ -59,6 +61,7 @@ impl<C: Clients> Replies for Sink<'_, C> {
         self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
         if let Some(outcome) = end {
             self.count(entry, outcome);
+            self.read_only |= outcome == Outcome::Error && redis::is_read_only(bytes);
         }
         match entry.ask.to {
             To::Nobody => Flow::Go,

@@ -5,8 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::load::{Generator, Tally, Workload, idle_clients};
-use crate::peers::{Failure, Proxy, pause};
+use crate::peers::{Failure, Proxy, Running, pause};
 use crate::probe::{Spent, Syscalls, usage};
+use crate::report::median;
 use crate::scenario::{Figure, Scenario, Shape};
 use crate::stage::Stage;
 
@@ -16,6 +17,13 @@ const WARM_UP: Duration = Duration::from_millis(200);
 const TRACED: Duration = Duration::from_millis(300);
 /// What a proxy gets to give memory back after a burst of new clients.
 const SETTLE: Duration = Duration::from_millis(500);
+
+/// Calm and storm take turns of this length: a stall of the machine spoils one of them, not the
+/// median of all.
+const PHASE: Duration = Duration::from_millis(250);
+
+/// Between them.
+const TURN: Duration = Duration::from_millis(30);
 
 /// Clients that come and go before the idle ones.
 const FIRST: usize = 100;
@@ -103,25 +111,27 @@ fn storm(
     let mut sample = Sample::default();
     load.run(WARM_UP)?;
     sample.judge(&load.take_tally());
-    load.run(stage.time)?;
-    let calm = load.take_tally();
-    load.add_storm(rate);
-    load.run(WARM_UP)?;
-    sample.judge(&load.take_tally());
-    let window = stage.watch(&running)?;
-    load.run(stage.time)?;
-    let spent = window.close()?;
-    let stormy = load.take_tally();
-    sample.judge(&calm);
-    sample.judge(&stormy);
-    sample.latency(&stormy, &spent);
-    let came = stormy.storm_done as f64 / spent.seconds;
+    let phases = stage.time.div_duration_f64(PHASE).ceil() as usize;
+    let (mut calm, mut stormy) = (Vec::new(), Vec::new());
+    let mut came = 0.0;
+    for _ in 0..phases {
+        let (tally, _) = load.phase(stage, &running, &mut sample)?;
+        calm.push(tally.quantile_us(0.99));
+        load.add_storm(rate);
+        let (tally, spent) = load.phase(stage, &running, &mut sample)?;
+        load.end_storm()?;
+        came += tally.storm_done as f64 / spent.seconds / phases as f64;
+        stormy.push(tally.quantile_us(0.99));
+        sample.latency(&tally, &spent);
+    }
     if came < 0.9 * f64::from(rate) {
         let text = || format!("of {rate} connections/s only {came:.0} came");
         sample.complaint.get_or_insert_with(text);
     }
-    let ratio = stormy.quantile_us(0.99) / calm.quantile_us(0.99).max(1.0);
-    sample.figures.insert(Figure::StormP99, ratio);
+    let (calm, stormy) = (median(calm).unwrap_or(0.0), median(stormy).unwrap_or(0.0));
+    sample.figures.insert(Figure::P99Us, stormy);
+    sample.figures.insert(Figure::CalmP99Us, calm);
+    sample.figures.insert(Figure::StormP99, stormy / calm.max(1.0));
     Ok(sample)
 }
 
@@ -139,6 +149,25 @@ fn two_workers(stage: &mut Stage, scenario: &Scenario, proxy: &Proxy) -> Result<
     }
     sample.figures.insert(Figure::TwoWorkers, rates[1] / rates[0].max(1.0));
     Ok(sample)
+}
+
+impl Generator {
+    /// What a phase brought, once it has set in.
+    fn phase(
+        &mut self,
+        stage: &Stage,
+        running: &Running,
+        sample: &mut Sample,
+    ) -> Result<(Tally, Spent), Failure> {
+        self.run(TURN)?;
+        sample.judge(&self.take_tally());
+        let window = stage.watch(running)?;
+        self.run(PHASE)?;
+        let spent = window.close()?;
+        let tally = self.take_tally();
+        sample.judge(&tally);
+        Ok((tally, spent))
+    }
 }
 
 impl Sample {

@@ -191,7 +191,8 @@ fn number(value: Option<f64>) -> String {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The one in the middle, or between the two there.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let count = values.len();
     let upper = *values.get(count / 2)?;

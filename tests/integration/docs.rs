@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use twinring::metrics::{AdminMetric, ListenerMetric, PoolMetric, ServerMetric, WorkerMetric};
+use twinring::metrics::{
+    AdminMetric, ListenerMetric, PoolMetric, ResolverMetric, ServerMetric, WorkerMetric,
+};
 use twinring::protocol::redis;
 
 fn read(path: &str) -> String {
@@ -34,6 +36,7 @@ fn the_readme_lists_every_metric() {
         .chain(PoolMetric::FAMILIES.iter().map(|family| family.name))
         .chain(ServerMetric::FAMILIES.iter().map(|family| family.name))
         .chain(ListenerMetric::FAMILIES.iter().map(|family| family.name))
+        .chain(ResolverMetric::FAMILIES.iter().map(|family| family.name))
         .chain(AdminMetric::FAMILIES.iter().map(|family| family.name));
     let missing: Vec<&str> = names.filter(|name| !has_word(&readme, name)).collect();
     assert!(missing.is_empty(), "not in the README: {missing:?}");

@@ -22,7 +22,7 @@ use crate::control::plane::Answers;
 use crate::control::stats::json::{Json, number, text};
 use crate::metrics::{
     AdminMetric, Family, HistogramSnapshot, Kind, ListenerMetric, PoolMetric, Registry,
-    ServerMetric, WorkerMetric,
+    ResolverMetric, ServerMetric, WorkerMetric,
 };
 
 /// The version of twemproxy whose statistics these are.
@@ -184,6 +184,8 @@ fn process(answers: &Answers) -> Vec<(String, Json)> {
     pairs.push(("workers".to_owned(), Json::List(workers.collect())));
     let listener = |metric| registry.listener.get(metric);
     pairs.extend(table(ListenerMetric::FAMILIES, |it| it.kind(), listener));
+    let resolver = |metric| registry.resolver.get(metric);
+    pairs.extend(table(ResolverMetric::FAMILIES, |it| it.kind(), resolver));
     pairs.extend(table(AdminMetric::FAMILIES, |it| it.kind(), |it| registry.admin.get(it)));
     pairs
 }

@@ -26,7 +26,7 @@ use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::registry::Registry;
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    PREFIX, PoolMetric, REQUEST_DURATION, ServerMetric, StoreMetric, WorkerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric, StoreMetric, WorkerMetric,
 };
 
 /// Renders the registry as Prometheus text (format 0.0.4).
@@ -112,6 +112,9 @@ impl Banks {
         let unlabelled = |_: &()| Vec::new();
         families.extend(expose(ListenerMetric::FAMILIES, &[()], unlabelled, |(), metric| {
             shown(metric.kind(), registry.listener.get(metric))
+        }));
+        families.extend(expose(ResolverMetric::FAMILIES, &[()], unlabelled, |(), metric| {
+            shown(metric.kind(), registry.resolver.get(metric))
         }));
         families.extend(expose(AdminMetric::FAMILIES, &[()], unlabelled, |(), metric| {
             shown(metric.kind(), registry.admin.get(metric))

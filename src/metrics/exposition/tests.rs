@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::metrics::exposition::Exposition;
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, ListenerMetric, PoolMetric,
-    REQUEST_DURATION, ServerMetric, WorkerMetric,
+    REQUEST_DURATION, ResolverMetric, ServerMetric, WorkerMetric,
 };
 use crate::metrics::{PoolShape, Registry};
 
@@ -50,6 +50,7 @@ fn table() -> Vec<(&'static str, Kind, &'static str, &'static str, Vec<&'static 
         .chain(rows(PoolMetric::FAMILIES))
         .chain(rows(ServerMetric::FAMILIES))
         .chain(rows(ListenerMetric::FAMILIES))
+        .chain(rows(ResolverMetric::FAMILIES))
         .chain(rows(AdminMetric::FAMILIES))
         .collect()
 }

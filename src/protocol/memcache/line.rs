@@ -100,7 +100,8 @@ pub(super) fn split(
 
 /// Bytes before the first space or control byte, eight at a time: "has a byte less than n" and
 /// "has a zero byte" of Anderson's Bit Twiddling Hacks, exact for the lowest such byte.
-fn word(bytes: &[u8]) -> usize {
+#[inline]
+pub(super) fn word(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let (eights, rest) = bytes.as_chunks::<8>();

@@ -14,4 +14,4 @@ mod tests;
 
 pub use commands::expect_of;
 pub use request::parse;
-pub use response::{Block, Scanner, block, write_refusal};
+pub use response::{Scanner, block, is_block, write_refusal};

@@ -8,11 +8,14 @@
 use memchr::memchr;
 
 use crate::protocol::body::{BadEnd, Body};
-use crate::protocol::digits::digits;
-use crate::protocol::{Expect, Malformed, Outcome, Refusal, Scan, Span};
+use crate::protocol::digits::{digits, leading_digits};
+use crate::protocol::memcache::line::word;
+use crate::protocol::{Expect, Malformed, Outcome, Refusal, Scan};
 
 /// Bytes of one line of a reply; the longest are error texts and `STAT` lines.
 const LINE_BYTES: usize = 4096;
+/// What a block of a reply to a retrieval begins with.
+const VALUE: &[u8] = b"VALUE ";
 
 /// Finds the end of one reply after another in what a server sends, cut anywhere.
 #[derive(Debug, Default)]
@@ -46,14 +49,21 @@ impl Scanner {
                 }
                 continue;
             }
+            if let Some((header, len)) = plain_header(rest) {
+                self.value(header, expect, key, value_bytes_max)?;
+                used += len;
+                continue;
+            }
             let Some(text) = line(rest)? else {
                 return Ok(Scan { used, end: None });
             };
             used += text.len() + 2;
-            let end = match text.strip_prefix(b"VALUE ") {
-                Some(header) => self.value(header, expect, key, value_bytes_max)?,
-                None => self.word(text, expect)?,
-            };
+            if let Some(header) = text.strip_prefix(VALUE) {
+                let header = any_header(header).ok_or(Malformed::Syntax)?;
+                self.value(header, expect, key, value_bytes_max)?;
+                continue;
+            }
+            let end = self.word(text, expect)?;
             if end.is_some() {
                 *self = Self::default();
                 return Ok(Scan { used, end });
@@ -61,14 +71,14 @@ impl Scanner {
         }
     }
 
+    /// A data block comes next.
     fn value(
         &mut self,
-        header: &[u8],
+        (found, length): Header<'_>,
         expect: Expect,
         key: &[u8],
         value_bytes_max: u64,
-    ) -> Result<Option<Outcome>, Malformed> {
-        let (found, length) = value_header(header).ok_or(Malformed::Syntax)?;
+    ) -> Result<(), Malformed> {
         let asked = match expect {
             Expect::Value => self.values == 0 && found == key,
             _ => expect == Expect::Values,
@@ -81,7 +91,7 @@ impl Scanner {
         }
         self.body = Body::of(length).ok_or(Malformed::Oversize)?;
         self.values = self.values.saturating_add(1);
-        Ok(None)
+        Ok(())
     }
 
     /// A line that is not the start of a `VALUE`: `None` if more of the reply follows it.
@@ -170,8 +180,38 @@ fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     text.map(Some).ok_or(Malformed::Syntax)
 }
 
-/// Key and length of `key flags bytes[ cas]`, the rest of a `VALUE` line.
-fn value_header(header: &[u8]) -> Option<(&[u8], u64)> {
+/// Key and length that a `VALUE` line tells.
+type Header<'a> = (&'a [u8], u64);
+
+/// The `VALUE` line at the start of `bytes`, and its length, if it is all there and its key has no
+/// control bytes, as nearly every one: read in one pass. Of all else [`line`] must judge.
+#[inline]
+fn plain_header(bytes: &[u8]) -> Option<(Header<'_>, usize)> {
+    let rest = bytes.get(..LINE_BYTES).unwrap_or(bytes).strip_prefix(VALUE)?;
+    let (key, numbers) = rest.split_at_checked(word(rest))?;
+    let (length, len) = lengths(numbers)?;
+    (!key.is_empty()).then_some(((key, length), VALUE.len() + key.len() + len))
+}
+
+/// What ` flags bytes[ cas]` and a line end at the start of `bytes` say: how long the data is, and
+/// how long they are themselves.
+#[inline]
+fn lengths(bytes: &[u8]) -> Option<(u64, usize)> {
+    let number = |at: usize| {
+        let (number, len) = leading_digits(bytes.get(at..)?.strip_prefix(b" ")?)?;
+        Some((number, at + 1 + len))
+    };
+    let (_, at) = number(0)?;
+    let (length, mut at) = number(at)?;
+    if bytes.get(at) == Some(&b' ') {
+        (_, at) = number(at)?;
+    }
+    bytes.get(at..)?.starts_with(b"\r\n").then_some((length, at + 2))
+}
+
+/// The same of `key flags bytes[ cas]`, the rest of a `VALUE` line, whatever the key is made of.
+#[cold]
+fn any_header(header: &[u8]) -> Option<Header<'_>> {
     let mut words = header.split(|byte| *byte == b' ');
     let key = words.next().filter(|key| !key.is_empty())?;
     digits(words.next()?)?;
@@ -182,26 +222,19 @@ fn value_header(header: &[u8]) -> Option<(&[u8], u64)> {
     words.next().is_none().then_some((key, length))
 }
 
-/// One `VALUE` block of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// Its key.
-    pub key: Span,
-    /// All of it: the `VALUE` line, the data, the CRLF after it.
-    pub whole: Span,
+/// The `VALUE` block of `key`, the CRLF after its data included, if it starts at offset `at` of
+/// `reply`, a complete reply to a retrieval.
+#[inline]
+pub fn block<'a>(reply: &'a [u8], at: usize, key: &[u8]) -> Option<&'a [u8]> {
+    let from = reply.get(at..)?;
+    let (length, len) = lengths(from.strip_prefix(VALUE)?.strip_prefix(key)?)?;
+    let data = usize::try_from(length).ok()?.checked_add(2)?;
+    from.get(..(VALUE.len() + key.len() + len).checked_add(data)?)
 }
 
-/// The `VALUE` block that starts at offset `at` of a complete reply to a retrieval; `None` if there
-/// is `END` or an error line.
-pub fn block(bytes: &[u8], at: usize) -> Option<Block> {
-    const WORD: &[u8] = b"VALUE ";
-    let rest = bytes.get(at..)?;
-    let text = line(rest).ok()??;
-    let (key, length) = value_header(text.strip_prefix(WORD)?)?;
-    let end = (at + text.len() + 4).checked_add(usize::try_from(length).ok()?)?;
-    let key = Span { start: (at + WORD.len()) as u32, end: (at + WORD.len() + key.len()) as u32 };
-    let whole = Span { start: at as u32, end: u32::try_from(end).ok()? };
-    (end <= bytes.len()).then_some(Block { key, whole })
+/// Whether any `VALUE` block starts at offset `at` of such a reply.
+pub fn is_block(reply: &[u8], at: usize) -> bool {
+    reply.get(at..).is_some_and(|rest| rest.starts_with(VALUE))
 }
 
 /// Appends the line that tells a client of `refusal`.

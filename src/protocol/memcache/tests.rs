@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert_eq, proptest};
 
 use crate::protocol::memcache::commands;
-use crate::protocol::memcache::{Scanner, block, expect_of, parse, write_refusal};
+use crate::protocol::memcache::{Scanner, block, expect_of, is_block, parse, write_refusal};
 use crate::protocol::support::{cache, compat, events, native, once};
 use crate::protocol::{Expect, Keys, Malformed, Outcome, Parsed, Plan, Refusal, Rules, Scan};
 
@@ -431,15 +431,19 @@ fn f07_bytes_after_a_reply_are_not_used() {
 }
 
 #[test]
-fn blocks_are_walked_in_order() {
-    let reply = b"VALUE a 0 2\r\nab\r\nVALUE bb 1 0 9\r\n\r\nEND\r\n";
-    let first = block(reply, 0).unwrap();
-    assert_eq!((first.key.of(reply), first.whole.of(reply)), (&b"a"[..], &reply[..17]));
-    let second = block(reply, first.whole.end as usize).unwrap();
-    assert_eq!((second.key.of(reply), second.whole.of(reply)), (&b"bb"[..], &reply[17..35]));
-    assert_eq!(block(reply, second.whole.end as usize), None);
-    assert_eq!(block(reply, 1000), None);
-    assert_eq!(block(b"VALUE a 0 99\r\nab\r\nEND\r\n", 0), None);
+fn a_block_is_found_by_its_key() {
+    let reply = b"VALUE a 0 2\r\nab\r\nVALUE b\x01\xff 1 0 9\r\n\r\nEND\r\n";
+    assert_eq!(block(reply, 0, b"a"), Some(&reply[..17]));
+    assert_eq!(block(reply, 17, b"b\x01\xff"), Some(&reply[17..36]));
+    for (at, key) in [(0, &b"b"[..]), (0, b""), (0, b"a "), (17, b"b"), (17, b"a"), (36, b"a")] {
+        assert_eq!(block(reply, at, key), None, "{at} {key:?}");
+    }
+    assert_eq!(
+        [0, 17, 35, 36, 1000].map(|at| is_block(reply, at)),
+        [true, true, false, false, false]
+    );
+    assert_eq!(block(b"VALUE a 0 99\r\nab\r\nEND\r\n", 0, b"a"), None);
+    assert_eq!(block(b"VALUE a 0 18446744073709551615\r\nab\r\nEND\r\n", 0, b"a"), None);
 }
 
 #[test]

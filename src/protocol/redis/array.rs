@@ -4,7 +4,7 @@
 //! who sends it in small pieces does not have it read again for each of them. Nothing is
 //! allocated by what a header declares.
 
-use crate::protocol::digits::integer;
+use crate::protocol::digits::{integer, leading_digits};
 use crate::protocol::redis::commands;
 use crate::protocol::redis::request::{head, lost, takes};
 use crate::protocol::{Command, Keys, Parsed, Plan, Refusal, Rules, Span};
@@ -33,7 +33,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Number {
     /// Of `-9223372036854775808`.
     const LONGEST: usize = 20;
     let rest = bytes.get(at..).unwrap_or_default();
-    // By far the most are of one or two digits.
+    // By far the most are of few digits, or nil.
     match rest {
         [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
             return Number::Value(i64::from(digit - b'0'), at + 3);
@@ -41,6 +41,15 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Number {
         [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
             return Number::Value(i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 4);
         }
+        [b'1'..=b'9', ..] => {
+            if let Some((number, len)) = leading_digits(rest)
+                && rest.get(len..).unwrap_or_default().starts_with(b"\r\n")
+                && let Ok(number) = i64::try_from(number)
+            {
+                return Number::Value(number, at + len + 2);
+            }
+        }
+        [b'-', b'1', b'\r', b'\n', ..] => return Number::Value(-1, at + 4),
         _ => {}
     }
     let plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
@@ -102,7 +111,7 @@ impl Array<'_> {
             return Err(lost("ERR Protocol error: invalid bulk length"));
         };
         let end = start as u64 + len;
-        if len > self.rules.value_bytes || end > REQUEST_BYTES {
+        if len > self.rules.value_bytes || (end > REQUEST_BYTES && self.begun().is_none()) {
             return Err(self.too_large(end));
         }
         let end = end as usize;

@@ -16,6 +16,6 @@ mod rest;
 mod tests;
 
 pub use commands::commands;
-pub use request::{parse, write_command};
-pub use response::{Elements, Scanner, elements, integer, write_refusal};
+pub use request::{parse, write_bulk, write_command, write_header};
+pub use response::{Elements, Scanner, elements, integer, is_read_only, write_refusal};
 pub use rest::Rest;

@@ -162,14 +162,19 @@ fn printable(arg: &[u8], most: usize) -> String {
 /// Appends `args` as an array of bulk strings: a request for a server.
 pub fn write_command<'a>(args: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
     write_header(b'*', args.len(), out);
-    for arg in args {
-        write_header(b'$', arg.len(), out);
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    args.for_each(|arg| write_bulk(arg, out));
 }
 
-fn write_header(kind: u8, number: usize, out: &mut Vec<u8>) {
+/// Appends a bulk string.
+pub fn write_bulk(bytes: &[u8], out: &mut Vec<u8>) {
+    write_header(b'$', bytes.len(), out);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the first line of an array (`*`) or a bulk string (`$`). A formatter would cost more
+/// than the copying.
+pub fn write_header(kind: u8, number: usize, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut left = number;

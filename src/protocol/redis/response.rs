@@ -98,6 +98,11 @@ impl Scanner {
     }
 }
 
+/// True if this reply refuses a write because the server is a replica.
+pub fn is_read_only(reply: &[u8]) -> bool {
+    reply.starts_with(b"-READONLY ")
+}
+
 /// Reads the line at the start of `bytes`; `None` if it is not all there.
 fn item(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
     let Some(kind) = bytes.first() else {
@@ -175,12 +180,27 @@ impl Iterator for Elements<'_> {
 
     fn next(&mut self) -> Option<Span> {
         let rest = self.reply.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let scan = Scanner::default().scan(rest, u64::MAX).ok()?;
-        scan.end?;
+        let len = match bulk(rest) {
+            Some(len) => len,
+            None => {
+                let scan = Scanner::default().scan(rest, u64::MAX).ok()?;
+                scan.end.map(|_| scan.used)?
+            }
+        };
         let start = self.at;
-        self.at += scan.used;
+        self.at += len;
         Some(Span { start: start as u32, end: self.at as u32 })
     }
+}
+
+/// The length of the bulk, or nil, at the start of `bytes`, which were scanned before.
+fn bulk(bytes: &[u8]) -> Option<usize> {
+    let len = match (bytes.first(), number(bytes, 1)) {
+        (Some(b'$'), Number::Value(-1, at)) => at,
+        (Some(b'$'), Number::Value(len, at)) => usize::try_from(len).ok()?.checked_add(at + 2)?,
+        _ => return None,
+    };
+    (len <= bytes.len()).then_some(len)
 }
 
 /// The number in `reply`, a complete integer reply; `None` if it is something else.

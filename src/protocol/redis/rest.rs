@@ -4,17 +4,17 @@ use crate::protocol::Refusal;
 use crate::protocol::body::{BadEnd, Body};
 use crate::protocol::redis::array::{Number, number};
 
-/// Bytes of one argument, as Redis's `proto-max-bulk-len` is by default.
-const BULK_BYTES: u64 = 512 * 1024 * 1024;
-/// Bytes of an argument's header line; the longest that passes is `$536870912\r\n`.
+/// Bytes of an argument's header line: 13 digits are more than any limit on a value needs.
 const HEADER_BYTES: usize = 16;
 
 /// Where a [`Begun`](crate::protocol::Parsed::Begun) request stands: what of which argument comes
-/// next. It holds no data: 40 bytes however large the request is.
+/// next. It holds no data: 48 bytes however large the request is.
 #[derive(Debug)]
 pub struct Rest {
     /// Arguments whose header line has not been read.
     headers: u64,
+    /// Bytes that one argument may have.
+    argument_bytes: u64,
     /// The argument that is coming in.
     body: Body,
     header: [u8; HEADER_BYTES],
@@ -23,14 +23,19 @@ pub struct Rest {
 
 impl Rest {
     /// Starts after `bytes`: all that is there of a request from its start, which must be begun
-    /// and unfinished.
-    pub fn after(bytes: &[u8]) -> Result<Self, Refusal> {
+    /// and unfinished. No argument may be longer than `argument_bytes`.
+    pub fn after(bytes: &[u8], argument_bytes: u64) -> Result<Self, Refusal> {
         let (headers, start) = match number(bytes, 1) {
             Number::Value(count, start) => (u64::try_from(count).unwrap_or(0), start),
             Number::Cut | Number::Bad => return Err(refusal("invalid multibulk length")),
         };
-        let mut rest =
-            Self { headers, body: Body::default(), header: [0; HEADER_BYTES], header_len: 0 };
+        let mut rest = Self {
+            headers,
+            argument_bytes,
+            body: Body::default(),
+            header: [0; HEADER_BYTES],
+            header_len: 0,
+        };
         match rest.advance(bytes.get(start..).unwrap_or_default())? {
             (_, false) => Ok(rest),
             (_, true) => Err(refusal("nothing is missing")),
@@ -80,7 +85,7 @@ impl Rest {
         self.body = match (line.first(), number(line, 1)) {
             (Some(b'$'), Number::Value(len, _)) => u64::try_from(len)
                 .ok()
-                .filter(|len| *len <= BULK_BYTES)
+                .filter(|len| *len <= self.argument_bytes)
                 .and_then(Body::of)
                 .ok_or_else(|| refusal("invalid bulk length"))?,
             _ => return Err(refusal("invalid bulk length")),

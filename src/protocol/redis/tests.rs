@@ -465,7 +465,7 @@ fn the_rest_of_a_begun_request_is_framed() {
     let value = "v".repeat(70_000);
     let request = words(&format!("set k {value} EX 10"));
     for start in [30, 50_000, 70_000] {
-        let mut rest = Rest::after(&request[..start]).unwrap();
+        let mut rest = Rest::after(&request[..start], 1 << 30).unwrap();
         let mut stream = request[start..].to_vec();
         let len = stream.len();
         stream.extend_from_slice(b"*1\r\n");
@@ -473,13 +473,13 @@ fn the_rest_of_a_begun_request_is_framed() {
         assert_eq!(rest.advance(first), Ok((len - 7, false)));
         assert_eq!(rest.advance(second), Ok((7, true)));
     }
-    assert!(Rest::after(&request).is_err());
-    assert!(Rest::after(b"*x\r\n").is_err());
+    assert!(Rest::after(&request, 1 << 30).is_err());
+    assert!(Rest::after(b"*x\r\n", 1 << 30).is_err());
     for bad in
-        ["v\r\n$x\r\n", "v\r\n+OK\r\n", "v\r\n$536870913\r\n", "v\n\n", "v\r\n$0000000000000000"]
+        ["v\r\n$x\r\n", "v\r\n+OK\r\n", "v\r\n$1073741825\r\n", "v\n\n", "v\r\n$0000000000000000"]
     {
         let start = "*4\r\n$3\r\nset\r\n$1\r\nk\r\n$3\r\nvv";
-        let mut rest = Rest::after(start.as_bytes()).unwrap();
+        let mut rest = Rest::after(start.as_bytes(), 1 << 30).unwrap();
         assert!(rest.advance(bad.as_bytes()).is_err(), "{bad:?}");
     }
 }
@@ -574,6 +574,37 @@ fn a_scanner_is_as_new_after_each_reply() {
             assert_eq!(scan, Ok(Scan { used: reply.len(), end: Some(end) }), "{reply:?}");
         }
     }
+}
+
+#[test]
+fn the_limit_on_values_alone_bounds_them() {
+    let roomy = Rules { value_bytes: 3 << 30, ..native() };
+    let begun = |len: u64, rules: &Rules| {
+        let start = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\nvvv");
+        matches!(once(parse, start.as_bytes(), rules).0, Parsed::Begun(head) if head.len > len)
+    };
+    // Beyond Redis's default for `proto-max-bulk-len`, and beyond what is held of a request.
+    for len in [(512 << 20) + 1, 1 << 30, 3 << 30] {
+        assert!(begun(len, &roomy), "{len}");
+    }
+    for limit in [600 << 20, 1 << 30] {
+        let rules = Rules { value_bytes: limit, ..native() };
+        assert!(begun(limit, &rules) && !begun(limit + 1, &rules), "{limit}");
+        // A later argument of a request that is being passed on has the same bound.
+        let rest = |len: u64| {
+            let start = b"*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\nvv";
+            let mut rest = Rest::after(start, limit).unwrap();
+            rest.advance(format!("v\r\n${len}\r\n").as_bytes()).map(|(_, ended)| ended)
+        };
+        assert_eq!(rest(limit), Ok(false));
+        assert!(rest(limit + 1).is_err());
+        let reply = |len: u64| Scanner::default().scan(format!("${len}\r\nvvv").as_bytes(), limit);
+        assert!(matches!(reply(limit), Ok(Scan { end: None, .. })));
+        assert_eq!(reply(limit + 1), Err(Malformed::Oversize));
+    }
+    // What must be held whole has a bound of its own.
+    let split = format!("*3\r\n$4\r\nMSET\r\n$1\r\nk\r\n${}\r\nvvv", (1u64 << 30) + 1);
+    assert!(matches!(once(parse, split.as_bytes(), &roomy).0, Parsed::Refused { .. }));
 }
 
 #[test]

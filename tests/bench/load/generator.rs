@@ -67,6 +67,20 @@ impl Generator {
         self.storm = Some(Storm::new(self.port, rate, self.clients.len(), now));
     }
 
+    /// Ends that, once those who have come have got their replies.
+    ///
+    /// # Errors
+    /// As [`Generator::run`].
+    pub(crate) fn end_storm(&mut self) -> io::Result<()> {
+        let end = self.now() + DRAIN.as_nanos() as u64;
+        self.storm.iter_mut().for_each(Storm::stop);
+        while self.now() < end && self.storm.as_ref().is_some_and(|storm| !storm.is_over()) {
+            self.run(Duration::from_millis(1))?;
+        }
+        self.storm = None;
+        Ok(())
+    }
+
     /// Loads the proxy for `span`; requests may be unanswered at its end.
     ///
     /// # Errors

@@ -34,6 +34,16 @@ impl Storm {
         }
     }
 
+    /// Opens no more.
+    pub(crate) fn stop(&mut self) {
+        self.next_ns = u64::MAX;
+    }
+
+    /// Whether all have got their replies.
+    pub(crate) fn is_over(&self) -> bool {
+        self.clients.iter().all(Option::is_none)
+    }
+
     /// When the next connection is due.
     pub(crate) fn next_ns(&self) -> u64 {
         self.next_ns

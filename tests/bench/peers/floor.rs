@@ -112,12 +112,16 @@ fn answer(protocol: Protocol, input: &[u8], filler: &[u8], out: &mut Vec<u8>) ->
 fn answer_memcache(input: &[u8], filler: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     let end = memchr(b'\n', input)?;
     let line = input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]);
-    if let Some(key) = line.strip_prefix(b"get ") {
-        out.extend_from_slice(b"VALUE ");
-        out.extend_from_slice(key);
-        out.extend_from_slice(b" 0 100\r\n");
-        put_value(out, &key[key.len().saturating_sub(DIGITS)..], filler);
-        out.extend_from_slice(b"\r\nEND\r\n");
+    if let Some(keys) = line.strip_prefix(b"get ") {
+        // nutcracker leaves a space behind the last key.
+        for key in keys.split(|byte| *byte == b' ').filter(|key| !key.is_empty()) {
+            out.extend_from_slice(b"VALUE ");
+            out.extend_from_slice(key);
+            out.extend_from_slice(b" 0 100\r\n");
+            put_value(out, digits_of(key), filler);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"END\r\n");
         return Some(end + 1);
     }
     if line.starts_with(b"set ") {
@@ -133,31 +137,43 @@ fn answer_memcache(input: &[u8], filler: &[u8], out: &mut Vec<u8>) -> Option<usi
 }
 
 fn answer_redis(input: &[u8], filler: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-    let (count, mut at) = number(input, 0)?;
-    let (mut command, mut key): (&[u8], &[u8]) = (&[], &[]);
-    for index in 0..count {
-        let (bytes, start) = number(input, at)?;
-        let argument = input.get(start..start + bytes)?;
-        at = start + bytes + 2;
-        match index {
-            0 => command = argument,
-            1 => key = argument,
-            _ => {}
+    let (count, first) = number(input, 0)?;
+    let (command, keys) = argument(input, first)?;
+    let answers = out.len();
+    let mut at = keys;
+    if command.eq_ignore_ascii_case(b"MGET") {
+        out.extend_from_slice(format!("*{}\r\n", count - 1).as_bytes());
+    }
+    for _ in 1..count {
+        let Some((key, next)) = argument(input, at) else {
+            out.truncate(answers);
+            return None;
+        };
+        at = next;
+        if command.eq_ignore_ascii_case(b"GET") || command.eq_ignore_ascii_case(b"MGET") {
+            out.extend_from_slice(b"$100\r\n");
+            put_value(out, digits_of(key), filler);
+            out.extend_from_slice(b"\r\n");
         }
     }
-    if input.len() < at {
-        return None;
-    }
-    if command.eq_ignore_ascii_case(b"GET") {
-        out.extend_from_slice(b"$100\r\n");
-        put_value(out, &key[key.len().saturating_sub(DIGITS)..], filler);
-        out.extend_from_slice(b"\r\n");
-    } else if command.eq_ignore_ascii_case(b"PING") {
+    if command.eq_ignore_ascii_case(b"PING") {
         out.extend_from_slice(b"+PONG\r\n");
-    } else {
+    } else if out.len() == answers {
         out.extend_from_slice(b"+OK\r\n");
     }
     Some(at)
+}
+
+/// The bulk string at `at`, and where the next one starts, if it is complete.
+fn argument(input: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let (bytes, start) = number(input, at)?;
+    let end = start + bytes + 2;
+    (input.len() >= end).then(|| (&input[start..start + bytes], end))
+}
+
+/// The end of a key, which its value begins and ends with.
+fn digits_of(key: &[u8]) -> &[u8] {
+    &key[key.len().saturating_sub(DIGITS)..]
 }
 
 /// The number of a line like `*3` or `$24` at `at`, and where the next line starts.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::failure::Failure;
+use crate::backend::failure::Failure;
 use crate::config::{Pool, Protocol};
 use crate::protocol::{Expect, Outcome, redis};
 

@@ -20,12 +20,14 @@ pub(super) struct Outgoing {
     from: usize,
     /// Offset in the stream of requests up to which bytes are written.
     written: u64,
+    /// Nothing behind this offset is written: what comes on top waits for the next connection.
+    end: Option<u64>,
 }
 
 impl Outgoing {
     /// What a new connection has to send first: `bytes`, at the beginning of its stream.
     pub(super) fn starting_with(bytes: Vec<u8>) -> Self {
-        Self { bytes, from: 0, written: 0 }
+        Self { bytes, from: 0, written: 0, end: None }
     }
 
     /// Offset in the stream of requests up to which bytes are written.
@@ -36,6 +38,24 @@ impl Outgoing {
     /// What is not written yet.
     pub(super) fn waiting(&self) -> &[u8] {
         self.bytes.get(self.from..).unwrap_or_default()
+    }
+
+    /// What may be written now.
+    pub(super) fn sendable(&self) -> &[u8] {
+        let waiting = self.waiting();
+        let most = self.end.map(|end| end.saturating_sub(self.written) as usize);
+        most.and_then(|most| waiting.get(..most)).unwrap_or(waiting)
+    }
+
+    /// Lets only what waits by now be written.
+    pub(super) fn end(&mut self) {
+        let end = self.written + self.waiting().len() as u64;
+        self.end.get_or_insert(end);
+    }
+
+    /// True after [`Outgoing::end`].
+    pub(super) fn has_end(&self) -> bool {
+        self.end.is_some()
     }
 
     /// Puts `bytes` behind all that waits.
@@ -75,6 +95,20 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_its_end_nothing_may_be_written() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"before");
+        outgoing.took(2);
+        outgoing.end();
+        outgoing.push(b"behind");
+        outgoing.end();
+        assert_eq!(outgoing.sendable(), b"fore");
+        outgoing.took(4);
+        assert_eq!(outgoing.sendable(), b"");
+        assert_eq!(outgoing.waiting(), b"behind");
+    }
 
     #[test]
     fn what_waits_and_what_is_written_add_up_however_the_socket_takes_it() {

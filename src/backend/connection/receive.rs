@@ -1,0 +1,215 @@
+//! What a server sends, paired with what it was asked.
+//!
+//! Replies are scanned where they were read; a whole reply, or the next stretch of a long one, is
+//! handed on as a slice of the read buffer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::backend::connection::greeting::Greeting;
+use crate::backend::connection::life::{Connection, Phase};
+use crate::backend::failure::Failure;
+use crate::backend::inflight::Entry;
+use crate::backend::io::Io;
+use crate::config::Protocol;
+use crate::net::Read;
+use crate::protocol::{Malformed, Outcome, Scan, memcache, redis};
+
+/// A reply of which this much has come in is passed on before it is whole.
+const STREAM_FROM: usize = 16 * 1024;
+
+/// Room made for what follows when a reply is cut.
+const READ_STEP: usize = 16 * 1024;
+
+/// Whether whoever takes replies can take more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Yes.
+    Go,
+    /// Not now: stop reading from the server until told otherwise.
+    Pause,
+}
+
+/// Who takes replies.
+pub trait Replies {
+    /// Takes the next stretch of the reply to `entry`; `end` says how the reply ended, if this
+    /// was its last stretch.
+    fn reply(&mut self, io: &mut Io, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow;
+}
+
+/// What a read from a server brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Replies, or parts of them.
+    Replies,
+    /// The greeting was answered: the server is fit and requests flow.
+    Fit,
+    /// A receiver asked for a pause: do not read again before it is over.
+    Paused,
+}
+
+impl Connection {
+    /// Reads what has come in and hands replies to `replies`.
+    ///
+    /// # Errors
+    /// The connection broke or sent what cannot be paired with a request; it must be closed.
+    pub fn receive(
+        &mut self,
+        io: &mut Io,
+        now: Instant,
+        scratch: &mut Vec<u8>,
+        replies: &mut impl Replies,
+    ) -> Result<Received, Failure> {
+        let Some(token) = self.token else { return Ok(Received::Replies) };
+        let mut buffer = std::mem::take(&mut self.input);
+        let cut = !buffer.is_empty();
+        if cut {
+            buffer.reserve(READ_STEP.max(buffer.len()));
+        } else {
+            buffer = std::mem::take(scratch);
+            buffer.clear();
+        }
+        let read = io.read(token, &mut buffer);
+        let result = self.take_in(io, now, &buffer, replies).map(|(used, received)| {
+            self.keep_rest(&mut buffer, used, cut);
+            received
+        });
+        if !cut {
+            *scratch = buffer;
+        }
+        let received = result?;
+        match read {
+            Read::Bytes(_) => Ok(received),
+            Read::End(_) => Err(Failure::Closed),
+            Read::Failed(kind) => Err(Failure::of(kind)),
+        }
+    }
+
+    /// Keeps what follows the first `used` bytes for the next read.
+    fn keep_rest(&mut self, buffer: &mut Vec<u8>, used: usize, cut: bool) {
+        if cut {
+            buffer.drain(..used);
+            if !buffer.is_empty() {
+                self.input = std::mem::take(buffer);
+            }
+        } else if used < buffer.len() {
+            self.input = buffer[used..].to_vec();
+        }
+    }
+
+    /// Pairs `bytes` with requests; says how many of them are done with.
+    fn take_in(
+        &mut self,
+        io: &mut Io,
+        now: Instant,
+        bytes: &[u8],
+        replies: &mut impl Replies,
+    ) -> Result<(usize, Received), Failure> {
+        let mut received = Received::Replies;
+        let mut used = 0;
+        while used + self.scanned < bytes.len() {
+            self.inflight.heard();
+            let rest = &bytes[used..];
+            if self.phase == Phase::Greeting {
+                let Some(n) = self.greeted(rest)? else { break };
+                used += n;
+                if self.greeting_left == 0 {
+                    self.phase = Phase::Ready;
+                    received = Received::Fit;
+                }
+                continue;
+            }
+            let (n, flow, ended) = self.next_reply(io, rest, replies)?;
+            used += n;
+            if flow == Flow::Pause {
+                received = Received::Paused;
+            }
+            if !ended {
+                if self.streaming {
+                    self.inflight.progressed(now, self.timeout);
+                }
+                break;
+            }
+        }
+        Ok((used, received))
+    }
+
+    /// Looks for one answer to the greeting; its length once it is whole.
+    fn greeted(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
+        let greeting = Arc::clone(&self.greeting);
+        let scan = self
+            .scanner
+            .scan(&bytes[self.scanned..], &greeting, self.value_bytes_max)
+            .map_err(|_| Failure::Unfit)?;
+        self.scanned += scan.used;
+        let Some(outcome) = scan.end else {
+            // No answer to a greeting is long: what never ends is not held.
+            return if self.scanned < STREAM_FROM { Ok(None) } else { Err(Failure::Unfit) };
+        };
+        let len = std::mem::take(&mut self.scanned);
+        greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
+        self.greeting_left -= 1;
+        Ok(Some(len))
+    }
+
+    /// Hands on the reply at the start of `bytes`, whole or as far as it is worth passing on.
+    /// Returns the bytes done with, whether to go on, and whether the reply has ended.
+    fn next_reply(
+        &mut self,
+        io: &mut Io,
+        bytes: &[u8],
+        replies: &mut impl Replies,
+    ) -> Result<(usize, Flow, bool), Failure> {
+        let Some((entry, key)) = self.inflight.front(self.out.written()) else {
+            return Err(Failure::Trailing);
+        };
+        let fresh = &bytes[self.scanned..];
+        let scan = match &mut self.scanner {
+            Scanner::Memcache(s) => s.scan(fresh, entry.ask.expect, key, self.value_bytes_max),
+            Scanner::Redis(s) => s.scan(fresh, self.value_bytes_max),
+        };
+        let scan = scan.map_err(Failure::BadReply)?;
+        self.scanned += scan.used;
+        if scan.end.is_none() && self.scanned < STREAM_FROM && !self.streaming {
+            return Ok((0, Flow::Go, false));
+        }
+        let len = std::mem::take(&mut self.scanned);
+        if self.greeting.is_failure(&bytes[..len]) {
+            return Err(Failure::Unfit);
+        }
+        self.streaming = scan.end.is_none();
+        let flow = replies.reply(io, entry, &bytes[..len], scan.end);
+        if scan.end.is_some() {
+            self.inflight.pop();
+        }
+        Ok((len, flow, scan.end.is_some()))
+    }
+}
+
+/// Finds the ends of replies in what a server sends.
+#[derive(Debug)]
+pub(super) enum Scanner {
+    Memcache(memcache::Scanner),
+    Redis(redis::Scanner),
+}
+
+impl Scanner {
+    pub(super) fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Memcache | Protocol::Ping => Self::Memcache(memcache::Scanner::default()),
+            Protocol::Redis => Self::Redis(redis::Scanner::default()),
+        }
+    }
+
+    fn scan(
+        &mut self,
+        bytes: &[u8],
+        greeting: &Greeting,
+        value_bytes_max: u64,
+    ) -> Result<Scan, Malformed> {
+        match self {
+            Self::Memcache(s) => s.scan(bytes, greeting.expect, &[], value_bytes_max),
+            Self::Redis(s) => s.scan(bytes, value_bytes_max),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Connections that broke: what waited on them, and what their servers are held to be.
+//!
+//! ```text
+//!  broken ─┬▶ failed entries ─▶ clients      note_failure ─▶ Health ─▶ down ─▶ eject
+//!          └▶ the rest ─▶ dial                    readmit ◀─ answered ◀─ up
+//! ```
+
+use std::time::SystemTime;
+
+use crate::backend::{Entry, Failure, Phase, To, Verdict};
+use crate::metrics::{PoolMetric, ServerMetric};
+use crate::service::dispatch::Turn;
+use crate::service::proxy::Proxy;
+use crate::service::replies::Clients;
+
+impl Proxy {
+    /// A server has shown that it serves: its failures are forgotten, and if it was down it is
+    /// put back.
+    pub(super) fn readmit(&mut self, pool: usize, server: usize) {
+        let owner = &mut self.pools[pool];
+        if owner.servers[server].health.answered() != Verdict::Up {
+            return;
+        }
+        owner.set_live(server, true);
+        self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
+        let name = &owner.settings.servers[server].name;
+        tracing::info!(pool = owner.settings.name, server = name, "server is up");
+        while let Some(other) = self.pools[pool].overdue() {
+            if !self.eject(pool, other) {
+                break;
+            }
+        }
+    }
+
+    /// Takes a server off the ring, if that is to be done and may be done.
+    fn eject(&mut self, pool: usize, server: usize) -> bool {
+        let ejected = self.pools[pool].set_live(server, false);
+        if ejected {
+            let metrics = &self.metrics.pools[pool];
+            metrics.add(PoolMetric::ServerEjects, 1);
+            metrics.servers[server].set(ServerMetric::EjectedAt, wall_clock_micros());
+        }
+        ejected
+    }
+
+    /// A connection cannot be used any more: answers what has failed, sends again what may be,
+    /// and notes the failure against the server.
+    pub(in crate::service) fn broken<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        failure: Failure,
+    ) {
+        let place = &mut self.links[link as usize];
+        if place.connection.phase() == Phase::Closed {
+            return;
+        }
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        let had_socket = place.connection.token().is_some();
+        let dialling = place.connection.phase() != Phase::Ready;
+        let hung_up = matches!(failure, Failure::Closed | Failure::Reset);
+        let idle = place.connection.depth() == 0 && !dialling && hung_up;
+        let streamed = place.connection.is_streaming();
+        let may_retry = matches!(failure, Failure::Reset | Failure::Closed) && !self.compat;
+        let remains = place.connection.close(turn.io, may_retry);
+        place.paused = None;
+        place.due_by = None;
+        let metrics = &self.metrics.pools[pool];
+        if had_socket {
+            metrics.servers[server].sub(ServerMetric::Connections, 1);
+        }
+        // twemproxy has a connection, which it closes, even where there was none to be had.
+        if had_socket || self.compat {
+            metrics.servers[server].add(failure.close_metric(), 1);
+        }
+        if failure.is_desync() {
+            metrics.servers[server].add(ServerMetric::DesyncClosed, 1);
+        }
+        metrics.add(PoolMetric::Retries, remains.retried as u64);
+        if !idle || self.compat {
+            self.note_failure(turn, link, failure);
+        }
+        for (index, entry) in remains.failed.into_iter().enumerate() {
+            self.fail_entry(turn, link, &entry, (index == 0 && streamed, failure));
+        }
+        if self.links[link as usize].upload.is_some() {
+            return self.end_upload(turn, link, failure);
+        }
+        self.resume_waiting(turn, link, (dialling, failure));
+        self.speed_up(turn, link);
+        self.report(link);
+    }
+
+    /// What still waits on a closed connection is sent on a new one; if there was none to begin
+    /// with (`dialling`), or the server is down now, it fails; as twemproxy, always.
+    fn resume_waiting<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        (dialling, why): (bool, Failure),
+    ) {
+        let place = &mut self.links[link as usize];
+        let health = &self.pools[place.pool as usize].servers[place.server as usize].health;
+        if !dialling && health.is_up() && !self.compat {
+            if place.connection.depth() > 0 {
+                self.dial(link);
+            }
+            return;
+        }
+        for entry in place.connection.abandon() {
+            self.fail_entry(turn, link, &entry, (false, why));
+        }
+    }
+
+    pub(super) fn fail_entry<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        entry: &Entry,
+        (streamed, failure): (bool, Failure),
+    ) {
+        match entry.ask.to {
+            // A reply that has begun cannot turn into an error line.
+            To::Client(ticket) if streamed => turn.clients.cut(ticket),
+            _ => {
+                let pool = self.links[link as usize].pool;
+                self.fail_asked(turn, pool, &entry.ask, failure);
+            }
+        }
+    }
+
+    pub(super) fn note_failure<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        failure: Failure,
+    ) {
+        let place = &self.links[link as usize];
+        let (pool, server) = (place.pool as usize, place.server as usize);
+        let metrics = &self.metrics.pools[pool];
+        metrics.servers[server].add(failure.metric(), 1);
+        let owner = &mut self.pools[pool];
+        let verdict = owner.servers[server].health.failed(turn.now, failure);
+        if verdict == Verdict::Down {
+            metrics.servers[server].set(ServerMetric::Up, 0);
+            let name = owner.settings.servers[server].name.clone();
+            let (pool_name, text) = (owner.settings.name.clone(), failure.text(self.compat));
+            self.eject(pool, server);
+            tracing::warn!(pool = pool_name, server = name, failure = text, "server is down");
+        }
+        let probe = self.pools[pool].servers[server].health.probe_at();
+        let first = self.pools[pool].servers[server].first;
+        self.arm(first, probe);
+    }
+}
+
+/// Microseconds since 1970, as twemproxy reports them.
+fn wall_clock_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+}
