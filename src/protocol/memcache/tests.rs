@@ -81,6 +81,32 @@ const NATIVE_ONLY: [&str; 14] = [
     "flush_all 10 noreply\r\n",
 ];
 
+/// What only a cache of our own takes.
+const META: [&str; 8] = [
+    "mg key v t\r\n",
+    "ms key 5 T0 q\r\nvalue\r\n",
+    "ms key S5\r\n",
+    "ms key 5\r\nvaluex\r\n",
+    "md key q\r\n",
+    "ma key N0 J1\r\n",
+    "me key\r\n",
+    "mn\r\n",
+];
+
+#[test]
+fn meta_commands_are_for_a_cache_alone() {
+    for text in META.into_iter().filter(|text| !text.contains('x') && !text.contains('S')) {
+        let (parsed, args) = once(parse, text.as_bytes(), &cache());
+        let Parsed::Request(head) = parsed else { panic!("{text:?}: {parsed:?}") };
+        assert_eq!((head.len, head.noreply), (text.len() as u64, false));
+        assert_eq!(args[0], head.command.name.as_bytes());
+        for rules in [native(), compat()] {
+            let parsed = once(parse, text.as_bytes(), &rules).0;
+            assert!(matches!(parsed, Parsed::Refused { refusal: Some(Refusal::Unknown), .. }));
+        }
+    }
+}
+
 #[test]
 fn good_requests_are_taken_in_both_modes() {
     let longest = format!("get a b {}\r\n", "x".repeat(250));
@@ -488,6 +514,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         1 => vec(any::<u8>(), 0..20),
         1 => Just(format!("get {}\r\n", "key ".repeat(600)).into_bytes()),
         1 => Just(format!("set {} 0 0 5\r\nhello\r\n", "k".repeat(300)).into_bytes()),
+        4 => text(&META),
     ]
 }
 
@@ -523,10 +550,10 @@ proptest! {
     fn requests_cut_anywhere_are_the_same(
         pieces in vec(piece(), 1..8),
         mut cuts in vec(0usize..2000, 0..12),
-        strict in any::<bool>(),
+        which in 0usize..3,
     ) {
         let stream = pieces.concat();
-        let rules = if strict { compat() } else { native() };
+        let rules = [native(), compat(), cache()][which];
         let whole = events(parse, &rules, &stream, &[]);
         // Some cuts of small steps, the rest of the stream in large ones.
         cuts.sort_unstable();
@@ -536,8 +563,8 @@ proptest! {
     }
 
     #[test]
-    fn noise_cut_anywhere_is_the_same(stream in noise(), strict in any::<bool>()) {
-        let rules = if strict { compat() } else { native() };
+    fn noise_cut_anywhere_is_the_same(stream in noise(), which in 0usize..3) {
+        let rules = [native(), compat(), cache()][which];
         let each: Vec<usize> = (0..stream.len()).collect();
         let whole = events(parse, &rules, &stream, &[]);
         prop_assert_eq!(events(parse, &rules, &stream, &each), whole);
