@@ -5,7 +5,18 @@
 //! ```
 //! Everything happens in place on the worker's thread, in one critical section a command. The
 //! time of a command is the turn's ([`Now`]).
+//!
+//! * `redis`: Redis's clients: sessions, transactions, what concerns the server.
+//! * `strings`: Redis's commands on items.
+//! * `text`: what these do to bytes, pure.
 
+pub mod redis;
+mod strings;
+mod text;
+
+use std::sync::Arc;
+
+use crate::metrics::{PoolMetrics, Registry};
 use crate::storage::{Store, Time};
 
 /// What time it is, on both clocks, read once a turn.
@@ -23,6 +34,23 @@ pub struct Now {
 pub struct Cache {
     /// The items.
     pub store: Store,
+    /// Everything that is counted, for statistics.
+    pub registry: Arc<Registry>,
+    /// The number of the pool.
+    pub pool: usize,
+    /// Bytes of the largest value.
+    pub value_max: usize,
+}
+
+/// What a command is executed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The cache of the client's pool.
+    pub cache: &'a Cache,
+    /// What this worker counts of the pool.
+    pub counters: &'a PoolMetrics,
+    /// What time it is.
+    pub now: Now,
 }
 
 /// What becomes of the client after a command.
