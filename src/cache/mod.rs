@@ -7,10 +7,15 @@
 //! time of a command is the turn's ([`Now`]).
 //!
 //! * `memcache`: memcached's text and meta commands.
+//! * `redis`: Redis's clients: sessions, transactions, what concerns the server.
+//! * `strings`: Redis's commands on items.
+//! * `text`: what these do to bytes, pure.
 
 mod clock;
 pub mod memcache;
 pub mod redis;
+mod strings;
+mod text;
 
 use std::sync::Arc;
 

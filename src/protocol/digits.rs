@@ -37,7 +37,7 @@ fn all_digits(bytes: &[u8]) -> Option<(u64, usize)> {
 }
 
 /// A number as Redis writes it: no plus sign, no leading zero, no `-0`, within an i64.
-pub(super) fn integer(word: &[u8]) -> Option<i64> {
+pub fn integer(word: &[u8]) -> Option<i64> {
     let plain = word.strip_prefix(b"-").unwrap_or(word);
     if plain.first() == Some(&b'0') && word.len() > 1 {
         return None;

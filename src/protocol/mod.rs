@@ -19,6 +19,7 @@ pub mod redis;
 #[cfg(test)]
 mod support;
 
+pub use digits::integer;
 pub use message::{
     Access, Command, Expect, Head, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Request,
     Rules, Scan, Span,

@@ -1,14 +1,9 @@
 //! What the proxy answers by itself: what stock clients ask before they trust a connection.
 
-use std::fmt::Write;
-
 use super::proxy::Proxy;
 use crate::cache::memcache::VERSION;
-use crate::protocol::{Command, Keys, Local, Plan, Refusal, Request, redis};
-
-/// The version of Redis whose commands the table holds; clients read it to know what they may
-/// send.
-const REDIS_VERSION: &str = "7.0.0";
+use crate::protocol::redis::{self, Reply};
+use crate::protocol::{Command, Local, Plan, Refusal, Request};
 
 /// What the proxy knows of a client beyond its socket.
 #[derive(Debug, Default)]
@@ -146,19 +141,14 @@ fn same(given: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn bulk(text: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
-    out.extend_from_slice(text);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn error(text: &str, out: &mut Vec<u8>) {
-    redis::write_refusal(&Refusal::Redis(text.to_owned()), out);
+    Reply::new(out, false).bulk(text);
 }
 
 fn info(identity: &Identity) -> String {
     format!(
-        "# Server\r\nredis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\n\
+        "# Server\r\nredis_version:{}\r\nredis_mode:standalone\r\n\
          twinring_version:{}\r\nprocess_id:{}\r\n\r\n# Clients\r\nclient_id:{}\r\n",
+        redis::VERSION,
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
         identity.id,
@@ -167,73 +157,55 @@ fn info(identity: &Identity) -> String {
 
 /// CLIENT SETNAME, GETNAME, ID, SETINFO.
 fn client(request: Request<'_>, identity: &mut Identity, out: &mut Vec<u8>) {
+    let mut reply = Reply::new(out, false);
     let word = request.arg(1).to_ascii_uppercase();
     match (word.as_slice(), request.args.len()) {
-        (b"ID", 2) => out.extend_from_slice(format!(":{}\r\n", identity.id).as_bytes()),
+        (b"ID", 2) => reply.integer(identity.id as i64),
         (b"GETNAME", 2) => match &identity.name {
-            Some(name) => bulk(name, out),
-            None => out.extend_from_slice(b"$-1\r\n"),
+            Some(name) => reply.bulk(name),
+            None => reply.null(),
         },
-        (b"SETNAME", 3) => set_name(request.arg(2), identity, out),
-        (b"SETINFO", 4) => out.extend_from_slice(b"+OK\r\n"),
+        (b"SETNAME", 3) => set_name(request.arg(2), identity, &mut reply),
+        (b"SETINFO", 4) => reply.ok(),
         (b"ID" | b"GETNAME" | b"SETNAME" | b"SETINFO", _) => {
             let word = String::from_utf8_lossy(&word).to_ascii_lowercase();
-            error(&format!("ERR wrong number of arguments for 'client|{word}' command"), out);
+            reply.error(&format!("ERR wrong number of arguments for 'client|{word}' command"));
         }
-        _ => error("ERR this CLIENT subcommand is not supported by the proxy", out),
+        _ => reply.error("ERR this CLIENT subcommand is not supported by the proxy"),
     }
 }
 
-fn set_name(name: &[u8], identity: &mut Identity, out: &mut Vec<u8>) {
-    if name.iter().any(|b| !(b'!'..=b'~').contains(b)) {
-        let text = "ERR Client names cannot contain spaces, newlines or special characters.";
-        return error(text, out);
+fn set_name(name: &[u8], identity: &mut Identity, reply: &mut Reply<'_>) {
+    if !redis::is_client_name(name) {
+        return reply
+            .error("ERR Client names cannot contain spaces, newlines or special characters.");
     }
     identity.name = (!name.is_empty()).then(|| name.into());
-    out.extend_from_slice(b"+OK\r\n");
+    reply.ok();
 }
 
 /// COMMAND, COMMAND COUNT, COMMAND INFO; COMMAND DOCS is empty, which clients take well.
 fn command(request: Request<'_>, out: &mut Vec<u8>) {
     let rows = redis::commands();
+    let mut reply = Reply::new(out, false);
     match request.arg(1).to_ascii_uppercase().as_slice() {
         b"" => {
-            out.extend_from_slice(format!("*{}\r\n", rows.len()).as_bytes());
-            rows.iter().for_each(|row| describe(row, out));
+            reply.array(rows.len());
+            rows.iter().for_each(|row| reply.command(row));
         }
-        b"COUNT" => out.extend_from_slice(format!(":{}\r\n", rows.len()).as_bytes()),
+        b"COUNT" => reply.integer(rows.len() as i64),
         b"INFO" => {
             let names = request.args.get(2..).unwrap_or_default();
-            out.extend_from_slice(format!("*{}\r\n", names.len()).as_bytes());
+            reply.array(names.len());
             for name in names {
                 let name = name.of(request.bytes);
                 match rows.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name)) {
-                    Some(row) => describe(row, out),
-                    None => out.extend_from_slice(b"*-1\r\n"),
+                    Some(row) => reply.command(row),
+                    None => reply.null_array(),
                 }
             }
         }
-        b"DOCS" => out.extend_from_slice(b"*0\r\n"),
-        _ => error("ERR this COMMAND subcommand is not supported by the proxy", out),
+        b"DOCS" => reply.array(0),
+        _ => reply.error("ERR this COMMAND subcommand is not supported by the proxy"),
     }
-}
-
-/// A row in the six fields that clients have read since Redis 2.8.13.
-fn describe(row: &Command, out: &mut Vec<u8>) {
-    let (first, last, step) = match row.keys {
-        Keys::None | Keys::Counted(_) => (0, 0, 0),
-        Keys::At(index) => (i32::from(index), i32::from(index), 1),
-        Keys::Every { first, step } => (i32::from(first), -1, i32::from(step)),
-    };
-    let flag = match row.access {
-        crate::protocol::Access::Read => "*1\r\n+readonly\r\n",
-        crate::protocol::Access::Write => "*1\r\n+write\r\n",
-        crate::protocol::Access::None => "*0\r\n",
-    };
-    let mut text = String::from("*6\r\n");
-    let name = row.name.to_ascii_lowercase();
-    // Writing to a String cannot fail.
-    let _ = write!(text, "${}\r\n{name}\r\n:{}\r\n{flag}", name.len(), row.arity);
-    let _ = write!(text, ":{first}\r\n:{last}\r\n:{step}\r\n");
-    out.extend_from_slice(text.as_bytes());
 }

@@ -46,6 +46,20 @@ pub struct Usage {
     pub expired: u64,
 }
 
+impl Usage {
+    /// Both together.
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            items: self.items + other.items,
+            bytes: self.bytes + other.bytes,
+            memory: self.memory + other.memory,
+            stored: self.stored + other.stored,
+            evicted: self.evicted + other.evicted,
+            expired: self.expired + other.expired,
+        }
+    }
+}
+
 /// One shard. An item whose expiry has come is nowhere to be seen, whether or not its memory has
 /// been taken back.
 pub trait Engine: Send {

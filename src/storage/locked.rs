@@ -1,7 +1,9 @@
 //! What a command sees of the store: the shards of its keys, which nobody else can touch.
 
+use std::cell::Cell;
+
 use super::draft::Draft;
-use super::engine::{Amend, Engine, PutError};
+use super::engine::{Amend, Engine, PutError, Usage};
 use super::item::{Item, Key, NewItem};
 use super::segcache::Segcache;
 use super::store::{Guard, Shards};
@@ -109,6 +111,43 @@ impl<'a> Locked<'a> {
 
     /// Items in the shards that are locked.
     pub fn items(&self) -> u64 {
-        self.first.iter().chain(&self.others).map(Guard::items).sum()
+        self.usage().items
+    }
+    /// How full the shards that are locked are together.
+    pub fn usage(&self) -> Usage {
+        let guards = self.first.iter().chain(&self.others);
+        guards.fold(Usage::default(), |sum, guard| sum.plus(guard.usage()))
+    }
+
+    /// As [`Store::scan`](super::Store::scan), where all shards are locked.
+    pub fn scan(&mut self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
+        let (number, within) = self.shards.place_of(cursor);
+        let mut guards = self.first.iter_mut().chain(&mut self.others);
+        let guard = guards.find(|guard| guard.number == number);
+        let next = guard.map_or(0, |guard| guard.engine().scan(within, now, visit));
+        self.shards.cursor_after(number, next)
+    }
+
+    /// Shows some items from the place on that `random` says; none if there is none at all.
+    pub fn sample(&mut self, random: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) {
+        let found = Cell::new(false);
+        let mut note = |key: &[u8], item: Item<'_>| {
+            found.set(true);
+            visit(key, item);
+        };
+        let mut guards: Vec<_> = self.first.iter_mut().chain(&mut self.others).collect();
+        let turn = random as usize % guards.len().max(1);
+        guards.rotate_left(turn);
+        for guard in guards {
+            let (mut cursor, mut rounds) = (random >> 32, 0);
+            // From there to the end, then from the start.
+            while rounds < 2 {
+                cursor = guard.engine().scan(cursor, now, &mut note);
+                if found.get() {
+                    return;
+                }
+                rounds += usize::from(cursor == 0);
+            }
+        }
     }
 }

@@ -164,29 +164,14 @@ impl Store {
     /// Shows some items, beginning at `cursor` (0 at first); returns where to go on, 0 at the
     /// end. The shard is locked meanwhile.
     pub fn scan(&self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
-        let shards = self.shards.list.len() as u64;
-        let (number, within) = (cursor % shards, cursor / shards);
-        let next = self.shards.guard(number as usize, now).state.engine.scan(within, now, visit);
-        match next {
-            0 if number + 1 == shards => 0,
-            0 => number + 1,
-            within => within * shards + number,
-        }
+        let (number, within) = self.shards.place_of(cursor);
+        let next = self.shards.guard(number, now).state.engine.scan(within, now, visit);
+        self.shards.cursor_after(number, next)
     }
 
     /// How full all shards are together.
     pub fn usage(&self, now: Time) -> Usage {
-        let mut sum = Usage::default();
-        for guard in self.shards.guards(now) {
-            let usage = guard.state.engine.usage();
-            sum.items += usage.items;
-            sum.bytes += usage.bytes;
-            sum.memory += usage.memory;
-            sum.stored += usage.stored;
-            sum.evicted += usage.evicted;
-            sum.expired += usage.expired;
-        }
-        sum
+        self.shards.guards(now).fold(Usage::default(), |sum, guard| sum.plus(guard.usage()))
     }
 
     /// Bytes that are taken of the budget.
@@ -247,6 +232,22 @@ impl Shards {
         key.hash as usize & (self.list.len() - 1)
     }
 
+    /// The shard that a cursor of all shards is in, and the cursor within it.
+    pub(super) fn place_of(&self, cursor: u64) -> (usize, u64) {
+        let shards = self.list.len() as u64;
+        ((cursor % shards) as usize, cursor / shards)
+    }
+
+    /// Where to go on after a shard whose own cursor is `next` now.
+    pub(super) fn cursor_after(&self, number: usize, next: u64) -> u64 {
+        let (shards, number) = (self.list.len() as u64, number as u64);
+        match next {
+            0 if number + 1 == shards => 0,
+            0 => number + 1,
+            within => within * shards + number,
+        }
+    }
+
     fn guard(&self, number: usize, now: Time) -> Guard<'_> {
         let state = self.list[number].0.lock().unwrap_or_else(PoisonError::into_inner);
         Guard::new(number, state, now)
@@ -302,8 +303,8 @@ impl<'a> Guard<'a> {
         &mut self.state.engine
     }
 
-    /// Items there are.
-    pub(super) fn items(&self) -> u64 {
-        self.state.engine.usage().items
+    /// How full the shard is.
+    pub(super) fn usage(&self) -> Usage {
+        self.state.engine.usage()
     }
 }

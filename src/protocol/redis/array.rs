@@ -152,6 +152,9 @@ impl Array<'_> {
 
     /// The command, if what is there says where the request goes and that it may go there.
     fn begun(&self) -> Option<&'static Command> {
+        if self.rules.cache {
+            return None;
+        }
         let name = self.args.first()?.of(self.bytes);
         let command = commands::find(name, self.rules)?;
         if command.plan != Plan::Forward || !takes(command, self.count, self.rules) {

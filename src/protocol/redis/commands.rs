@@ -1,49 +1,51 @@
 //! The table of Redis commands, as of Redis 7.0: name, arguments, keys, and what becomes of them.
 //!
-//! The last column is twemproxy's: how many arguments it takes, 0 for not at all.
+//! The last column is twemproxy's: how many arguments it takes, 0 for not at all. What a cache of
+//! our own does for a row is its [`Op`]; what only a cache has stands in a table of its own.
 
 use crate::protocol::names::Names;
 use crate::protocol::{Access, Command, Keys, Local, Op, Plan, Rules};
 
 const ROWS_LEN: usize = 142;
+const OURS_LEN: usize = 21;
 
 static ROWS: [Command; ROWS_LEN] = [
     // Keys of any type.
     forward("DUMP", 2, Access::Read, 2),
-    forward("EXPIRE", -3, Access::Write, 3),
-    forward("EXPIREAT", -3, Access::Write, 3),
-    forward("PERSIST", 2, Access::Write, 2),
-    forward("PEXPIRE", -3, Access::Write, 3),
-    forward("PEXPIREAT", -3, Access::Write, 3),
-    forward("PTTL", 2, Access::Read, 2),
+    forward("EXPIRE", -3, Access::Write, 3).executed(Op::Expire),
+    forward("EXPIREAT", -3, Access::Write, 3).executed(Op::ExpireAt),
+    forward("PERSIST", 2, Access::Write, 2).executed(Op::Persist),
+    forward("PEXPIRE", -3, Access::Write, 3).executed(Op::PExpire),
+    forward("PEXPIREAT", -3, Access::Write, 3).executed(Op::PExpireAt),
+    forward("PTTL", 2, Access::Read, 2).executed(Op::PTtl),
     forward("RESTORE", -4, Access::Write, -2),
     forward("SORT", -2, Access::Write, -2),
-    forward("COPY", -3, Access::Write, -2),
-    forward("TTL", 2, Access::Read, 2),
-    forward("TYPE", 2, Access::Read, 2),
+    forward("COPY", -3, Access::Write, -2).executed(Op::Copy),
+    forward("TTL", 2, Access::Read, 2).executed(Op::Ttl),
+    forward("TYPE", 2, Access::Read, 2).executed(Op::Type),
     // Strings and bits.
-    forward("APPEND", 3, Access::Write, 3),
-    forward("BITCOUNT", -2, Access::Read, -2),
+    forward("APPEND", 3, Access::Write, 3).executed(Op::Append),
+    forward("BITCOUNT", -2, Access::Read, -2).executed(Op::BitCount),
     forward("BITFIELD", -2, Access::Write, -2),
     forward("BITPOS", -3, Access::Read, -2),
-    forward("DECR", 2, Access::Write, 2),
-    forward("DECRBY", 3, Access::Write, 3),
-    forward("GET", 2, Access::Read, 2),
-    forward("GETBIT", 3, Access::Read, 3),
-    forward("GETDEL", 2, Access::Write, 2),
-    forward("GETEX", -2, Access::Write, -2),
-    forward("GETRANGE", 4, Access::Read, 4),
-    forward("GETSET", 3, Access::Write, 3),
-    forward("INCR", 2, Access::Write, 2),
-    forward("INCRBY", 3, Access::Write, 3),
-    forward("INCRBYFLOAT", 3, Access::Write, 3),
-    forward("PSETEX", 4, Access::Write, 4),
-    forward("SET", -3, Access::Write, -2),
-    forward("SETBIT", 4, Access::Write, 4),
-    forward("SETEX", 4, Access::Write, 4),
-    forward("SETNX", 3, Access::Write, 3),
-    forward("SETRANGE", 4, Access::Write, 4),
-    forward("STRLEN", 2, Access::Read, 2),
+    forward("DECR", 2, Access::Write, 2).executed(Op::Decr),
+    forward("DECRBY", 3, Access::Write, 3).executed(Op::DecrBy),
+    forward("GET", 2, Access::Read, 2).executed(Op::Get),
+    forward("GETBIT", 3, Access::Read, 3).executed(Op::GetBit),
+    forward("GETDEL", 2, Access::Write, 2).executed(Op::GetDel),
+    forward("GETEX", -2, Access::Write, -2).executed(Op::GetEx),
+    forward("GETRANGE", 4, Access::Read, 4).executed(Op::GetRange),
+    forward("GETSET", 3, Access::Write, 3).executed(Op::GetSet),
+    forward("INCR", 2, Access::Write, 2).executed(Op::Incr),
+    forward("INCRBY", 3, Access::Write, 3).executed(Op::IncrBy),
+    forward("INCRBYFLOAT", 3, Access::Write, 3).executed(Op::IncrByFloat),
+    forward("PSETEX", 4, Access::Write, 4).executed(Op::PSetEx),
+    forward("SET", -3, Access::Write, -2).executed(Op::Set),
+    forward("SETBIT", 4, Access::Write, 4).executed(Op::SetBit),
+    forward("SETEX", 4, Access::Write, 4).executed(Op::SetEx),
+    forward("SETNX", 3, Access::Write, 3).executed(Op::SetNx),
+    forward("SETRANGE", 4, Access::Write, 4).executed(Op::SetRange),
+    forward("STRLEN", 2, Access::Read, 2).executed(Op::StrLen),
     // Hashes.
     forward("HDEL", -3, Access::Write, -2),
     forward("HEXISTS", 3, Access::Read, 3),
@@ -143,24 +145,24 @@ static ROWS: [Command; ROWS_LEN] = [
     counted("ZINTER", -3, Access::Read, 1, -2),
     counted("ZUNION", -3, Access::Read, 1, -2),
     // Split by server and merged.
-    split("MGET", -2, Access::Read, 1, Plan::Array),
-    split("MSET", -3, Access::Write, 2, Plan::AllOk),
-    split("DEL", -2, Access::Write, 1, Plan::Sum),
-    split("UNLINK", -2, Access::Write, 1, Plan::Sum),
-    split("TOUCH", -2, Access::Read, 1, Plan::Sum),
-    split("EXISTS", -2, Access::Read, 1, Plan::Sum),
+    split("MGET", -2, Access::Read, 1, Plan::Array).executed(Op::MGet),
+    split("MSET", -3, Access::Write, 2, Plan::AllOk).executed(Op::MSet),
+    split("DEL", -2, Access::Write, 1, Plan::Sum).executed(Op::Del),
+    split("UNLINK", -2, Access::Write, 1, Plan::Sum).executed(Op::Del),
+    split("TOUCH", -2, Access::Read, 1, Plan::Sum).executed(Op::Touch),
+    split("EXISTS", -2, Access::Read, 1, Plan::Sum).executed(Op::Exists),
     // Without a key.
     keyless("LOLWUT", -1, Plan::Forward, -1),
-    keyless("FLUSHALL", -1, Plan::Flush, 0),
-    keyless("FLUSHDB", -1, Plan::Flush, 0),
-    keyless("PING", -1, Plan::Local(Local::Ping), 1),
-    keyless("ECHO", 2, Plan::Local(Local::Echo), 0),
-    keyless("QUIT", -1, Plan::Local(Local::Quit), 1),
-    keyless("AUTH", -2, Plan::Local(Local::Auth), 2),
-    keyless("SELECT", 2, Plan::Local(Local::Select), 0),
-    keyless("COMMAND", -1, Plan::Local(Local::Command), 1),
-    keyless("CLIENT", -2, Plan::Local(Local::Client), 0),
-    keyless("INFO", -1, Plan::Local(Local::Info), 0),
+    keyless("FLUSHALL", -1, Plan::Flush, 0).executed(Op::FlushAll),
+    keyless("FLUSHDB", -1, Plan::Flush, 0).executed(Op::FlushAll),
+    keyless("PING", -1, Plan::Local(Local::Ping), 1).executed(Op::Ping),
+    keyless("ECHO", 2, Plan::Local(Local::Echo), 0).executed(Op::Echo),
+    keyless("QUIT", -1, Plan::Local(Local::Quit), 1).executed(Op::Quit),
+    keyless("AUTH", -2, Plan::Local(Local::Auth), 2).executed(Op::Auth),
+    keyless("SELECT", 2, Plan::Local(Local::Select), 0).executed(Op::Select),
+    keyless("COMMAND", -1, Plan::Local(Local::Command), 1).executed(Op::Command),
+    keyless("CLIENT", -2, Plan::Local(Local::Client), 0).executed(Op::Client),
+    keyless("INFO", -1, Plan::Local(Local::Info), 0).executed(Op::Info),
 ];
 
 /// Where twemproxy differs: it does not split EXISTS, takes the number of keys for a key, and asks
@@ -171,6 +173,31 @@ static TWEMPROXY: [Command; 5] = [
     forward("ZINTER", -2, Access::Read, -2),
     forward("ZUNION", -2, Access::Read, -2),
     keyless("COMMAND", 1, Plan::Forward, 1),
+];
+
+/// What only a cache of our own has.
+static OURS: [Command; OURS_LEN] = [
+    ours("SUBSTR", 4, Keys::At(1), Access::Read, Op::GetRange),
+    ours("LCS", -3, Keys::At(1), Access::Read, Op::Lcs),
+    ours("MSETNX", -3, Keys::Every { first: 1, step: 2 }, Access::Write, Op::MSetNx),
+    ours("RENAME", 3, Keys::Every { first: 1, step: 1 }, Access::Write, Op::Rename),
+    ours("RENAMENX", 3, Keys::Every { first: 1, step: 1 }, Access::Write, Op::RenameNx),
+    ours("RANDOMKEY", 1, Keys::None, Access::Read, Op::RandomKey),
+    ours("KEYS", 2, Keys::None, Access::Read, Op::Keys),
+    ours("SCAN", -2, Keys::None, Access::Read, Op::Scan),
+    ours("DBSIZE", 1, Keys::None, Access::Read, Op::DbSize),
+    ours("EXPIRETIME", 2, Keys::At(1), Access::Read, Op::ExpireTime),
+    ours("PEXPIRETIME", 2, Keys::At(1), Access::Read, Op::PExpireTime),
+    ours("OBJECT", -2, Keys::At(2), Access::Read, Op::Object),
+    ours("MULTI", 1, Keys::None, Access::None, Op::Multi),
+    ours("EXEC", 1, Keys::None, Access::None, Op::Exec),
+    ours("DISCARD", 1, Keys::None, Access::None, Op::Discard),
+    ours("WATCH", -2, Keys::Every { first: 1, step: 1 }, Access::None, Op::Watch),
+    ours("UNWATCH", 1, Keys::None, Access::None, Op::Unwatch),
+    ours("HELLO", -1, Keys::None, Access::None, Op::Hello),
+    ours("CONFIG", -2, Keys::None, Access::None, Op::Config),
+    ours("TIME", 1, Keys::None, Access::None, Op::Time),
+    ours("RESET", 1, Keys::None, Access::None, Op::Reset),
 ];
 
 /// Commands that have a reason of their own to be refused.
@@ -203,7 +230,19 @@ const fn keyless(name: &'static str, arity: i16, plan: Plan, compat: i16) -> Com
     Command { name, arity, keys: Keys::None, access, plan, op: Op::None, compat }
 }
 
+const fn ours(name: &'static str, arity: i16, keys: Keys, access: Access, op: Op) -> Command {
+    Command { name, arity, keys, access, plan: Plan::Refuse, op, compat: 0 }
+}
+
+impl Command {
+    /// The row of a command that a cache of our own executes, too.
+    const fn executed(self, op: Op) -> Self {
+        Self { op, ..self }
+    }
+}
+
 static NAMES: Names<ROWS_LEN, 512> = Names::new(names(&ROWS));
+static OUR_NAMES: Names<OURS_LEN, 64> = Names::new(names(&OURS));
 static TWEMPROXY_NAMES: Names<5, 16> = Names::new(names(&TWEMPROXY));
 
 const fn names<const N: usize>(rows: &[Command; N]) -> [&'static str; N] {
@@ -221,9 +260,18 @@ pub(super) fn find(word: &[u8], rules: &Rules) -> Option<&'static Command> {
     if rules.compat {
         return find_compat(word);
     }
-    let row = NAMES.folded(word).and_then(|at| ROWS.get(at))?;
-    let taken = if rules.cache { row.op != Op::None } else { row.plan != Plan::Refuse };
-    taken.then_some(row)
+    let row = NAMES.folded(word).and_then(|at| ROWS.get(at));
+    if !rules.cache {
+        return row;
+    }
+    let ours = || OUR_NAMES.folded(word).and_then(|at| OURS.get(at));
+    row.filter(|row| row.op != Op::None).or_else(ours)
+}
+
+/// Whether `word` names a command of Redis that servers have and a cache of our own has not.
+pub(super) fn is_foreign(word: &[u8]) -> bool {
+    let row = NAMES.folded(word).and_then(|at| ROWS.get(at));
+    row.is_some_and(|row| row.op == Op::None)
 }
 
 fn find_compat(word: &[u8]) -> Option<&'static Command> {
@@ -243,7 +291,12 @@ pub(super) fn all() -> impl Iterator<Item = &'static Command> {
     ROWS.iter()
 }
 
-/// The whole table.
+/// What is served in front of servers.
 pub fn commands() -> &'static [Command] {
     &ROWS
+}
+
+/// What a cache of our own executes.
+pub fn cache_commands() -> impl Iterator<Item = &'static Command> + Clone {
+    ROWS.iter().chain(&OURS).filter(|row| row.op != Op::None)
 }

@@ -5,17 +5,24 @@
 //! * `array`, `inline`: the two forms of a request.
 //! * `rest`: where a large request ends whose start was enough to send it on its way.
 //! * `response`: bytes of a server to where a reply ends and what it says.
+//! * `reply`: what we answer ourselves.
 
 mod array;
 mod commands;
 mod inline;
+mod reply;
 mod request;
 mod response;
 mod rest;
 #[cfg(test)]
 mod tests;
 
-pub use commands::commands;
+pub use commands::{cache_commands, commands};
+pub use reply::{DIGITS, Reply, decimal, is_client_name, write_refusal};
 pub use request::{parse, write_bulk, write_command, write_header};
-pub use response::{Elements, Scanner, elements, integer, is_read_only, write_refusal};
+pub use response::{Elements, Scanner, elements, integer, is_read_only};
 pub use rest::Rest;
+
+/// The version of Redis whose commands the tables hold; clients read it to know what they may
+/// send.
+pub const VERSION: &str = "7.0.0";

@@ -148,7 +148,12 @@ impl Request<'_> {
             let arg = printable(self.arg(at), QUOTED - quoted.len());
             quoted.push_str(&format!("'{arg}' "));
         }
-        format!("ERR unknown command '{name}', with args beginning with: {quoted}")
+        let why = if self.rules.cache && commands::is_foreign(self.arg(0)) {
+            "(not among the commands of this server, which holds strings only)"
+        } else {
+            ""
+        };
+        format!("ERR unknown command '{name}', with args beginning with: {quoted}{why}")
     }
 }
 

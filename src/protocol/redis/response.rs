@@ -1,4 +1,4 @@
-//! What a Redis server answers: where a reply ends and what it says; and what we answer.
+//! What a Redis server answers: where a reply ends and what it says.
 //!
 //! A server is not trusted either: what is not RESP2, nested too deep or too large makes its
 //! connection unusable. Nothing is allocated.
@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 use crate::protocol::body::{BadEnd, Body};
 use crate::protocol::redis::array::{Number, number};
-use crate::protocol::{Malformed, Outcome, Refusal, Scan, Span};
+use crate::protocol::{Malformed, Outcome, Scan, Span};
 
 /// Arrays within arrays.
 const DEPTH: usize = 32;
@@ -208,17 +208,5 @@ pub fn integer(reply: &[u8]) -> Option<i64> {
     match (reply.first(), number(reply, 1)) {
         (Some(b':'), Number::Value(value, end)) if end == reply.len() => Some(value),
         _ => None,
-    }
-}
-
-/// Appends the error line that tells a client of `refusal`.
-pub fn write_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
-    let (word, text) = match refusal {
-        Refusal::Unknown => ("ERR ", "unknown command"),
-        Refusal::Client(text) | Refusal::Server(text) => ("ERR ", *text),
-        Refusal::Redis(text) => ("", text.as_str()),
-    };
-    for part in ["-", word, text, "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
     }
 }

@@ -1,0 +1,156 @@
+//! Redis's commands, executed: what a client of a cache of ours is answered.
+//!
+//! ```text
+//!  request ─▶ execute ─┬▶ in a transaction: queued ─▶ EXEC: all shards of all keys ─┐
+//!                      └▶ the shards of its keys ───────────────────────────────────┴▶ run: match op
+//!                                             connection, server, transaction, strings ◀──────┘
+//! ```
+//! Commands and answers are those of Redis 7.0, as far as strings go. The shards of all keys are
+//! locked before anything is done, so that every command, and all of EXEC, is one critical
+//! section.
+//!
+//! * `session`: what is remembered of a client.
+//! * `connection`, `server`: commands without items.
+//! * `transaction`: MULTI, EXEC, WATCH.
+
+mod connection;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use crate::cache::strings::{self, Fault, Task};
+use crate::cache::{After, Context};
+use crate::protocol::redis::{Reply, write_refusal};
+use crate::protocol::{Keys, Op, Refusal, Request};
+use crate::storage::{Key, Locked};
+
+pub use session::Session;
+
+/// Executes a request and appends its reply to `out`.
+pub fn execute(
+    context: &Context<'_>,
+    session: &mut Session,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> After {
+    let start = out.len();
+    let after = step(context, session, request, out);
+    session.settle(start, out);
+    after
+}
+
+/// Tells a client of a bad request; a transaction is spoiled by one.
+pub fn refuse(session: &mut Session, refusal: &Refusal, out: &mut Vec<u8>) {
+    let start = out.len();
+    session.spoil();
+    write_refusal(refusal, out);
+    session.settle(start, out);
+}
+
+fn step(
+    context: &Context<'_>,
+    session: &mut Session,
+    request: Request<'_>,
+    out: &mut Vec<u8>,
+) -> After {
+    let op = request.head.command.op;
+    let allowed = server::check_subcommand(request).and_then(|()| session.admit(op));
+    if let Err(Fault(text)) = allowed {
+        session.spoil();
+        session.reply(out).error(&text);
+        return After::Stay;
+    }
+    if session.is_queueing() && transaction::may_wait(op) {
+        transaction::queue(session, request, out);
+        return After::Stay;
+    }
+    if op == Op::Exec {
+        transaction::exec(context, session, out);
+        return After::Stay;
+    }
+    let mut items = lock(context, request);
+    run(context, session, request, (&mut items, out))
+}
+
+/// Takes the shards of a request's keys.
+fn lock<'s>(context: &Context<'s>, request: Request<'_>) -> Locked<'s> {
+    let (store, now) = (&context.cache.store, context.now.time);
+    let command = request.head.command;
+    match command.keys {
+        _ if needs_all(command.op) => store.lock_all(now),
+        Keys::At(at) if !has_two_keys(command.op) => {
+            store.lock(store.key(request.arg(at.into())), now)
+        }
+        _ => store.lock_keys(keys(context, request), now),
+    }
+}
+
+/// Whether a command is about all items.
+fn needs_all(op: Op) -> bool {
+    matches!(op, Op::RandomKey | Op::Keys | Op::Scan | Op::DbSize | Op::FlushAll | Op::Info)
+}
+
+/// Whether a second key follows the one that the table names.
+fn has_two_keys(op: Op) -> bool {
+    matches!(op, Op::Copy | Op::Lcs)
+}
+
+/// The keys of a request.
+fn keys<'a>(context: &Context<'a>, request: Request<'a>) -> impl Iterator<Item = Key<'a>> {
+    let command = request.head.command;
+    let (first, step, most) = match command.keys {
+        Keys::None => (0, 1, 0),
+        Keys::At(at) if has_two_keys(command.op) => (at, 1, 2),
+        Keys::At(at) | Keys::Counted(at) => (at, 1, 1),
+        Keys::Every { first, step } => (first, step, usize::MAX),
+    };
+    let places = (usize::from(first)..request.args.len()).step_by(step.into()).take(most);
+    let store = &context.cache.store;
+    places.map(move |at| store.key(request.arg(at)))
+}
+
+/// Executes a request whose shards are locked.
+fn run(
+    context: &Context<'_>,
+    session: &mut Session,
+    request: Request<'_>,
+    (items, out): (&mut Locked<'_>, &mut Vec<u8>),
+) -> After {
+    let first = keys(context, request).next();
+    let mut task = Task {
+        context,
+        request,
+        key: first.unwrap_or_else(|| context.cache.store.key(b"")),
+        items,
+        reply: Reply::new(out, session.is_resp3()),
+        touches: session.touches(),
+    };
+    let mark = task.reply.mark();
+    match dispatch(session, &mut task) {
+        Ok(after) => after,
+        Err(Fault(text)) => {
+            task.reply.cut(mark);
+            task.reply.error(&text);
+            After::Stay
+        }
+    }
+}
+
+fn dispatch(session: &mut Session, task: &mut Task<'_, '_>) -> Result<After, Fault> {
+    match task.request.head.command.op {
+        Op::Quit => {
+            task.reply.ok();
+            return Ok(After::Close);
+        }
+        Op::Multi | Op::Discard | Op::Watch | Op::Unwatch => transaction::run(session, task)?,
+        Op::Hello | Op::Auth | Op::Client | Op::Reset => connection::run(session, task)?,
+        Op::Ping | Op::Echo | Op::Select => connection::answer(task)?,
+        Op::Config | Op::Command | Op::Info | Op::Time | Op::DbSize | Op::FlushAll => {
+            server::run(task)?;
+        }
+        _ => strings::run(task)?,
+    }
+    Ok(After::Stay)
+}
