@@ -5,9 +5,9 @@
 //!
 //!  table  ████████░░░░░░░░      home below the mark: the item is in the next table
 //!         ───────▶ mark
-//!  next   █████████░░░░░░░░░    an eighth larger
+//!  next   █████████░░░░░░░░░    larger
 //! ```
-//! It grows with the number of items: a few buckets are moved with every item that is stored,
+//! It grows with the number of items, to what all memory will hold as far as that can be told: a few buckets are moved with every item that is stored,
 //! in the order of their hashes. Chunks of the old table are used again for the new one, so that
 //! both together are hardly larger than the larger of them. What is moved is read for its hash.
 
@@ -25,8 +25,12 @@ use table::{Chunk, Slot, Spot, Table};
 /// Home buckets of an empty index: one chunk.
 const HOMES_MIN: usize = 250;
 
-/// The next table has one part in so many more: large steps waste memory, small ones time.
-const GROWTH_PARTS: usize = 7;
+/// The next table has one part in so many more at least, and twice as many buckets at most.
+const GROWTH_PARTS: u64 = 10;
+
+/// Percent of the items that all memory will hold, by what it holds now, for which the next table
+/// is made: so it need not grow again when memory is full.
+const FORESEEN_PERCENT: u64 = 104;
 
 /// Buckets that are moved when an item is stored; more than one, so that the next table is not
 /// full before all are moved.
@@ -184,8 +188,7 @@ impl Index {
     /// false if there is no memory for that.
     pub(crate) fn prepare(&mut self, hash_of: impl Fn(Place) -> u64) -> bool {
         if self.next.is_none() && self.items >= self.table.items_max() {
-            let homes = self.table.homes();
-            (self.next, self.mark) = (Some(Table::new(homes + homes / GROWTH_PARTS)), 0);
+            (self.next, self.mark) = (Some(Table::new(self.homes_next())), 0);
         }
         if !self.refill() {
             return false;
@@ -197,6 +200,14 @@ impl Index {
             self.move_bucket(&hash_of);
         }
         self.refill()
+    }
+
+    /// Home buckets of the next table.
+    fn homes_next(&self) -> usize {
+        let homes = self.table.homes() as u64;
+        let full = homes * self.budget.limit() / self.budget.used().max(1);
+        let foreseen = full.saturating_mul(FORESEEN_PERCENT) / 100;
+        foreseen.clamp(homes + homes / GROWTH_PARTS, homes * 2) as usize
     }
 
     fn wanted(&self) -> usize {
