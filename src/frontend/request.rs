@@ -52,6 +52,9 @@ impl Worker {
         if self.standalone.execute(pool, request, counters, into) == After::Close {
             session.mode = Mode::Ending;
         }
+        if let Some(authenticated) = session.state.is_authenticated() {
+            session.identity.authenticated = authenticated;
+        }
         self.sessions.mark(token);
         done
     }
@@ -95,6 +98,12 @@ impl Worker {
             return Next::Wait(0);
         }
         let Some(refusal) = refusal else { return Next::Go(0) };
+        if self.standalone.serves(pool as u16) {
+            let out = session.pipeline.next_output();
+            self.standalone.refuse(pool as u16, &refusal, &mut session.state, out);
+            self.sessions.mark(token);
+            return Next::Go(0);
+        }
         let line = self.refusal_line(pool, &refusal);
         self.reply_locally(token, &line, Next::Go(0))
     }

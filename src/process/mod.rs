@@ -85,7 +85,7 @@ impl Process {
             let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
             inboxes.push(inbox.clone());
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
-            let reach = (Standalone::new(&caches, stores.clock()), resolver.clone());
+            let reach = (Standalone::new(&caches, &config.pools, stores.clock()), resolver.clone());
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let shared = (Arc::clone(&registry), Arc::clone(&life));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cache::{Cache, Clock, wall_millis};
-use crate::config::{CacheSettings, Config, Protocol};
+use crate::config::{CacheSettings, Config};
 use crate::metrics::{Registry, StoreMetric};
 use crate::storage::{Settings, Store};
 
@@ -56,12 +56,12 @@ impl Stores {
         self.clock
     }
 
-    /// The cache of each pool, and what it speaks; `None` where there are servers.
+    /// The cache of each pool; `None` where there are servers.
     pub(super) fn caches(
         &self,
         config: &Config,
         registry: &Arc<Registry>,
-    ) -> Vec<Option<(Arc<Cache>, Protocol)>> {
+    ) -> Vec<Option<Arc<Cache>>> {
         let cache = |(pool, settings): (usize, &crate::config::Pool)| {
             let cache = settings.cache.as_ref()?;
             let (_, store) = self.named.iter().find(|(name, _)| *name == cache.store)?;
@@ -71,7 +71,7 @@ impl Stores {
                 pool,
                 value_max: usize::try_from(cache.max_value).unwrap_or(usize::MAX),
             };
-            Some((Arc::new(cache), settings.protocol))
+            Some(Arc::new(cache))
         };
         config.pools.iter().enumerate().map(cache).collect()
     }

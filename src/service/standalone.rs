@@ -9,14 +9,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cache::{self, Cache, Clock, Context, Now};
-use crate::config::Protocol;
+use crate::config::{Pool, Protocol, Secret};
 use crate::metrics::PoolMetrics;
-use crate::protocol::Request;
+use crate::protocol::{Refusal, Request, memcache};
 use crate::service::local::After;
 
 /// What a cache knows of a client between two of its requests; nothing for memcache.
 #[derive(Debug, Default)]
 pub struct State(Option<Box<cache::redis::Session>>);
+
+impl State {
+    /// Whether the client has given its password, if that has come up.
+    pub fn is_authenticated(&self) -> Option<bool> {
+        self.0.as_ref().map(|session| session.is_authenticated())
+    }
+}
 
 /// The caches of all pools that are one, as a worker sees them.
 pub struct Standalone {
@@ -28,17 +35,30 @@ pub struct Standalone {
 struct Place {
     cache: Arc<Cache>,
     protocol: Protocol,
+    password: Option<Arc<Secret>>,
+}
+
+impl Place {
+    /// The session of a Redis client, which begins with its first request.
+    fn session<'a>(&self, state: &'a mut State) -> &'a mut cache::redis::Session {
+        state.0.get_or_insert_with(|| match &self.password {
+            Some(password) => Box::new(cache::redis::Session::locked(Arc::clone(password))),
+            None => Box::default(),
+        })
+    }
 }
 
 impl Standalone {
-    /// The caches in the order of the pools, each with what it speaks; `None` for a pool that has
-    /// servers.
-    pub fn new(caches: &[Option<(Arc<Cache>, Protocol)>], clock: Clock) -> Self {
-        let place = |(cache, protocol): &(Arc<Cache>, Protocol)| Place {
-            cache: Arc::clone(cache),
-            protocol: *protocol,
+    /// The caches of `pools`, in their order; `None` for a pool that has servers.
+    pub fn new(caches: &[Option<Arc<Cache>>], pools: &[Pool], clock: Clock) -> Self {
+        let place = |(cache, pool): (&Option<Arc<Cache>>, &Pool)| {
+            cache.as_ref().map(|cache| Place {
+                cache: Arc::clone(cache),
+                protocol: pool.protocol,
+                password: pool.redis_auth.clone().map(Arc::new),
+            })
         };
-        let pools = caches.iter().map(|cache| cache.as_ref().map(place)).collect();
+        let pools = caches.iter().zip(pools).map(place).collect();
         Self { pools, clock, now: clock.at(Instant::now()) }
     }
 
@@ -66,10 +86,7 @@ impl Standalone {
         let context = Context { cache: &place.cache, counters, now: self.now };
         let after = match place.protocol {
             Protocol::Memcache => cache::memcache::execute(&context, request, out),
-            Protocol::Redis => {
-                let session = state.0.get_or_insert_default();
-                cache::redis::execute(&context, session, request, out)
-            }
+            Protocol::Redis => cache::redis::execute(&context, place.session(state), request, out),
             Protocol::Ping => {
                 out.extend_from_slice(b"PONG\r\n");
                 cache::After::Stay
@@ -78,6 +95,15 @@ impl Standalone {
         match after {
             cache::After::Stay => After::Stay,
             cache::After::Close => After::Close,
+        }
+    }
+
+    /// Appends the answer to a request that cannot be executed.
+    pub fn refuse(&self, pool: u16, refusal: &Refusal, state: &mut State, out: &mut Vec<u8>) {
+        let Some(Some(place)) = self.pools.get(pool as usize) else { return };
+        match place.protocol {
+            Protocol::Memcache | Protocol::Ping => memcache::write_refusal(refusal, out),
+            Protocol::Redis => cache::redis::refuse(place.session(state), refusal, out),
         }
     }
 }

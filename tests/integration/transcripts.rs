@@ -156,6 +156,40 @@ fn of_memcache_hold_for_our_cache() {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Transcripts with commands of Redis that a cache of strings does not have.
+const MORE_THAN_STRINGS: [&str; 12] = [
+    "bits",
+    "errors",
+    "geo",
+    "hashes",
+    "hyperloglog",
+    "keys",
+    "lists",
+    "lolwut",
+    "scripts",
+    "sets",
+    "sorted_sets",
+    "sorted_sets_by_count",
+];
+
+/// Those of strings, and of connections, that hold for Redis itself hold for our cache as well.
+#[test]
+fn of_redis_hold_for_our_cache() {
+    let cache = Cache::start(&[]);
+    let mut wrong = Vec::new();
+    for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {
+        let scripts = Transcript::all("redis");
+        let plays = |script: &&Transcript| {
+            script.plays("server", cut) && !MORE_THAN_STRINGS.contains(&script.name.as_str())
+        };
+        for script in scripts.iter().filter(plays) {
+            cache.redis().ask("FLUSHALL\r\n", "+OK\r\n");
+            wrong.extend(script.play(&mut cache.redis(), cut).err());
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 #[test]
 fn a_wrong_answer_is_found() {
     let stage = Stage::memcache(1);

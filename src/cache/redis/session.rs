@@ -101,7 +101,8 @@ impl Session {
         Err(Fault::text("NOAUTH Authentication required."))
     }
 
-    pub(super) fn is_authenticated(&self) -> bool {
+    /// True if it has given the password, or needs none.
+    pub fn is_authenticated(&self) -> bool {
         self.lock.as_ref().is_none_or(|lock| lock.open)
     }
 

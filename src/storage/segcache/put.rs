@@ -11,7 +11,7 @@ use crate::storage::segments::{Fields, Generation, HEADER_MAX, Layout, Record};
 use crate::storage::time::Time;
 
 use super::large::{Large, Pieces};
-use super::{Segcache, key_at};
+use super::{Eviction, Segcache, key_at};
 
 /// Longest key: its length has 16 bits.
 const KEY_MAX: usize = u16::MAX as usize;
@@ -35,7 +35,7 @@ impl Segcache {
         let class = self.segments.class_of(record.fields.expiry, now);
         let tail = self.tail_for(record, class, now);
         let found = self.find(record.key);
-        if found.is_some_and(|found| self.replace(found, record, now)) {
+        if found.is_some_and(|found| self.replace(found, record, class, now)) {
             return Ok(());
         }
         self.append(record, tail?, found, now);
@@ -56,14 +56,19 @@ impl Segcache {
 
     /// An open segment in which the item has room.
     fn tail_for(&mut self, record: &Record<'_>, class: u8, now: Time) -> Result<u32, PutError> {
+        // Where nothing is evicted, what is rid of the dead is appended to as well.
+        let generation = match self.start.eviction {
+            Eviction::None => Generation::Kept,
+            _ => Generation::Young,
+        };
         for _ in 0..ROOM_TRIES {
-            if let Some(id) = self.segments.tail(class, Generation::Young, now) {
+            if let Some(id) = self.segments.tail(class, generation, now) {
                 let layout = self.layout_in(id, record, now);
                 if self.segments.get(id).has_room(layout.len()) {
                     return Ok(id);
                 }
             }
-            if self.segments.open(class, Generation::Young, now).is_none() {
+            if self.segments.open(class, generation, now).is_none() {
                 self.make_room(self.start.budget.segment_cost(), now)?;
             }
         }
@@ -75,17 +80,18 @@ impl Segcache {
         Layout::new(record.key.bytes.len(), record.value_len, &record.fields, at)
     }
 
-    /// Writes an item over the one that its key has, if it is as long and lives no longer than
-    /// others there.
-    fn replace(&mut self, found: Found, record: &Record<'_>, now: Time) -> bool {
+    /// Writes an item over the one that its key has, if it is as long, belongs to the same class,
+    /// and lives no longer than others there.
+    fn replace(&mut self, found: Found, record: &Record<'_>, class: u8, now: Time) -> bool {
         let place = found.slot.place();
         if place.segment == LARGE {
             return false;
         }
         let (before, _) = self.segments.item(place);
         let layout = self.layout_in(place.segment, record, now);
-        let outlives = self.segments.get(place.segment).outlives(record.fields.expiry);
-        if layout.len() != before.len() || !outlives {
+        let segment = self.segments.get(place.segment);
+        let suits = segment.class == class && segment.outlives(record.fields.expiry);
+        if layout.len() != before.len() || !suits {
             return false;
         }
         self.usage.bytes += layout.payload() as u64;
@@ -123,14 +129,17 @@ impl Segcache {
         // What it replaces makes room for it.
         self.remove_any(record.key, now);
         let budget = Arc::clone(&self.start.budget);
+        let all = Pieces::memory(record.value_len);
+        if !budget.has_room(all) {
+            self.make_room(all, now)?;
+        }
         let mut pieces = Pieces::new(record.value_len);
-        let mut left = record.value_len;
         for part in record.value {
             let mut rest = *part;
+            // Others may have taken what there was.
             while let Err(bytes) = pieces.write(&budget, &mut rest) {
-                self.make_room(bytes.max((left - (part.len() - rest.len())) as u64), now)?;
+                self.make_room(bytes, now).inspect_err(|_| self.wanted = all)?;
             }
-            left -= part.len();
         }
         self.insert_large(record.key, pieces.finish(), record.fields, now)
     }
