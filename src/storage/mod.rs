@@ -30,6 +30,7 @@ mod store;
 mod tests;
 mod time;
 
+pub use crate::config::Eviction;
 pub use draft::Draft;
 pub use engine::{Amend, Engine, PutError, Usage};
 pub use item::{Item, Key, Marks, NewItem, Value};
