@@ -167,7 +167,7 @@ impl Proxy {
             Err(failure) => self.broken(turn, link, failure),
         }
         if recovered {
-            self.readmit(pool, server);
+            self.readmit(turn.now, (pool, server));
         }
         self.speed_up(turn, link);
     }
@@ -192,22 +192,21 @@ impl Proxy {
         place.greeted_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
         self.pools[pool].servers[server].unavailable = false;
-        self.readmit(pool, server);
+        self.readmit(turn.now, (pool, server));
         self.mark(link);
         self.upload_moved(turn, link);
     }
 
     /// A server has shown that it serves: its failures are forgotten, and if it was down it is
     /// put back.
-    fn readmit(&mut self, pool: usize, server: usize) {
+    fn readmit(&mut self, now: Instant, (pool, server): (usize, usize)) {
         let owner = &mut self.pools[pool];
         if owner.servers[server].health.answered() != Verdict::Up {
             return;
         }
         owner.set_live(server, true);
         self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
-        let name = &owner.settings.servers[server].name;
-        tracing::info!(pool = owner.settings.name, server = name, "server is up");
+        self.note_up(now, (pool, server));
         while let Some(other) = self.pools[pool].overdue() {
             if !self.eject(pool, other) {
                 break;
@@ -260,6 +259,7 @@ impl Proxy {
             metrics.servers[server].add(ServerMetric::DesyncClosed, 1);
         }
         metrics.add(PoolMetric::Retries, remains.retried as u64);
+        self.note_bad(turn.now, link, failure);
         if !idle || self.compat {
             self.note_failure(turn, link, failure);
         }
@@ -321,10 +321,8 @@ impl Proxy {
         let verdict = owner.servers[server].health.failed(turn.now, failure);
         if verdict == Verdict::Down {
             metrics.servers[server].set(ServerMetric::Up, 0);
-            let name = owner.settings.servers[server].name.clone();
-            let (pool_name, text) = (owner.settings.name.clone(), failure.text(self.compat));
             self.eject(pool, server);
-            tracing::warn!(pool = pool_name, server = name, failure = text, "server is down");
+            self.note_down(turn.now, (pool, server), failure);
         }
         let probe = self.pools[pool].servers[server].health.probe_at();
         let first = self.pools[pool].servers[server].first;
@@ -404,7 +402,7 @@ impl Proxy {
             return;
         }
         if self.compat {
-            return self.readmit(place.pool as usize, place.server as usize);
+            return self.readmit(now, (place.pool as usize, place.server as usize));
         }
         match place.connection.phase() {
             Phase::Closed => self.dial(link),
