@@ -187,6 +187,10 @@ impl Worker {
                 let request = Request { head: &head, bytes: &bytes[..head.len as usize], args };
                 self.serve_request(token, request)
             }
+            Parsed::Inline(line) => {
+                let request = Request { head: &line.head, bytes: &line.text, args };
+                self.serve_request(token, request)
+            }
             Parsed::Incomplete { need } => self.need(token, need),
             Parsed::Begun(head) if head.len <= UPLOAD_FROM => self.need(token, head.len as usize),
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),

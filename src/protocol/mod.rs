@@ -18,6 +18,6 @@ pub mod redis;
 mod support;
 
 pub use message::{
-    Access, Command, Expect, Head, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Rules,
-    Scan, Span,
+    Access, Command, Expect, Head, Inline, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal,
+    Rules, Scan, Span,
 };

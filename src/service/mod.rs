@@ -10,6 +10,7 @@
 mod dispatch;
 mod fragment;
 mod local;
+mod notes;
 mod pool;
 mod proxy;
 mod replies;

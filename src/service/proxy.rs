@@ -27,7 +27,7 @@ use crate::protocol::{Head, Rules, Span};
 pub struct Request<'a> {
     /// Its command and framing.
     pub head: &'a Head,
-    /// Its bytes, and no others.
+    /// Its bytes, and no others; of an inline command the words as they are meant.
     pub bytes: &'a [u8],
     /// Its arguments, the command's name first, as ranges of `bytes`.
     pub args: &'a [Span],
