@@ -77,6 +77,18 @@ impl Failure {
         }
     }
 
+    /// What was wrong with what the server sent, in the words of its counter.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::BadReply(Malformed::Syntax) => "parsing",
+            Self::BadReply(Malformed::Unexpected) => "unhandled",
+            Self::BadReply(Malformed::Oversize) => "oversize",
+            Self::Trailing => "trailingdata",
+            Self::Auth => "auth",
+            _ => "badvalidate",
+        }
+    }
+
     /// The counter of the connection that it closed, as twemproxy counts them.
     pub fn close_metric(self) -> ServerMetric {
         match self {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, Protocol};
-use crate::metrics::{ListenerMetric, PoolMetric, Registry};
+use crate::metrics::{ListenerMetric, PoolMetric, Registry, Spacing};
 use crate::net::{Accepted, Acceptor, Inbox, Listener};
 use crate::service::Letter;
 use crate::signal::{Life, Phase};
@@ -42,6 +42,8 @@ pub struct Dealer {
     life: Arc<Life>,
     next: usize,
     dealt: u64,
+    /// Spaces out what the log is told of failures.
+    notes: Spacing,
 }
 
 impl Dealer {
@@ -63,6 +65,7 @@ impl Dealer {
             life,
             next: 0,
             dealt: 0,
+            notes: Spacing::default(),
         }
     }
 
@@ -130,7 +133,7 @@ pub async fn listen(listener: Listener, mut dealer: Dealer) -> io::Result<()> {
             sleep(Duration::from_secs(1) / (RATE / 16)).await;
             continue;
         }
-        accept_batch(&acceptor, most as usize, &mut batch, &dealer).await;
+        accept_batch(&acceptor, most as usize, &mut batch, &mut dealer).await;
         bucket.take(batch.len() as u32);
         dealer.deal(&mut batch);
     }
@@ -156,12 +159,15 @@ async fn accept_batch(
     acceptor: &Acceptor,
     most: usize,
     batch: &mut Vec<Accepted>,
-    dealer: &Dealer,
+    dealer: &mut Dealer,
 ) {
     // The phase is looked at now and then even if nobody comes.
     let accepted = tokio::time::timeout(REST, acceptor.accept(most, batch)).await;
     if let Ok(Err(error)) = accepted {
-        tracing::warn!(%error, pool = dealer.pool, "accept failed, listener rests");
+        if let Some(untold) = dealer.notes.pass(Instant::now().into_std()) {
+            let untold = (untold > 0).then_some(untold);
+            tracing::warn!(%error, pool = dealer.pool, untold, "accept failed, listener rests");
+        }
         dealer.registry.listener.add(ListenerMetric::AcceptPaused, 1);
         sleep(REST).await;
         dealer.registry.listener.sub(ListenerMetric::AcceptPaused, 1);

@@ -12,7 +12,7 @@ use crate::service::{After, Caller, Flow, Ticket, Turn, count_request};
 impl Worker {
     /// A whole request: answered here, or given to the service with a slot for its reply.
     pub(super) fn serve_request(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.bytes.len());
+        let done = Next::Go(request.head.len as usize);
         let Some(session) = self.sessions.get(token) else { return done };
         session.need = 0;
         let pool = session.pool;
@@ -36,7 +36,7 @@ impl Worker {
             Flow::Go => done,
             Flow::Pause => {
                 self.hold(token, Hold::Server);
-                Next::Wait(request.bytes.len())
+                Next::Wait(request.head.len as usize)
             }
         }
     }
@@ -61,7 +61,7 @@ impl Worker {
 
     /// Answers a request without asking a server.
     fn answer(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.bytes.len());
+        let done = Next::Go(request.head.len as usize);
         let mut line = Vec::new();
         let Some(session) = self.sessions.get(token) else { return done };
         let pool = session.pool;

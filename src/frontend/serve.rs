@@ -189,13 +189,21 @@ impl Worker {
                 let request = Request { head: &head, bytes: &bytes[..head.len as usize], args };
                 self.serve_request(token, request)
             }
+            Parsed::Inline(line) => {
+                let request = Request { head: &line.head, bytes: &line.text, args };
+                self.serve_request(token, request)
+            }
             Parsed::Incomplete { need } => self.need(token, need),
             Parsed::Begun(head) if head.len <= UPLOAD_FROM || self.standalone.serves(pool) => {
                 self.need(token, head.len as usize)
             }
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
             Parsed::Skip { len } => self.skip(token, len),
-            Parsed::Refused { len, refusal } => self.refuse(token, len, refusal),
+            Parsed::Refused { len, refusal } => {
+                let counters = &self.metrics.pools[pool as usize];
+                self.standalone.refused(pool, (bytes, args), refusal.as_ref(), counters);
+                self.refuse(token, len, refusal)
+            }
             Parsed::Lost(refusal) => self.lose(token, &refusal),
         }
     }

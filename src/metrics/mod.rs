@@ -4,11 +4,13 @@
 //! * `counters`, `histogram`: the banks that threads write, one writer each, without waiting.
 //! * [`Registry`]: all banks, summed when read.
 //! * [`Exposition`]: the registry as Prometheus text, with what the kernel knows of us.
+//! * [`Spacing`]: how often the log is told of what is counted.
 
 mod counters;
 mod exposition;
 mod histogram;
 mod registry;
+mod spacing;
 mod table;
 
 pub use counters::{
@@ -18,6 +20,7 @@ pub use counters::{
 pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use registry::Registry;
+pub use spacing::Spacing;
 pub use table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
     PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric, StoreMetric, WorkerMetric,

@@ -62,6 +62,9 @@ pub enum Parsed {
     /// A request whose command, keys and all small arguments are here, while its last, large
     /// argument is still coming in; [`Head::len`] is how long it will be in all.
     Begun(Head),
+    /// A whole request as words on a line: the first [`Head::len`] bytes. Its arguments do not
+    /// stand there as they are meant, but in a text of their own.
+    Inline(Box<Inline>),
     /// Nothing but padding: throw `len` bytes away.
     Skip {
         /// Bytes to throw away.
@@ -76,6 +79,15 @@ pub enum Parsed {
     },
     /// Nobody can say where the next request begins: answer and close.
     Lost(Refusal),
+}
+
+/// An inline Redis command.
+#[derive(Clone, Debug)]
+pub struct Inline {
+    /// Its command, and bytes of its line.
+    pub head: Head,
+    /// Its arguments, quotes and escapes resolved; the spans are of this.
+    pub text: Vec<u8>,
 }
 
 /// A request: its command and where its parts are.
@@ -100,7 +112,7 @@ pub struct Head {
 pub struct Request<'a> {
     /// Its command and framing.
     pub head: &'a Head,
-    /// Its bytes, and no others.
+    /// Its bytes, and no others; of an inline command the words as they are meant.
     pub bytes: &'a [u8],
     /// Its arguments, the command's name first, as ranges of `bytes`.
     pub args: &'a [Span],

@@ -31,7 +31,12 @@ pub(super) const fn compat() -> Rules {
 pub(super) fn once(parse: Parse, bytes: &[u8], rules: &Rules) -> (Parsed, Vec<Vec<u8>>) {
     let mut spans = Vec::new();
     let parsed = parse(bytes, rules, &mut spans);
-    (parsed, spans.iter().map(|span| span.of(bytes).to_vec()).collect())
+    let source = match &parsed {
+        Parsed::Inline(line) => &line.text,
+        _ => bytes,
+    };
+    let args = spans.iter().map(|span| span.of(source).to_vec()).collect();
+    (parsed, args)
 }
 
 /// Reads all of `stream`, of which more and more is there as `cuts` say, as a session does, and
@@ -115,6 +120,10 @@ impl Reader<'_> {
             Parsed::Request(head) => {
                 self.events.push(format!("{} {} {args:?}", head.command.name, head.noreply));
                 self.skip = head.len;
+            }
+            Parsed::Inline(line) => {
+                self.events.push(format!("{} inline {args:?}", line.head.command.name));
+                self.skip = line.head.len;
             }
             Parsed::Skip { len } => self.skip = len as u64,
             Parsed::Refused { len, refusal } => {

@@ -11,6 +11,7 @@
 mod dispatch;
 mod fragment;
 mod local;
+mod notes;
 mod pool;
 mod proxy;
 mod replies;

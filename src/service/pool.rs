@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notes::Notes;
 use crate::backend::{Backoff, Greeting, Health};
 use crate::config::{Dead, Pool as Settings, Protocol};
 use crate::protocol::{Rules, memcache, redis};
@@ -32,6 +33,7 @@ pub(super) struct Pool {
 /// One server of a pool.
 pub(super) struct Server {
     pub(super) health: Health,
+    pub(super) notes: Notes,
     /// The number of its first connection; the others follow.
     pub(super) first: u32,
     /// Uploads that have connections of their own now.
@@ -47,6 +49,7 @@ impl Pool {
         let step = settings.server_connections;
         let server = |index: u32| Server {
             health: Health::new(backoff, RandomState::new().build_hasher().finish()),
+            notes: Notes::default(),
             first: first + index * step,
             uploads: 0,
             unavailable: false,

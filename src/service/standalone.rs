@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::cache::{self, Cache, Clock, Context, Now};
 use crate::config::{Pool, Protocol, Secret};
 use crate::metrics::PoolMetrics;
-use crate::protocol::{Refusal, Request, memcache};
+use crate::protocol::{Refusal, Request, Span, memcache};
 use crate::service::local::After;
 
 /// What a cache knows of a client between two of its requests; nothing for memcache.
@@ -95,6 +95,21 @@ impl Standalone {
         match after {
             cache::After::Stay => After::Stay,
             cache::After::Close => After::Close,
+        }
+    }
+
+    /// A request was refused when it was parsed, with these words found in `bytes`.
+    pub fn refused(
+        &self,
+        pool: u16,
+        (bytes, args): (&[u8], &[Span]),
+        refusal: Option<&Refusal>,
+        counters: &PoolMetrics,
+    ) {
+        let Some(Some(place)) = self.pools.get(pool as usize) else { return };
+        if place.protocol == Protocol::Memcache {
+            let context = Context { cache: &place.cache, counters, now: self.now };
+            cache::memcache::refused(&context, bytes, args, refusal);
         }
     }
 

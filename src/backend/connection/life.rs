@@ -49,6 +49,8 @@ pub struct Connection {
     pub(super) scanned: usize,
     /// The beginning of the oldest request's reply has been passed on.
     pub(super) streaming: bool,
+    /// The first of what it was closed for, if that came from the server.
+    pub(super) sample: Option<Box<[u8]>>,
     reported: [u64; 4],
 }
 
@@ -69,6 +71,7 @@ impl Connection {
             input: Vec::new(),
             scanned: 0,
             streaming: false,
+            sample: None,
             reported: [0; 4],
         }
     }
@@ -243,6 +246,11 @@ impl Connection {
         self.streaming = false;
         self.scanner = Scanner::new(self.protocol);
         remains
+    }
+
+    /// The first of the bytes that could not be taken, if [`Connection::receive`] failed for them.
+    pub fn take_sample(&mut self) -> Option<Box<[u8]>> {
+        self.sample.take()
     }
 
     /// Gives up on everything that waits.

@@ -21,6 +21,9 @@ const STREAM_FROM: usize = 16 * 1024;
 /// Room made for what follows when a reply is cut.
 const READ_STEP: usize = 16 * 1024;
 
+/// How much is kept of what a connection is closed for (faults F06).
+const SAMPLE_BYTES: usize = 64;
+
 /// Whether whoever takes replies can take more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -111,7 +114,8 @@ impl Connection {
             self.inflight.heard();
             let rest = &bytes[used..];
             if self.phase == Phase::Greeting {
-                let Some(n) = self.greeted(rest)? else { break };
+                let greeted = self.greeted(rest).inspect_err(|_| self.keep_sample(rest));
+                let Some(n) = greeted? else { break };
                 used += n;
                 if self.greeting_left == 0 {
                     self.phase = Phase::Ready;
@@ -119,7 +123,8 @@ impl Connection {
                 }
                 continue;
             }
-            let (n, flow, ended) = self.next_reply(io, rest, replies)?;
+            let next = self.next_reply(io, rest, replies);
+            let (n, flow, ended) = next.inspect_err(|_| self.keep_sample(rest))?;
             used += n;
             if flow == Flow::Pause {
                 received = Received::Paused;
@@ -132,6 +137,14 @@ impl Connection {
             }
         }
         Ok((used, received))
+    }
+
+    /// Keeps what could not be taken of a reply that begins with `bytes`, or with which it goes on:
+    /// what was not seen before.
+    #[cold]
+    fn keep_sample(&mut self, bytes: &[u8]) {
+        let fresh = bytes.get(self.scanned..).filter(|fresh| !fresh.is_empty()).unwrap_or(bytes);
+        self.sample = Some(fresh.get(..SAMPLE_BYTES).unwrap_or(fresh).into());
     }
 
     /// Looks for one answer to the greeting; its length once it is whole.

@@ -99,6 +99,7 @@ impl Client {
                 self.closed = true;
             }
             Parsed::Skip { len } => self.skip = len as u64,
+            Parsed::Inline(_) => unreachable!("Redis's"),
         }
         true
     }

@@ -3,11 +3,13 @@
 //! ```text
 //!  native:  TERM INT QUIT ─▶ drain ─▶ (no client left, or drain_timeout) ─▶ exit 0
 //!                              └ another one of them ─▶ exit 1 at once
-//!  compat:  INT ─▶ exit 1 at once; TERM keeps its default and kills; SEGV kills once it is logged
+//!  compat:  INT ─▶ exit 1 at once; TERM keeps its default and kills; SEGV kills once logged,
+//!           with the stack
 //!  both:    HUP reopens the log; TTIN, TTOU step its level; USR2 (compat: USR1 too) only logged
 //! ```
 
 mod fault;
+mod trace;
 
 pub use fault::{die_of_fault, hold_faults};
 
@@ -181,10 +183,16 @@ impl<'a> Duty<'a> {
         self.0.registry.total(WorkerMetric::Connections)
     }
 
-    /// Logs the signal in twemproxy's words (nc_signal.c), does at once what can be done at once,
+    /// Logs the signal in twemproxy's words (nc_signal.c), behind the stack if it is fatal, does at
+    /// once what can be done at once,
     /// and returns what was asked for.
     fn obey(&self, caught: Caught) -> Order {
         let Caught { number, name, order } = caught;
+        if order == Order::Crash {
+            for frame in trace::stack() {
+                tracing::info!("{frame}");
+            }
+        }
         match number {
             0 => tracing::info!("{name}{}", tail(order)),
             _ => tracing::info!("signal {number} ({name}) received{}", tail(order)),

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!  '*' ─▶ array: header, then a bulk an argument ─┐
-//!  else ─▶ inline: split the line ────────────────┴▶ finish: row, arity, keys ─▶ Parsed
+//!  else ─▶ inline: the line's words, written anew ┴▶ finish: row, arity, keys ─▶ Parsed
 //! ```
 
 use memchr::memchr;
 
 use crate::protocol::digits::integer;
-use crate::protocol::redis::{array, commands, inline};
-use crate::protocol::{Command, Head, Keys, Parsed, Refusal, Rules, Span};
+use crate::protocol::redis::inline::{self, Words};
+use crate::protocol::redis::{array, commands};
+use crate::protocol::{Command, Head, Inline, Keys, Parsed, Refusal, Rules, Span};
 
-/// Parses what stands at the start of `bytes`; `args` is filled with the spans of the arguments.
+/// Parses what stands at the start of `bytes`; `args` is filled with the spans of the arguments:
+/// in `bytes`, or in the text of a [`Parsed::Inline`].
 ///
 /// The same bytes give the same answer however they are cut, but for a request with a large
 /// argument that a single server gets: while that is incomplete the request is [`Parsed::Begun`],
@@ -29,7 +31,12 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
         },
         Some(_) if rules.compat => lost("ERR Protocol error: expected an array"),
         Some(_) => match inline::split(bytes, rules.args_per_request, args) {
-            Ok(len) => Request { bytes, rules, args, len }.finish(true),
+            Ok(Words { len, text }) => {
+                match (Request { bytes: &text, rules, args, len }).finish(true) {
+                    Parsed::Request(head) => Parsed::Inline(Box::new(Inline { head, text })),
+                    refused => refused,
+                }
+            }
             Err(parsed) => parsed,
         },
     }

@@ -86,7 +86,7 @@ impl Proxy {
             return;
         }
         if self.compat {
-            return self.readmit(place.pool as usize, place.server as usize);
+            return self.readmit(now, (place.pool as usize, place.server as usize));
         }
         match place.connection.phase() {
             Phase::Closed => self.dial(link),

@@ -5,7 +5,7 @@
 //!          └▶ the rest ─▶ dial                    readmit ◀─ answered ◀─ up
 //! ```
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::backend::{Entry, Failure, Phase, To, Verdict};
 use crate::metrics::{PoolMetric, ServerMetric};
@@ -16,15 +16,14 @@ use crate::service::replies::Clients;
 impl Proxy {
     /// A server has shown that it serves: its failures are forgotten, and if it was down it is
     /// put back.
-    pub(super) fn readmit(&mut self, pool: usize, server: usize) {
+    pub(super) fn readmit(&mut self, now: Instant, (pool, server): (usize, usize)) {
         let owner = &mut self.pools[pool];
         if owner.servers[server].health.answered() != Verdict::Up {
             return;
         }
         owner.set_live(server, true);
         self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
-        let name = &owner.settings.servers[server].name;
-        tracing::info!(pool = owner.settings.name, server = name, "server is up");
+        self.note_up(now, (pool, server));
         while let Some(other) = self.pools[pool].overdue() {
             if !self.eject(pool, other) {
                 break;
@@ -77,6 +76,7 @@ impl Proxy {
             metrics.servers[server].add(ServerMetric::DesyncClosed, 1);
         }
         metrics.add(PoolMetric::Retries, remains.retried as u64);
+        self.note_bad(turn.now, link, failure);
         if !idle || self.compat {
             self.note_failure(turn, link, failure);
         }
@@ -143,10 +143,8 @@ impl Proxy {
         let verdict = owner.servers[server].health.failed(turn.now, failure);
         if verdict == Verdict::Down {
             metrics.servers[server].set(ServerMetric::Up, 0);
-            let name = owner.settings.servers[server].name.clone();
-            let (pool_name, text) = (owner.settings.name.clone(), failure.text(self.compat));
             self.eject(pool, server);
-            tracing::warn!(pool = pool_name, server = name, failure = text, "server is down");
+            self.note_down(turn.now, (pool, server), failure);
         }
         let probe = self.pools[pool].servers[server].health.probe_at();
         let first = self.pools[pool].servers[server].first;

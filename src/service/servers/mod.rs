@@ -114,7 +114,7 @@ impl Proxy {
         place.due_by = None;
         let (pool, server) = (place.pool as usize, place.server as usize);
         self.pools[pool].servers[server].unavailable = false;
-        self.readmit(pool, server);
+        self.readmit(turn.now, (pool, server));
         self.mark(link);
         self.upload_moved(turn, link);
     }

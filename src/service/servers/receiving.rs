@@ -65,7 +65,7 @@ impl Proxy {
             Err(failure) => self.broken(turn, link, failure),
         }
         if recovered {
-            self.readmit(pool, server);
+            self.readmit(turn.now, (pool, server));
         }
         self.speed_up(turn, link);
         if read_only {

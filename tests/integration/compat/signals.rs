@@ -23,18 +23,23 @@ fn signals_are_obeyed_and_logged_as_twemproxy_does() {
     for (signal, logs) in END {
         let [theirs, ours] = both().map(|mut proxy| {
             proxy.process.signal(signal);
-            let end = proxy.process.wait_end(LONG)?;
-            Some(((end.code(), end.signal()), line_in(&proxy.log())))
+            let Some(end) = proxy.process.wait_end(LONG) else {
+                eprintln!("{signal:?} does not end it:\n{}", proxy.log());
+                return None;
+            };
+            Some(((end.code(), end.signal()), line_in(&proxy.log()), has_stack(&proxy.log())))
         });
-        let (our_end, our_line) = ours.expect("an end");
+        let (our_end, our_line, our_stack) = ours.expect("an end");
         assert_eq!(our_line.is_some(), logs, "{signal:?}");
+        assert_eq!(our_stack, signal == Signal::SEGV, "{signal:?}");
         // twemproxy's handler of SEGV allocates, and now and then hangs in it for ever.
         if theirs.is_none() && signal == Signal::SEGV {
             continue;
         }
-        let (their_end, their_line) = theirs.expect("an end");
+        let (their_end, their_line, their_stack) = theirs.expect("an end");
         assert_eq!(their_end, our_end, "{signal:?}");
         assert_eq!(their_line, our_line, "{signal:?}");
+        assert_eq!(their_stack, our_stack, "{signal:?}");
     }
 }
 
@@ -52,6 +57,12 @@ fn logged(proxy: &Proxy, signal: Signal) -> String {
         line.is_some()
     });
     line.unwrap_or_else(|| panic!("{signal:?} is not logged:\n{}", proxy.log()))
+}
+
+/// Whether the line about a signal has a stack before it: several lines `program(function)[place]`.
+fn has_stack(log: &str) -> bool {
+    let before = log.lines().take_while(|line| !line.contains(") received"));
+    before.filter(|line| line.contains(")[")).count() > 3
 }
 
 /// The text of the line about a signal, without what its format adds.

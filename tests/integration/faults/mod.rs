@@ -2,10 +2,11 @@
 //!
 //! Whatever breaks, a reply goes to the request that asked for it or to nobody, others go on, and
 //! afterwards everything works again. [`servers`] holds faults of servers, [`clients`] those of
-//! clients, [`process`] those of the host and of the process's life.
+//! clients, [`names`] those of names, [`process`] those of the host and of the process's life.
 
 mod clients;
 mod fleet;
+mod names;
 mod process;
 mod servers;
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::fleet::{Fleet, expect_clean, fetch, found, store};
 use super::text;
-use crate::support::{Fake, LONG, Memcached, PoolSpec, Port, Proxy, Redis, http_get, wait_until};
+use crate::support::{
+    Fake, LONG, Memcached, PoolSpec, Port, Proxy, Redis, Scratch, http_get, wait_until,
+};
 
 /// Far more than a reply needs that nobody has to wait for, far less than any timeout here.
 const AT_ONCE: Duration = Duration::from_millis(700);
@@ -235,6 +237,46 @@ fn f06_malformed_bytes_of_redis() {
             client.redis_reply() == b"$2\r\nok\r\n"
         });
         assert!(healed, "not used again after {bad:?}");
+    }
+}
+
+#[test]
+fn f06_a_sample_is_logged_and_the_log_not_flooded() {
+    let fake = Fake::start(|mut stand| {
+        while stand.memcache_request().is_some() {
+            stand.reply("GAR\0BAGE \x1b\"\r\n".to_owned() + &"x".repeat(100));
+        }
+    });
+    let scratch = Scratch::new();
+    let log = scratch.path().join("log");
+    let setting = format!("log: {{ file: \"{}\" }}", log.display());
+    let pool = PoolSpec::memcache(&[fake.port()]).set("timeout", 5000);
+    let proxy = Proxy::twinring_with(&[&setting], vec![pool]);
+    let lines = || -> Vec<String> {
+        let text = std::fs::read_to_string(&log).expect("a log");
+        let mine = text.lines().filter(|line| line.contains("closed for what the server sent"));
+        mine.map(str::to_owned).collect()
+    };
+    let told = |line: &String| {
+        let untold = line.split("untold=").nth(1).and_then(|rest| rest.split(' ').next());
+        1 + untold.map_or(0, |number| number.parse::<usize>().expect("a number"))
+    };
+    let (mut client, mut closes, start) = (proxy.client(), 0, Instant::now());
+    // The thousandth is told of, if only by its number, once another one comes a second later.
+    let all_told = wait_until(LONG, || {
+        for _ in 0..50 {
+            client.ask("get a\r\n", text::BAD_REPLY);
+            closes += 1;
+        }
+        lines().iter().map(told).sum::<usize>() > 1000
+    });
+    let (lines, seconds) = (lines(), start.elapsed().as_secs() as usize);
+    assert!(all_told, "{lines:#?}");
+    assert!(lines.len() <= seconds + 1, "{} lines in {seconds} s", lines.len());
+    assert!(lines.iter().map(told).sum::<usize>() <= closes, "of {closes}: {lines:#?}");
+    let sample = [r#"sample="GAR\\x00BAGE \\x1b\\\"\\r\\n"#, &"x".repeat(64 - 13), "\""].concat();
+    for part in ["level=warn", "pool=pool0", "server=server1", "reason=parsing", &sample] {
+        assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
     }
 }
 

@@ -71,7 +71,16 @@ impl Fake {
 
     /// Listens on a port that the test holds.
     pub(crate) fn on(port: u16, script: impl Fn(Stand) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("listen");
+        Self::at(Ipv4Addr::LOCALHOST, port, script)
+    }
+
+    /// Listens on another address of this machine.
+    pub(crate) fn at(
+        address: Ipv4Addr,
+        port: u16,
+        script: impl Fn(Stand) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, port)).expect("listen");
         let address = listener.local_addr().expect("its address");
         let stop = Arc::new(AtomicBool::new(false));
         let accepted = Arc::new(AtomicUsize::new(0));

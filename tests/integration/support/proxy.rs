@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -96,6 +97,18 @@ impl Proxy {
         let mut command = Command::new("bash");
         command.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_twinring"));
+        Self::twinring_by(command, &[], vec![pool])
+    }
+
+    /// twinring with a hosts file and a resolv.conf of its own, which this folder holds.
+    pub(crate) fn twinring_with_names(names: &Path, pool: PoolSpec) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "bash", "-euc"]);
+        command.arg(
+            "mount --bind \"$0/hosts\" /etc/hosts; mount --bind \"$0/resolv.conf\" /etc/resolv.conf; \
+             exec \"$@\"",
+        );
+        command.arg(names).arg(env!("CARGO_BIN_EXE_twinring"));
         Self::twinring_by(command, &[], vec![pool])
     }
 
