@@ -143,8 +143,6 @@ pub struct CacheSettings {
     pub max_value: u64,
     /// How room is made when the memory is full.
     pub eviction: Eviction,
-    /// What holds the items.
-    pub engine: Engine,
 }
 
 /// How a full cache makes room.
@@ -158,15 +156,6 @@ pub enum Eviction {
     Random,
     /// Not at all: what does not fit is refused.
     None,
-}
-
-/// What holds the items of a cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// Segments: for items of any size.
-    Segcache,
-    /// A cuckoo table: for small items of about one size.
-    Cuckoo,
 }
 
 /// How keys find servers.

@@ -1,7 +1,7 @@
 //! A pool without servers: a cache of its own.
 
 use crate::config::pool::read::Form;
-use crate::config::settings::{CacheSettings, Engine, Eviction, Protocol};
+use crate::config::settings::{CacheSettings, Eviction, Protocol};
 use crate::config::source::{Reason, Section};
 
 /// Items and index of a cache that sets nothing.
@@ -49,7 +49,6 @@ pub(super) fn read(section: &Section<'_>, name: &str) -> CacheSettings {
         ("random", Eviction::Random),
         ("none", Eviction::None),
     ];
-    let engines = [("segcache", Engine::Segcache), ("cuckoo", Engine::Cuckoo)];
     let memory = section.size("memory").unwrap_or(MEMORY);
     if memory < MEMORY_MIN
         && let Some(value) = section.take("memory")
@@ -63,9 +62,6 @@ pub(super) fn read(section: &Section<'_>, name: &str) -> CacheSettings {
         eviction: section
             .choice("eviction", &evictions, "is no way to make room")
             .unwrap_or(Eviction::Merge),
-        engine: section
-            .choice("storage", &engines, "is no storage engine")
-            .unwrap_or(Engine::Segcache),
     }
 }
 
@@ -83,7 +79,7 @@ fn max_value(section: &Section<'_>, memory: u64) -> u64 {
 
 /// Keys that only a cache has; in a pool with servers they are refused with a reason.
 pub(super) fn refuse_without_cache(section: &Section<'_>) {
-    for key in ["memory", "max_value", "eviction", "storage", "store"] {
+    for key in ["memory", "max_value", "eviction", "store"] {
         if let Some(value) = section.take(key) {
             value.refuse(format!("directive \"{key}\" is only valid for a pool without servers"));
         }
