@@ -206,7 +206,7 @@ impl Table {
 
     /// Takes the chunk out whose last bucket is the one before `bucket`, if one ends there.
     pub(crate) fn take_before(&mut self, bucket: usize) -> Option<Box<Chunk>> {
-        if bucket == 0 || bucket % CHUNK_BUCKETS != 0 {
+        if bucket == 0 || !bucket.is_multiple_of(CHUNK_BUCKETS) {
             return None;
         }
         let taken = self.chunks.get_mut(bucket / CHUNK_BUCKETS - 1)?.take();
