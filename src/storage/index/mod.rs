@@ -30,14 +30,14 @@ const GROWTH_PARTS: u64 = 10;
 
 /// Percent of the items that all memory will hold, by what it holds now, for which the next table
 /// is made: so it need not grow again when memory is full.
-const FORESEEN_PERCENT: u64 = 104;
+const FORESEEN_PERCENT: u64 = 101;
 
 /// Buckets that are moved when an item is stored; more than one, so that the next table is not
 /// full before all are moved.
 const MOVED_AT_ONCE: usize = 2;
 
 /// Chunks that are at hand while the table grows, so that what is moved and what is stored find
-/// what they may need; one will do at other times.
+/// what they may need; one or none will do at other times.
 const CHUNKS_READY: usize = 2;
 
 /// Buckets that a call of scan goes through at most, and the items after which it ends.
@@ -211,7 +211,10 @@ impl Index {
     }
 
     fn wanted(&self) -> usize {
-        if self.next.is_some() { CHUNKS_READY } else { 1 }
+        match &self.next {
+            Some(_) => CHUNKS_READY,
+            None => usize::from(!self.table.is_complete()),
+        }
     }
 
     fn refill(&mut self) -> bool {

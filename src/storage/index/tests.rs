@@ -26,10 +26,17 @@ impl Pair {
     }
 
     fn insert(&mut self, item: u32, hash: u64) {
+        assert!(self.try_insert(item, hash));
+    }
+
+    fn try_insert(&mut self, item: u32, hash: u64) -> bool {
         let hashes = &self.hashes;
-        assert!(self.index.prepare(|place| hashes[&number(place)]));
-        self.index.insert(hash, place(item), 1);
-        self.hashes.insert(item, hash);
+        let prepared = self.index.prepare(|place| hashes[&number(place)]);
+        if prepared {
+            self.index.insert(hash, place(item), 1);
+            self.hashes.insert(item, hash);
+        }
+        prepared
     }
 
     fn remove(&mut self, item: u32) {
@@ -120,12 +127,7 @@ fn without_memory_it_says_so_and_loses_nothing() {
     let mut pair =
         Pair { index: Index::new(Budget::new(100 << 10, 1 << 20)), hashes: HashMap::new() };
     let mut item = 0;
-    loop {
-        let hashes = &pair.hashes;
-        if !pair.index.prepare(|place| hashes[&number(place)]) {
-            break;
-        }
-        pair.insert(item, mixed(item));
+    while pair.try_insert(item, mixed(item)) {
         item += 1;
     }
     assert!(item > 3_500, "{item} in 100 KiB");

@@ -260,7 +260,7 @@ impl Segcache {
     fn merge(&mut self, id: u32, now: Time) {
         self.segments.close(id);
         let segment = self.segments.get(id);
-        let (generation, class) = (segment.generation, segment.class);
+        let generation = segment.generation;
         let len = self.start.budget.segment_len();
         let sparse = segment.live_bytes() < self.sparse();
         let survivors = self.survivors(id, now);
@@ -284,13 +284,13 @@ impl Segcache {
             }
         }
         let aged = generation == Generation::Kept && !sparse;
-        self.gather(id, class, &kept, aged, now);
+        self.gather(id, &kept, aged, now);
     }
 
     /// Moves items of a segment to the open kept one and, when that is full, to the segment's
     /// front; gives the segment back if nothing is left in it.
-    fn gather(&mut self, id: u32, class: u8, kept: &[Survivor], aged: bool, now: Time) {
-        let mut moved = 0;
+    fn gather(&mut self, id: u32, kept: &[Survivor], aged: bool, now: Time) {
+        let (mut moved, class) = (0, self.segments.get(id).class);
         if let Some(tail) = self.segments.tail(class, Generation::Kept, now) {
             for item in kept {
                 let from = Place { segment: id, offset: item.offset as u32 };
