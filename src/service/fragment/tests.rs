@@ -114,7 +114,11 @@ fn redis_split(bytes: &str, first: usize, step: usize) -> (Gathers, (u32, u32)) 
         line_bytes: 2048,
     };
     let mut args: Vec<Span> = Vec::new();
-    let Parsed::Request(head) = redis::parse(bytes, &rules, &mut args) else { panic!("request") };
+    let (head, bytes) = match redis::parse(bytes, &rules, &mut args) {
+        Parsed::Request(head) => (head, bytes.to_vec()),
+        Parsed::Inline(line) => (line.head, line.text),
+        other => panic!("no request: {other:?}"),
+    };
     let mut gathers = Gathers::new(1 << 20);
     let at = begin(&mut gathers, head.command.plan);
     let gather = gathers.at(at.0);
@@ -123,7 +127,7 @@ fn redis_split(bytes: &str, first: usize, step: usize) -> (Gathers, (u32, u32)) 
         .step_by(step)
         .zip(parts.iter().cycle())
         .for_each(|(_, &p)| gather.add_key(p));
-    write_redis_parts(gather, &Request { head: &head, bytes, args: &args }, first, step);
+    write_redis_parts(gather, &Request { head: &head, bytes: &bytes, args: &args }, first, step);
     (gathers, at)
 }
 
