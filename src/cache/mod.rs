@@ -5,6 +5,8 @@
 //! ```
 //! Everything happens in place on the worker's thread, in one critical section a command. The
 //! time of a command is the turn's ([`Now`]).
+//!
+//! * `memcache`: memcached's text and meta commands.
 
 mod clock;
 pub mod memcache;

@@ -169,6 +169,11 @@ impl PoolMetrics {
             cells: Cells::default(),
         }
     }
+
+    /// The cell at this place, whatever it counts.
+    pub(super) fn cell(&self, cell: usize) -> u64 {
+        self.cells.get(cell)
+    }
 }
 
 impl ServerMetrics {

@@ -1,8 +1,10 @@
 //! All banks of the process in one hand: what readers of metrics read.
 //!
-//! Every figure is summed over the workers at the moment it is asked for; nothing here writes.
+//! Every figure is summed over the workers at the moment it is asked for; nothing here writes to a
+//! bank. Who wants figures to start anew has them set aside, and reads what came after that.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::metrics::counters::{
@@ -27,6 +29,8 @@ pub struct Registry {
     pub admin: Arc<AdminMetrics>,
     /// When the process began.
     pub started: Instant,
+    /// For each pool, its figures when they were last set aside.
+    aside: Vec<[AtomicU64; PoolMetric::COUNT]>,
 }
 
 impl Registry {
@@ -34,6 +38,7 @@ impl Registry {
     pub fn new(shape: Vec<PoolShape>, workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| Arc::new(WorkerMetrics::new(&shape))).collect(),
+            aside: shape.iter().map(|_| [const { AtomicU64::new(0) }; PoolMetric::COUNT]).collect(),
             shape,
             listener: Arc::default(),
             stores: Vec::new(),
@@ -55,6 +60,22 @@ impl Registry {
     /// A pool's figure over all workers.
     pub fn pool(&self, pool: usize, metric: PoolMetric) -> u64 {
         fold(metric.kind(), self.pools(pool).map(|bank| bank.get(metric)))
+    }
+
+    /// Sets a pool's figures aside: [`pool_since`](Self::pool_since) counts from here on.
+    pub fn set_aside(&self, pool: usize) {
+        let Some(aside) = self.aside.get(pool) else { return };
+        for (cell, past) in aside.iter().enumerate() {
+            let sum = self.pools(pool).map(|bank| bank.cell(cell)).fold(0, u64::wrapping_add);
+            past.store(sum, Ordering::Relaxed);
+        }
+    }
+
+    /// A pool's counter over all workers, since it was last set aside.
+    pub fn pool_since(&self, pool: usize, metric: PoolMetric) -> u64 {
+        let past =
+            self.aside.get(pool).map_or(0, |aside| aside[metric as usize].load(Ordering::Relaxed));
+        self.pool(pool, metric).wrapping_sub(past)
     }
 
     /// A server's figure over all workers.

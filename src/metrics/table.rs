@@ -166,6 +166,25 @@ scope! {
             "Bytes of replies written to clients." { ResponseBytes }
         Counter "lookups_total",
             "Keys asked for by reads, by result.", result { Hits = "hit", Misses = "miss" }
+        Counter "cache_operations_total",
+            "What commands did to stored items, lookups aside, by operation and result.", operation {
+            CacheSets = "set",
+            CacheFlushes = "flush",
+            CacheMetas = "meta",
+            TouchHits = "touch_hit",
+            TouchMisses = "touch_miss",
+            DeleteHits = "delete_hit",
+            DeleteMisses = "delete_miss",
+            IncrHits = "incr_hit",
+            IncrMisses = "incr_miss",
+            DecrHits = "decr_hit",
+            DecrMisses = "decr_miss",
+            CasHits = "cas_hit",
+            CasMisses = "cas_miss",
+            CasMismatches = "cas_mismatch",
+            StoresTooLarge = "too_large",
+            StoresNoMemory = "no_memory",
+        }
         Counter "forward_errors_total",
             "Error replies made for clients, as twemproxy counts them." { ForwardErrors }
         Counter "request_errors_total",

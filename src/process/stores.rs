@@ -105,6 +105,7 @@ fn settings(cache: &CacheSettings, workers: usize) -> Settings {
         memory: cache.memory,
         item_max: largest.saturating_add(KEY_ROOM),
         shards: workers * SHARDS_PER_WORKER,
+        eviction: cache.eviction,
         // Above all versions of an earlier process, unless that stored more than a million items a
         // millisecond.
         version: wall_millis() << 20,

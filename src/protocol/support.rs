@@ -19,6 +19,10 @@ pub(super) const fn native() -> Rules {
     }
 }
 
+pub(super) const fn cache() -> Rules {
+    Rules { cache: true, ..native() }
+}
+
 pub(super) const fn compat() -> Rules {
     Rules { compat: true, ..native() }
 }

@@ -3,11 +3,8 @@
 use std::fmt::Write;
 
 use super::proxy::Proxy;
+use crate::cache::memcache::VERSION;
 use crate::protocol::{Command, Keys, Local, Plan, Refusal, Request, redis};
-
-/// The version of memcached whose text commands are taken; clients read it to know what they may
-/// send.
-const MEMCACHED_VERSION: &str = "1.6.18";
 
 /// The version of Redis whose commands the table holds; clients read it to know what they may
 /// send.
@@ -46,7 +43,7 @@ impl Proxy {
         match local {
             Local::Version => {
                 let ours = env!("CARGO_PKG_VERSION");
-                let line = format!("VERSION {MEMCACHED_VERSION}-twinring-{ours}\r\n");
+                let line = format!("VERSION {VERSION}-twinring-{ours}\r\n");
                 out.extend_from_slice(line.as_bytes());
             }
             Local::Verbosity => out.extend_from_slice(b"OK\r\n"),

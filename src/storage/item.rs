@@ -1,5 +1,7 @@
 //! What is stored, as it goes in and as it is seen under the lock.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use bytes::Bytes;
 
 use super::time::Time;
@@ -11,6 +13,31 @@ pub struct Key<'a> {
     pub bytes: &'a [u8],
     /// Its keyed hash; says the shard and the place in it.
     pub(super) hash: u64,
+}
+
+/// Gives keys their hashes: another one in each process, so that nobody can choose keys that meet.
+#[derive(Clone, Debug)]
+pub(super) struct KeyHasher(ahash::RandomState);
+
+impl KeyHasher {
+    /// One that nobody knows.
+    pub(super) fn new() -> Self {
+        let seed = RandomState::new();
+        let [a, b, c, d] = [1, 2, 3, 4].map(|number: u8| seed.hash_one(number));
+        Self(ahash::RandomState::with_seeds(a, b, c, d))
+    }
+
+    /// The hash of a key.
+    pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// A key with its hash.
+    pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: self.hash(bytes) }
+    }
 }
 
 /// What an item remembers beyond its value.

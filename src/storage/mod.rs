@@ -9,18 +9,30 @@
 //! Whatever a command does between taking and giving back the lock is atomic. No time is read
 //! here: every call says what time it is, on a clock that never goes back ([`Time`]).
 //!
-//! * `item`: what is stored and what is seen of it.
-//! * `engine`: the narrow face that every storage engine has.
 //! * `store`: shards, locks, and what concerns all shards.
-//! * `plain`: the simplest engine, a map, which others are held against.
+//! * `locked`, `draft`: what a command does with the shards of its keys, and with a value that is
+//!   on its way in.
+//! * `item`: what is stored and what is seen of it.
+//! * `engine`: the narrow face that a storage engine has.
+//! * `segcache`: the engine, on `segments` that hold the items and an `index` that finds them.
+//! * `budget`: the memory that all shards share.
 
+mod budget;
+mod draft;
 mod engine;
+mod index;
 mod item;
-mod plain;
+mod locked;
+mod segcache;
+mod segments;
 mod store;
+#[cfg(test)]
+mod tests;
 mod time;
 
+pub use draft::Draft;
 pub use engine::{Amend, Engine, PutError, Usage};
 pub use item::{Item, Key, Marks, NewItem, Value};
-pub use store::{Locked, Settings, Store};
+pub use locked::Locked;
+pub use store::{Settings, Store};
 pub use time::Time;

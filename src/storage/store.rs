@@ -2,15 +2,33 @@
 //!
 //! A shard's lock is held for one command, some hundred nanoseconds; the standard mutex spins a
 //! little and then parks, and costs no system call where nobody else waits. Several shards are
-//! locked in ascending order, so that no two threads wait for each other.
+//! locked in ascending order, so that no two threads wait for each other. Memory is one budget: a
+//! shard that needs some evicts its own items, and those of others only if it has far less than
+//! they have; it never waits for their locks then.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::engine::{Amend, Engine, PutError, Usage};
-use super::item::{Item, Key, NewItem};
-use super::plain::Plain;
+use super::budget::{Budget, Charge};
+use super::draft::Draft;
+use super::engine::{Engine, PutError, Usage};
+use super::item::{Item, Key, KeyHasher};
+use super::locked::Locked;
+use super::segcache::{Segcache, Start};
 use super::time::Time;
+use crate::config::Eviction;
+
+/// Memory is at least this: less holds nothing.
+const MEMORY_MIN: u64 = 512 << 10;
+
+/// Bytes for each shard, at least; with less there are fewer shards.
+const SHARE_MIN: u64 = 4 << 20;
+
+/// Segments in a shard's share, at least, as far as their bounds allow.
+const SEGMENTS: u64 = 256;
+
+/// The smallest and the largest segment: either way an offset has 20 bits.
+const SEGMENT_LEN: (u64, u64) = (32 << 10, 1 << 20);
 
 /// What a store is told.
 #[derive(Clone, Copy, Debug)]
@@ -19,18 +37,32 @@ pub struct Settings {
     pub memory: u64,
     /// Bytes of the largest item, key included.
     pub item_max: usize,
-    /// Shards; rounded up to a power of two.
+    /// Shards; rounded up to a power of two, and fewer if there is little memory.
     pub shards: usize,
     /// Versions begin here: above all that an earlier process may have given out.
     pub version: u64,
+    /// What is removed when memory is short.
+    pub eviction: Eviction,
 }
 
 /// All shards.
 #[derive(Debug)]
 pub struct Store {
-    shards: Box<[Shard]>,
-    keys: RandomState,
+    shards: Arc<Shards>,
+}
+
+/// What a store and its drafts share.
+#[derive(Debug)]
+pub(super) struct Shards {
+    list: Box<[Shard]>,
+    keys: KeyHasher,
     settings: Settings,
+    budget: Arc<Budget>,
+    share: u64,
+    /// Whose turn it is to give memory.
+    turn: AtomicUsize,
+    /// What the shards take whatever is in them.
+    _fixed: Option<Charge>,
 }
 
 /// 128 bytes: x86 fetches cache lines in pairs.
@@ -41,81 +73,81 @@ struct Shard(Mutex<State>);
 /// What one lock guards.
 #[derive(Debug)]
 struct State {
-    engine: Plain,
+    engine: Segcache,
     /// When everything that is there then is to be removed.
     clear_at: Option<Time>,
+}
+
+/// A shard that is locked.
+#[derive(Debug)]
+pub(super) struct Guard<'a> {
+    pub(super) number: usize,
+    state: MutexGuard<'a, State>,
 }
 
 impl Store {
     /// An empty store.
     pub fn new(settings: Settings) -> Self {
-        let shards = settings.shards.max(1).next_power_of_two();
-        let shard = |_| {
-            let engine = Plain::new(settings.version, settings.item_max);
-            Shard(Mutex::new(State { engine, clear_at: None }))
-        };
-        Self { shards: (0..shards).map(shard).collect(), keys: RandomState::new(), settings }
+        Self { shards: Arc::new(Shards::new(settings)) }
     }
 
     /// What it was told.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.shards.settings
     }
 
     /// `bytes` as a key of this store.
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
-        Key { bytes, hash: self.keys.hash_one(bytes) }
-    }
-
-    /// The upper bits choose the shard; the lower ones are the engine's.
-    fn shard_of(&self, key: Key<'_>) -> usize {
-        let bits = self.shards.len().trailing_zeros();
-        (key.hash.checked_shr(64 - bits)).unwrap_or(0) as usize
+        self.shards.keys.key(bytes)
     }
 
     /// Takes the shard of one key.
     pub fn lock(&self, key: Key<'_>, now: Time) -> Locked<'_> {
-        self.take(self.shard_of(key), now)
+        let number = self.shards.number(key);
+        Locked::new(&self.shards, Some(self.shards.guard(number, now)), Vec::new())
     }
 
     /// Takes the shards of several keys.
     pub fn lock_keys<'k>(&self, keys: impl Iterator<Item = Key<'k>>, now: Time) -> Locked<'_> {
-        let mut numbers: Vec<usize> = keys.map(|key| self.shard_of(key)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        self.take_all(&numbers, now)
+        let mut numbers = keys.map(|key| self.shards.number(key));
+        let Some(first) = numbers.next() else { return self.take(&[], now) };
+        let mut numbers: Vec<usize> = numbers.filter(|number| *number != first).collect();
+        if !numbers.is_empty() {
+            numbers.push(first);
+            numbers.sort_unstable();
+            numbers.dedup();
+            return self.take(&numbers, now);
+        }
+        self.take(&[first], now)
     }
 
     /// Takes all shards.
     pub fn lock_all(&self, now: Time) -> Locked<'_> {
-        let numbers: Vec<usize> = (0..self.shards.len()).collect();
-        self.take_all(&numbers, now)
+        let numbers: Vec<usize> = (0..self.shards.list.len()).collect();
+        self.take(&numbers, now)
     }
 
-    fn take(&self, number: usize, now: Time) -> Locked<'_> {
-        Locked { store: self, first: Some(self.guard(number, now)), others: Vec::new() }
-    }
-
-    fn take_all(&self, numbers: &[usize], now: Time) -> Locked<'_> {
-        let mut guards = numbers.iter().map(|&number| self.guard(number, now));
+    fn take(&self, numbers: &[usize], now: Time) -> Locked<'_> {
+        let mut guards = numbers.iter().map(|&number| self.shards.guard(number, now));
         let first = guards.next();
-        Locked { store: self, first, others: guards.collect() }
+        Locked::new(&self.shards, first, guards.collect())
     }
 
-    fn guard(&self, number: usize, now: Time) -> Guard<'_> {
-        let mut state = self.shards[number].0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.clear_at.is_some_and(|at| at <= now) {
-            state.clear_at = None;
-            state.engine.clear();
+    /// A value of `len` bytes that is to come in by and by. Its memory is taken as it comes.
+    ///
+    /// # Errors
+    /// [`PutError::TooLarge`] if no item may be so large.
+    pub fn draft(&self, len: usize) -> Result<Draft, PutError> {
+        if len > self.shards.settings.item_max || len as u64 > self.shards.budget.limit() {
+            return Err(PutError::TooLarge);
         }
-        Guard { number, state }
+        Ok(Draft::new(Arc::clone(&self.shards), len))
     }
 
     /// Removes, at `at`, everything that is there then. A later call takes the place of an
     /// earlier one that has not come about.
     pub fn clear_at(&self, at: Time, now: Time) {
-        for number in 0..self.shards.len() {
-            let mut guard = self.guard(number, now);
+        for mut guard in self.shards.guards(now) {
             guard.state.clear_at = (at > now).then_some(at);
             if at <= now {
                 guard.state.engine.clear();
@@ -125,16 +157,16 @@ impl Store {
 
     /// Takes memory of expired items back, a little in each shard; true if there is more to do.
     pub fn sweep(&self, now: Time, budget: usize) -> bool {
-        let one = |number| self.guard(number, now).state.engine.sweep(now, budget);
-        (0..self.shards.len()).map(one).fold(false, |more, shard| more | shard)
+        let one = |mut guard: Guard<'_>| guard.state.engine.sweep(now, budget);
+        self.shards.guards(now).map(one).fold(false, |more, shard| more | shard)
     }
 
     /// Shows some items, beginning at `cursor` (0 at first); returns where to go on, 0 at the
     /// end. The shard is locked meanwhile.
     pub fn scan(&self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
-        let shards = self.shards.len() as u64;
+        let shards = self.shards.list.len() as u64;
         let (number, within) = (cursor % shards, cursor / shards);
-        let next = self.guard(number as usize, now).state.engine.scan(within, now, visit);
+        let next = self.shards.guard(number as usize, now).state.engine.scan(within, now, visit);
         match next {
             0 if number + 1 == shards => 0,
             0 => number + 1,
@@ -145,8 +177,8 @@ impl Store {
     /// How full all shards are together.
     pub fn usage(&self, now: Time) -> Usage {
         let mut sum = Usage::default();
-        for number in 0..self.shards.len() {
-            let usage = self.guard(number, now).state.engine.usage();
+        for guard in self.shards.guards(now) {
+            let usage = guard.state.engine.usage();
             sum.items += usage.items;
             sum.bytes += usage.bytes;
             sum.memory += usage.memory;
@@ -156,65 +188,122 @@ impl Store {
         }
         sum
     }
+
+    /// Bytes that are taken of the budget.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> u64 {
+        self.shards.budget.used()
+    }
+
+    /// Panics if an engine contradicts itself.
+    #[cfg(test)]
+    pub(super) fn check_integrity(&self, now: Time) {
+        self.shards.guards(now).for_each(|guard| guard.state.engine.check_integrity());
+    }
 }
 
-#[derive(Debug)]
-struct Guard<'a> {
-    number: usize,
-    state: MutexGuard<'a, State>,
+impl Shards {
+    fn new(settings: Settings) -> Self {
+        let memory = settings.memory.max(MEMORY_MIN);
+        let wanted = settings.shards.max(1).next_power_of_two() as u64;
+        let affordable = 1 << (memory / SHARE_MIN).max(1).ilog2();
+        let count = wanted.min(affordable);
+        let share = memory / count;
+        let (least, most) = SEGMENT_LEN;
+        let segment_len = (1 << (share / SEGMENTS).max(1).ilog2()).clamp(least, most);
+        let (keys, budget) = (KeyHasher::new(), Budget::new(memory, segment_len as usize));
+        let start = Start {
+            budget: Arc::clone(&budget),
+            keys: keys.clone(),
+            share,
+            item_max: settings.item_max,
+            version: settings.version,
+            eviction: settings.eviction,
+        };
+        let engine = |_| Segcache::new(start.clone());
+        let engines: Vec<Segcache> = (0..count).map(engine).collect();
+        let fixed = engines.iter().map(|engine| engine.fixed_cost()).sum();
+        let shard = |engine| Shard(Mutex::new(State { engine, clear_at: None }));
+        let list: Box<[Shard]> = engines.into_iter().map(shard).collect();
+        let _fixed = budget.take(fixed);
+        let shards =
+            Self { list, keys, settings, budget, share, turn: AtomicUsize::new(0), _fixed };
+        shards.guards(Time::default()).for_each(|mut guard| guard.engine().keep(shards.keeps()));
+        shards
+    }
+
+    /// What a shard keeps while others have more.
+    pub(super) fn keeps(&self) -> u64 {
+        if self.list.len() == 1 { 0 } else { self.share / 2 }
+    }
+
+    /// What all memory is taken from.
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// The lowest bits of the hash choose the shard; the others are the engine's.
+    pub(super) fn number(&self, key: Key<'_>) -> usize {
+        key.hash as usize & (self.list.len() - 1)
+    }
+
+    fn guard(&self, number: usize, now: Time) -> Guard<'_> {
+        let state = self.list[number].0.lock().unwrap_or_else(PoisonError::into_inner);
+        Guard::new(number, state, now)
+    }
+
+    fn guards(&self, now: Time) -> impl Iterator<Item = Guard<'_>> {
+        (0..self.list.len()).map(move |number| self.guard(number, now))
+    }
+
+    fn try_guard(&self, number: usize, now: Time) -> Option<Guard<'_>> {
+        let state = match self.list[number].0.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Guard::new(number, state, now))
+    }
+
+    /// Evicts from shards that are not `held` until so many bytes can be had, nothing of those
+    /// that have no more than `keeps`; false if that does not come about.
+    pub(super) fn relieve(
+        &self,
+        (bytes, keeps): (u64, u64),
+        held: impl Fn(usize) -> bool,
+        now: Time,
+    ) -> bool {
+        let (turn, count) = (self.turn.fetch_add(1, Ordering::Relaxed), self.list.len());
+        let mut others = (0..count).map(|step| turn.wrapping_add(step) % count);
+        others.any(|number| {
+            let Some(mut guard) = (!held(number)).then(|| self.try_guard(number, now)).flatten()
+            else {
+                return false;
+            };
+            guard.engine().keep(keeps);
+            let found = guard.engine().make_room(bytes, now).is_ok();
+            guard.engine().keep(self.keeps());
+            found
+        })
+    }
 }
 
-/// Shards that nobody else can touch now. Keys of other shards have no items here, and cannot get
-/// any: lock the shards of all keys that a command names.
-#[derive(Debug)]
-pub struct Locked<'a> {
-    store: &'a Store,
-    first: Option<Guard<'a>>,
-    others: Vec<Guard<'a>>,
-}
-
-impl Locked<'_> {
-    fn engine(&mut self, key: Key<'_>) -> Option<&mut Plain> {
-        let number = self.store.shard_of(key);
-        let mut guards = self.first.iter_mut().chain(&mut self.others);
-        guards.find(|guard| guard.number == number).map(|guard| &mut guard.state.engine)
+impl<'a> Guard<'a> {
+    fn new(number: usize, mut state: MutexGuard<'a, State>, now: Time) -> Self {
+        if state.clear_at.is_some_and(|at| at <= now) {
+            state.clear_at = None;
+            state.engine.clear();
+        }
+        Self { number, state }
     }
 
-    /// See [`Engine::peek`].
-    pub fn peek(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
-        self.engine(key)?.peek(key, now)
+    /// The shard's engine.
+    pub(super) fn engine(&mut self) -> &mut Segcache {
+        &mut self.state.engine
     }
 
-    /// See [`Engine::read`].
-    pub fn read(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
-        self.engine(key)?.read(key, now)
-    }
-
-    /// See [`Engine::put`].
-    ///
-    /// # Errors
-    /// See [`PutError`].
-    pub fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {
-        self.engine(key).ok_or(PutError::Full)?.put(key, item, now)
-    }
-
-    /// See [`Engine::amend`].
-    pub fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
-        self.engine(key)?.amend(key, change, now)
-    }
-
-    /// See [`Engine::remove`].
-    pub fn remove(&mut self, key: Key<'_>, now: Time) -> bool {
-        self.engine(key).is_some_and(|engine| engine.remove(key, now))
-    }
-
-    /// Removes everything in the shards that are locked.
-    pub fn clear(&mut self) {
-        self.first.iter_mut().chain(&mut self.others).for_each(|guard| guard.state.engine.clear());
-    }
-
-    /// Items in the shards that are locked.
-    pub fn items(&self) -> u64 {
-        self.first.iter().chain(&self.others).map(|guard| guard.state.engine.usage().items).sum()
+    /// Items there are.
+    pub(super) fn items(&self) -> u64 {
+        self.state.engine.usage().items
     }
 }

@@ -17,6 +17,11 @@ impl Time {
         self.0
     }
 
+    /// The beginning of its second, to which accesses are known.
+    pub(super) const fn whole_seconds(self) -> Self {
+        Self(self.0 / 1000 * 1000)
+    }
+
     /// The moment `millis` later; the last one there is if that is out of range.
     pub const fn after(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))

@@ -45,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// Each dependency and the modules where it is at home; one that is missing here is refused.
 const HOMES: &[(&str, &[&str])] = &[
+    ("ahash", &["storage"]),
     ("axum", &["control"]),
     ("bytes", &["frontend", "service", "backend", "protocol", "storage", "net"]),
     ("clap", &["cli"]),

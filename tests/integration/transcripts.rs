@@ -2,7 +2,7 @@
 //!
 //! Played at the server itself it proves the transcript; through the proxy it tests the proxy.
 
-use crate::support::{Client, Cut, Memcached, PoolSpec, Proxy, Redis, Transcript};
+use crate::support::{Cache, Client, Cut, Memcached, PoolSpec, Proxy, Redis, Transcript};
 
 /// One of the two protocols: its transcripts, and servers emptied before each.
 struct Stage {
@@ -126,8 +126,35 @@ macro_rules! plays {
 }
 
 plays!(memcache, Stage::memcache);
+/// What a cache of our own answers, proven by memcached.
+mod cache_memcache {
+    use super::{Cut, Stage};
+
+    #[test]
+    fn hold_for_the_server_itself() {
+        let stage = Stage { folder: "cache_memcache", ..Stage::memcache(1) };
+        for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {
+            stage.play("server", cut);
+        }
+    }
+}
+
 plays!(redis, Stage::redis);
 plays!(redis_auth, Stage::redis_auth);
+
+/// What holds for memcached itself holds for a cache of ours in its place.
+#[test]
+fn of_memcache_hold_for_our_cache() {
+    let cache = Cache::start(&[]);
+    let mut wrong = Vec::new();
+    for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {
+        for script in Transcript::all("memcache").iter().filter(|it| it.plays("server", cut)) {
+            cache.memcache().ask("flush_all\r\n", "OK\r\n");
+            wrong.extend(script.play(&mut cache.memcache(), cut).err());
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
 
 #[test]
 fn a_wrong_answer_is_found() {

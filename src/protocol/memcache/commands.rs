@@ -30,6 +30,12 @@ pub(super) enum Shape {
     Verbosity,
     /// Nothing or `exptime`.
     Flush,
+    /// `key flag…`; the executor reads the flags.
+    Meta,
+    /// `key bytes flag…`; a data block follows the line.
+    MetaSet,
+    /// `key`, and natively no more than that counts.
+    MetaDebug,
 }
 
 impl Shape {
@@ -37,8 +43,19 @@ impl Shape {
     pub(super) const fn noreply_from(self) -> usize {
         match self {
             Self::Get | Self::GetAndTouch | Self::Free => usize::MAX,
+            // These have a flag for it.
+            Self::Meta | Self::MetaSet | Self::MetaDebug => usize::MAX,
             Self::Flush | Self::Verbosity => 1,
             _ => 2,
+        }
+    }
+
+    /// The word that says how many bytes of data follow the line.
+    pub(super) const fn length_at(self) -> Option<usize> {
+        match self {
+            Self::Storage(_) => Some(4),
+            Self::MetaSet => Some(2),
+            _ => None,
         }
     }
 }
@@ -51,9 +68,12 @@ const fn row(name: &'static str, arity: i16, plan: Plan, op: Op, shape: Shape) -
         Shape::Get => (Keys::Every { first: 1, step: 1 }, Access::Read, arity),
         // Touching is writing: a second try could revive what was meant to expire.
         Shape::GetAndTouch => (Keys::Every { first: 2, step: 1 }, Access::Write, 0),
+        // A get may create, touch and win: no second try either.
+        Shape::Meta | Shape::MetaSet => (Keys::At(1), Access::Write, 0),
+        Shape::MetaDebug => (Keys::At(1), Access::Read, 0),
         Shape::Flush => (Keys::None, Access::Write, 0),
         Shape::Verbosity => (Keys::None, Access::None, 0),
-        Shape::Free if matches!(plan, Plan::Stats) => (Keys::None, Access::None, 0),
+        Shape::Free if matches!(plan, Plan::Stats | Plan::Refuse) => (Keys::None, Access::None, 0),
         // twemproxy has version and quit without arguments.
         Shape::Free => (Keys::None, Access::None, 1),
     };
@@ -61,8 +81,8 @@ const fn row(name: &'static str, arity: i16, plan: Plan, op: Op, shape: Shape) -
     Row { command, shape }
 }
 
-/// Rows of the table; memcached's meta commands will join it.
-const ROWS_LEN: usize = 19;
+/// Rows of the table.
+const ROWS_LEN: usize = 25;
 
 static ROWS: [Row; ROWS_LEN] = [
     row("get", -2, Plan::Values, Op::Get, Shape::Get),
@@ -84,6 +104,12 @@ static ROWS: [Row; ROWS_LEN] = [
     row("verbosity", -2, Plan::Local(Local::Verbosity), Op::Verbosity, Shape::Verbosity),
     row("stats", -1, Plan::Stats, Op::Stats, Shape::Free),
     row("flush_all", -1, Plan::Flush, Op::FlushAll, Shape::Flush),
+    row("mg", -2, Plan::Refuse, Op::MetaGet, Shape::Meta),
+    row("ms", -3, Plan::Refuse, Op::MetaSet, Shape::MetaSet),
+    row("md", -2, Plan::Refuse, Op::MetaDelete, Shape::Meta),
+    row("ma", -2, Plan::Refuse, Op::MetaArithmetic, Shape::Meta),
+    row("me", -2, Plan::Refuse, Op::MetaDebug, Shape::MetaDebug),
+    row("mn", -1, Plan::Refuse, Op::MetaNoop, Shape::Free),
 ];
 
 /// twemproxy asks a server for its version, always the same one.

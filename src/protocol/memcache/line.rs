@@ -40,7 +40,7 @@ pub(super) fn line_of(bytes: &[u8], rules: &Rules) -> Result<Line, Parsed> {
         None => end_of_long_line(bytes, rules)?,
     };
     let bare_lf = end == 0 || bytes.get(end - 1) != Some(&b'\r');
-    if bare_lf && (rules.compat || !rules.lenient_lf) {
+    if bare_lf && (rules.compat || !rules.lenient_lf) && !rules.cache {
         return Err(Parsed::Lost(Refusal::Client("line must end with CRLF")));
     }
     Ok(Line { text: end - usize::from(!bare_lf), len: end + 1, bare_lf })
@@ -65,12 +65,12 @@ fn end_of_long_line(bytes: &[u8], rules: &Rules) -> Result<usize, Parsed> {
 
 /// Appends the words of `line`, which stands at the start of `bytes`, to `args`, `most` + 1 at
 /// most. `false`: it holds control bytes or too many spaces in a row, so that it may be forwarded
-/// under no circumstances. With `compat` only NUL and CR count as control bytes: twemproxy and
+/// under no circumstances. If `loose`, only NUL and CR count as control bytes: twemproxy and
 /// memcached take all others for a part of a key.
 pub(super) fn split(
     bytes: &[u8],
     line: &Line,
-    (most, compat): (usize, bool),
+    (most, loose): (usize, bool),
     args: &mut Vec<Span>,
 ) -> bool {
     let mut clean = true;
@@ -91,7 +91,7 @@ pub(super) fn split(
             if at >= line.text || bytes.get(at) == Some(&b' ') {
                 break;
             }
-            clean &= compat && !matches!(bytes.get(at), Some(0 | b'\r'));
+            clean &= loose && !matches!(bytes.get(at), Some(0 | b'\r'));
             at += 1;
         }
         args.push(Span { start: start as u32, end: at as u32 });

@@ -4,16 +4,23 @@
 //!  line_of ─▶ split into words ─▶ the command's row ─▶ check its words ─▶ the data block, if any
 //! ```
 //! A bad line whose end is known is refused and the next one is served; where the length of a
-//! data block is unknown or wrong nobody can tell data from commands, so the client is lost.
+//! data block is unknown or wrong nobody can tell data from commands, so the client is lost; a
+//! cache of our own goes on there with whatever comes next, as memcached does.
 
 use crate::protocol::digits::digits;
 use crate::protocol::hostile::is_http;
 use crate::protocol::memcache::commands::{self, Row, Shape};
 use crate::protocol::memcache::line::{Line, line_of, split};
-use crate::protocol::{Head, Keys, Parsed, Refusal, Rules, Span};
+use crate::protocol::{Head, Keys, Op, Parsed, Refusal, Rules, Span};
 
 /// Requests up to this many bytes are waited for whole.
 const WHOLE_BYTES: u64 = 64 * 1024;
+
+/// Bytes of data that memcached lets a line declare.
+const DATA_BYTES: u64 = i32::MAX as u64 - 2;
+
+/// Words of a meta command.
+const META_WORDS: usize = 19;
 
 /// Why a line is refused: a [`Refusal`] that costs nothing to hand on.
 #[derive(Clone, Copy)]
@@ -46,8 +53,8 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
         Ok(line) => line,
         Err(parsed) => return parsed,
     };
-    let most = rules.keys_per_request.saturating_add(2);
-    let clean = split(bytes, &line, (most, rules.compat), args);
+    let most = rules.keys_per_request.max(META_WORDS).saturating_add(2);
+    let clean = split(bytes, &line, (most, rules.compat || rules.cache), args);
     let (Some(first), Some(last)) = (args.first(), args.last()) else {
         return line.refused(Refusal::Unknown);
     };
@@ -60,8 +67,8 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
     };
     let noreply = args.len() > row.shape.noreply_from() && last == b"noreply";
     let ask = Ask { bytes, rules, row, words: args, clean, noreply };
-    if matches!(row.shape, Shape::Storage(_)) {
-        return ask.storage(&line);
+    if let Some(at) = row.shape.length_at() {
+        return ask.storage(&line, at);
     }
     match ask.check() {
         Ok(()) => Parsed::Request(ask.head(&line, line.len as u64)),
@@ -93,18 +100,26 @@ impl Ask<'_> {
 
     #[cold]
     fn refused(&self, len: u64, fault: Fault) -> Parsed {
-        Parsed::Refused { len, refusal: (!self.noreply).then(|| fault.into()) }
+        // memcached counts the words before it looks for `noreply`.
+        let counted = self.rules.cache && matches!(fault, Fault::Unknown);
+        let heard = !self.noreply || counted;
+        Parsed::Refused { len, refusal: heard.then(|| fault.into()) }
     }
 
-    /// A command with a data block.
-    fn storage(&self, line: &Line) -> Parsed {
-        let Some(length) = self.words.get(4) else {
+    /// A command with a data block, whose length is the word at `at`.
+    fn storage(&self, line: &Line, at: usize) -> Parsed {
+        let Some(length) = self.words.get(at) else {
             // No length was declared, so no data belongs to the line.
-            return self.refused(line.len as u64, Fault::Unknown);
+            let fault = self.check().err().unwrap_or(Fault::Unknown);
+            return self.refused(line.len as u64, fault);
         };
         let whole = digits(length.of(self.bytes))
+            .filter(|length| !self.rules.cache || *length <= DATA_BYTES)
             .and_then(|length| Some((length, length.checked_add(line.len as u64 + 2)?)));
         let Some((length, len)) = whole else {
+            if self.rules.cache {
+                return self.refused(line.len as u64, self.check().err().unwrap_or(BAD_FORMAT));
+            }
             return Parsed::Lost(BAD_FORMAT.into());
         };
         let checked = self.check().and_then(|()| {
@@ -127,6 +142,7 @@ impl Ask<'_> {
             // The byte after the data may already be wrong.
             [] => Parsed::Incomplete { need: end + 1 },
             [b'\r'] => Parsed::Incomplete { need: end + 2 },
+            _ if self.rules.cache => self.refused(len, Fault::Client("bad data chunk")),
             _ => Parsed::Lost(Refusal::Client("bad data chunk")),
         }
     }
@@ -139,10 +155,13 @@ impl Ask<'_> {
             Shape::Delta => self.delta(),
             Shape::Touch => self.exptime(2),
             Shape::GetAndTouch => self.exptime(1),
+            Shape::Verbosity if self.rules.cache => self.word_is(1, is_loose_u32, BAD_FORMAT),
             Shape::Flush if self.given() > 1 => self.exptime(1),
             Shape::Verbosity => self.word_is(1, is_digits, BAD_FORMAT),
+            Shape::Delete if self.given() > 3 => Err(DELETE_USAGE),
             Shape::Delete if self.given() > 2 => self.word_is(2, |word| word == b"0", DELETE_USAGE),
             Shape::Delete | Shape::Flush | Shape::Get | Shape::Free => Ok(()),
+            Shape::Meta | Shape::MetaSet | Shape::MetaDebug => Ok(()),
         };
         if !self.clean { Err(BAD_FORMAT) } else { numbers.and_then(|()| self.keys()) }
     }
@@ -153,6 +172,9 @@ impl Ask<'_> {
     }
 
     fn count(&self) -> Result<(), Fault> {
+        if self.rules.cache {
+            return self.count_loosely();
+        }
         let command = &self.row.command;
         let arity = if self.rules.compat { command.compat } else { command.arity };
         let least = usize::from(arity.unsigned_abs());
@@ -165,6 +187,8 @@ impl Ask<'_> {
             Shape::Get => self.rules.keys_per_request.saturating_add(1),
             Shape::GetAndTouch => self.rules.keys_per_request.saturating_add(2),
             Shape::Storage(_) | Shape::Delta | Shape::Touch => least,
+            // Only a cache of our own has them.
+            Shape::Meta | Shape::MetaSet | Shape::MetaDebug => META_WORDS,
         };
         if self.given() < least {
             Err(Fault::Unknown)
@@ -179,7 +203,53 @@ impl Ask<'_> {
         }
     }
 
+    /// As [`count`](Self::count), by memcached's rules: where `noreply` may stand anything may.
+    fn count_loosely(&self) -> Result<(), Fault> {
+        let words = self.words.len();
+        let least = usize::from(self.row.command.arity.unsigned_abs());
+        let (least, most, beyond) = match self.row.shape {
+            Shape::Storage(_) | Shape::Delta | Shape::Touch | Shape::Verbosity => {
+                (least, least + 1, Fault::Unknown)
+            }
+            Shape::Delete => (least, least + 2, Fault::Unknown),
+            Shape::Flush => (least, 3, Fault::Unknown),
+            Shape::Free | Shape::MetaDebug => (least, usize::MAX, Fault::Unknown),
+            Shape::Get => {
+                let most = self.rules.keys_per_request.saturating_add(1);
+                (least, most, Fault::Client("too many keys"))
+            }
+            Shape::GetAndTouch => {
+                let most = self.rules.keys_per_request.saturating_add(2);
+                (2, most, Fault::Client("too many keys"))
+            }
+            Shape::Meta if self.row.command.op == Op::MetaGet => {
+                (least, META_WORDS, Fault::Client("options flags are too long"))
+            }
+            Shape::Meta | Shape::MetaSet => {
+                (least, META_WORDS, Fault::Client("options flags too long"))
+            }
+        };
+        let short = match self.row.shape {
+            Shape::MetaDebug => BAD_FORMAT,
+            Shape::MetaSet if words > 1 => BAD_FORMAT,
+            _ => Fault::Unknown,
+        };
+        if words < least {
+            Err(short)
+        } else if words > most {
+            Err(beyond)
+        } else {
+            Ok(())
+        }
+    }
+
     fn storage_numbers(&self) -> Result<(), Fault> {
+        if self.rules.cache {
+            self.word_is(2, is_loose_u32, BAD_FORMAT)?;
+            self.word_is(3, is_loose_i64, BAD_FORMAT)?;
+            let cas = self.row.shape == Shape::Storage(true);
+            return if cas { self.word_is(5, is_loose_u64, BAD_FORMAT) } else { Ok(()) };
+        }
         self.word_is(2, is_digits, BAD_FORMAT)?;
         let exptime = |word: &[u8]| is_digits(word) || (!self.rules.compat && is_number(word));
         self.word_is(3, exptime, BAD_FORMAT)?;
@@ -191,12 +261,18 @@ impl Ask<'_> {
     }
 
     fn delta(&self) -> Result<(), Fault> {
-        let delta = |word: &[u8]| is_u64(word) || (self.rules.compat && is_number(word));
+        let loose = |word: &[u8]| {
+            (self.rules.compat && is_number(word)) || (self.rules.cache && is_loose_u64(word))
+        };
+        let delta = |word: &[u8]| is_u64(word) || loose(word);
         self.word_is(2, delta, Fault::Client("invalid numeric delta argument"))
     }
 
     fn exptime(&self, at: usize) -> Result<(), Fault> {
-        self.word_is(at, is_number, Fault::Client("invalid exptime argument"))
+        let number = |word: &[u8]| {
+            if self.rules.cache { is_loose_i64(word) } else { is_number(word) }
+        };
+        self.word_is(at, number, Fault::Client("invalid exptime argument"))
     }
 
     #[inline]
@@ -234,4 +310,19 @@ fn is_number(word: &[u8]) -> bool {
 
 fn is_u64(word: &[u8]) -> bool {
     digits(word).is_some()
+}
+
+/// A number as memcached reads it: a plus sign may stand before it.
+fn is_loose_u64(word: &[u8]) -> bool {
+    is_u64(word.strip_prefix(b"+").unwrap_or(word))
+}
+
+fn is_loose_u32(word: &[u8]) -> bool {
+    let number = digits(word.strip_prefix(b"+").unwrap_or(word));
+    number.is_some_and(|number| u32::try_from(number).is_ok())
+}
+
+fn is_loose_i64(word: &[u8]) -> bool {
+    let plain = word.strip_prefix(b"-").or(word.strip_prefix(b"+")).unwrap_or(word);
+    digits(plain).is_some_and(|number| i64::try_from(number).is_ok())
 }

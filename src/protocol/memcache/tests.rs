@@ -6,7 +6,7 @@ use proptest::{prop_assert_eq, proptest};
 
 use crate::protocol::memcache::commands;
 use crate::protocol::memcache::{Scanner, block, expect_of, parse, write_refusal};
-use crate::protocol::support::{compat, events, native, once};
+use crate::protocol::support::{cache, compat, events, native, once};
 use crate::protocol::{Expect, Keys, Malformed, Outcome, Parsed, Plan, Refusal, Rules, Scan};
 
 /// What twemproxy's own tests take as good requests.
@@ -293,9 +293,11 @@ fn a_large_value_is_begun_and_a_small_one_waited_for() {
 fn the_table_finds_each_row_by_its_lower_case_name_alone() {
     for row in commands::all() {
         let name = row.command.name;
-        let found = commands::find(name.as_bytes(), &native()).unwrap();
+        let found = commands::find(name.as_bytes(), &cache()).unwrap();
         assert_eq!(found.command.name, name);
-        assert!(commands::find(name.to_ascii_uppercase().as_bytes(), &native()).is_none());
+        assert!(commands::find(name.to_ascii_uppercase().as_bytes(), &cache()).is_none());
+        let refused = commands::find(name.as_bytes(), &native()).is_none();
+        assert_eq!(refused, row.command.plan == Plan::Refuse, "{name}");
         let taken = commands::find(name.as_bytes(), &compat()).is_some();
         assert_eq!(taken, row.command.compat != 0, "{name}");
         assert_eq!(

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinring::storage::Settings;
+use twinring::storage::{Eviction, Settings};
 
 /// Speed and hit ratios of a store, without network.
 #[derive(Parser)]
@@ -71,7 +71,13 @@ fn run(options: &Options) -> io::Result<()> {
 
 /// What a store of `memory` bytes is told; all stores here are made of it.
 fn settings(memory: u64) -> Settings {
-    Settings { memory, item_max: 1 << 20, shards: SHARDS, version: 1 }
+    Settings {
+        memory,
+        item_max: 1 << 20,
+        shards: SHARDS,
+        version: 1,
+        eviction: Eviction::default(),
+    }
 }
 
 /// As many as the server has for one worker.

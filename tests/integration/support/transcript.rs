@@ -18,7 +18,8 @@
 //! After the last line the client ends its side, and the server must close without a further byte.
 //!
 //! Headers: `# plays: server nutcracker one three` names what it holds for (the server itself,
-//! twemproxy, twinring in front of one server and of three); without it, all of them.
+//! twemproxy, twinring in front of one server and of three); without it, all of them. `cache` is
+//! twinring without a server.
 //! `# pipelines: one three` names for which of them it may be sent in one write; without it, all.
 
 use std::path::{Path, PathBuf};

@@ -162,9 +162,7 @@ const SHORT_TTLS: &[(f64, f64)] = &[(2.0, 1.0), (20.0, 1.0), (3600.0, 1.0)];
 pub(super) fn all() -> [(&'static str, fn() -> Workload); 5] {
     [
         ("zipf 1.0", || ZIPF.draw("zipf 1.0")),
-        ("zipf 1.0 with TTLs", || {
-            Figures { ttls: SHORT_TTLS, ..ZIPF }.draw("zipf 1.0 with TTLs")
-        }),
+        ("zipf 1.0 with TTLs", || Figures { ttls: SHORT_TTLS, ..ZIPF }.draw("zipf 1.0 with TTLs")),
         ("twitter cluster 19", || CLUSTER_19.figures().draw("twitter cluster 19")),
         ("twitter cluster 26", || CLUSTER_26.figures().draw("twitter cluster 26")),
         ("twitter cluster 52", || CLUSTER_52.figures().draw("twitter cluster 52")),

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::engine::{Amend, Engine, PutError, Usage};
-use super::item::{Item, Key, Marks, NewItem, Value};
-use super::time::Time;
+use crate::storage::engine::{Amend, Engine, PutError, Usage};
+use crate::storage::item::{Item, Key, Marks, NewItem, Value};
+use crate::storage::time::Time;
 
 /// Slots of a scan's cursor: it goes through the hashes in this many steps.
 const SCAN_STEPS: u64 = 64;
@@ -79,7 +79,7 @@ impl Engine for Plain {
         let entry = self.find(key, now)?;
         let (marks, accessed) = (entry.marks, entry.accessed);
         entry.marks.fetched = true;
-        entry.accessed = whole_seconds(now);
+        entry.accessed = now.whole_seconds();
         Some(Item { marks, accessed, ..entry.seen() })
     }
 
@@ -97,7 +97,7 @@ impl Engine for Plain {
             cas,
             expiry: item.expiry,
             marks: item.marks,
-            accessed: whole_seconds(now),
+            accessed: now.whole_seconds(),
         };
         self.usage.items += 1;
         self.usage.stored += 1;
@@ -153,9 +153,4 @@ impl Engine for Plain {
     fn usage(&self) -> Usage {
         Usage { memory: self.usage.bytes, ..self.usage }
     }
-}
-
-/// Accesses are known to the second.
-fn whole_seconds(now: Time) -> Time {
-    Time::from_millis(now.millis() / 1000 * 1000)
 }

@@ -1,0 +1,144 @@
+//! The classic commands but for statistics.
+
+use crate::cache::Context;
+use crate::cache::memcache::store::{Change, Counted, Delta, Mode, Outcome, add, store};
+use crate::cache::memcache::words::{expiry, signed, unsigned, write_number};
+use crate::metrics::PoolMetric;
+use crate::protocol::{Op, Request};
+use crate::storage::{Amend, Item, Time};
+
+/// get, gets, gat, gats. Every key is looked up on its own.
+pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) {
+    let op = request.head.command.op;
+    let with_cas = matches!(op, Op::Gets | Op::Gats);
+    let touch = matches!(op, Op::Gat | Op::Gats);
+    let until = if touch { Some(exptime(context, request, 1)) } else { None };
+    let keys = request.args.get(if touch { 2.. } else { 1.. }).unwrap_or_default();
+    let (store, now) = (&context.cache.store, context.now.time);
+    let mut hits = 0;
+    for span in keys {
+        let key = store.key(span.of(request.bytes));
+        let mut locked = store.lock(key, now);
+        let Some(item) = locked.read(key, now) else { continue };
+        hits += 1;
+        write_value(key.bytes, item, with_cas, out);
+        if until.is_some() {
+            locked.amend(key, Amend { expiry: until, ..Amend::default() }, now);
+        }
+    }
+    out.extend_from_slice(b"END\r\n");
+    let (hit, miss) = if touch {
+        (PoolMetric::TouchHits, PoolMetric::TouchMisses)
+    } else {
+        (PoolMetric::Hits, PoolMetric::Misses)
+    };
+    context.counters.add(hit, hits);
+    context.counters.add(miss, keys.len() as u64 - hits);
+}
+
+fn write_value(key: &[u8], item: Item<'_>, with_cas: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    out.push(b' ');
+    write_number(u64::from(item.flags), out);
+    out.push(b' ');
+    write_number(item.value.len() as u64, out);
+    if with_cas {
+        out.push(b' ');
+        write_number(item.cas, out);
+    }
+    out.extend_from_slice(b"\r\n");
+    item.value.write_to(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The time at a word; the parser has seen that it is one.
+fn exptime(context: &Context<'_>, request: Request<'_>, at: usize) -> Option<Time> {
+    expiry(signed(request.arg(at)).unwrap_or(-1), context.now)
+}
+
+/// The data block of a storage command.
+pub(super) fn data<'a>(request: Request<'a>) -> &'a [u8] {
+    let end = request.bytes.len().saturating_sub(2);
+    request.bytes.get(request.head.line as usize..end).unwrap_or_default()
+}
+
+/// set, add, replace, append, prepend, cas.
+pub(super) fn update(context: &Context<'_>, request: Request<'_>, mode: Mode) -> &'static [u8] {
+    let change = Change {
+        mode,
+        value: data(request),
+        flags: unsigned(request.arg(2)).unwrap_or(0) as u32,
+        expiry: exptime(context, request, 3),
+        compare: if mode == Mode::Cas { unsigned(request.arg(5)).unwrap_or(0) } else { 0 },
+        cas: None,
+        invalidate: false,
+        vivify: None,
+        displaces: mode == Mode::Set,
+    };
+    match store(context, context.cache.store.key(request.arg(1)), &change) {
+        Outcome::Stored { .. } => b"STORED\r\n",
+        Outcome::NotStored => b"NOT_STORED\r\n",
+        Outcome::Exists => b"EXISTS\r\n",
+        Outcome::NotFound => b"NOT_FOUND\r\n",
+        Outcome::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+        Outcome::NoMemory => b"SERVER_ERROR out of memory storing object\r\n",
+    }
+}
+
+/// incr, decr.
+pub(super) fn count(context: &Context<'_>, request: Request<'_>, up: bool, out: &mut Vec<u8>) {
+    let key = context.cache.store.key(request.arg(1));
+    let delta = Delta { up, by: unsigned(request.arg(2)).unwrap_or(0), compare: 0, cas: None };
+    let mut locked = context.cache.store.lock(key, context.now.time);
+    let line: &[u8] = match add(context, &mut locked, key, &delta) {
+        Counted::Done { number, .. } => {
+            write_number(number, out);
+            b"\r\n"
+        }
+        Counted::NotFound | Counted::Exists => b"NOT_FOUND\r\n",
+        Counted::NotNumeric => b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        Counted::NoMemory => b"SERVER_ERROR out of memory\r\n",
+    };
+    out.extend_from_slice(line);
+}
+
+/// touch.
+pub(super) fn touch(context: &Context<'_>, request: Request<'_>) -> &'static [u8] {
+    let now = context.now.time;
+    let key = context.cache.store.key(request.arg(1));
+    let mut locked = context.cache.store.lock(key, now);
+    // As memcached: who touches has fetched.
+    let found = locked.read(key, now).is_some();
+    if !found {
+        context.counters.add(PoolMetric::TouchMisses, 1);
+        return b"NOT_FOUND\r\n";
+    }
+    let until = Some(exptime(context, request, 2));
+    locked.amend(key, Amend { expiry: until, ..Amend::default() }, now);
+    context.counters.add(PoolMetric::TouchHits, 1);
+    b"TOUCHED\r\n"
+}
+
+/// delete.
+pub(super) fn delete(context: &Context<'_>, request: Request<'_>) -> &'static [u8] {
+    let now = context.now.time;
+    let key = context.cache.store.key(request.arg(1));
+    if context.cache.store.lock(key, now).remove(key, now) {
+        context.counters.add(PoolMetric::DeleteHits, 1);
+        b"DELETED\r\n"
+    } else {
+        context.counters.add(PoolMetric::DeleteMisses, 1);
+        b"NOT_FOUND\r\n"
+    }
+}
+
+/// flush_all: at once, or when the time that is given has come.
+pub(super) fn flush(context: &Context<'_>, request: Request<'_>) -> &'static [u8] {
+    context.counters.add(PoolMetric::CacheFlushes, 1);
+    let words = request.args.len() - usize::from(request.head.noreply);
+    let delay = if words > 1 { signed(request.arg(1)).unwrap_or(0) } else { 0 };
+    let now = context.now;
+    context.cache.store.clear_at(expiry(delay, now).unwrap_or(now.time), now.time);
+    b"OK\r\n"
+}

@@ -1,0 +1,128 @@
+//! memcached's text and meta commands, executed on stored items; answered as memcached 1.6 does.
+//!
+//! ```text
+//!  request ─▶ execute ─┬▶ classic ─┐
+//!                      ├▶ meta ────┴▶ store (set, add to a number) ─▶ one shard, locked
+//!                      └▶ stats
+//!  refused request ─▶ refused: a value too large to be stored displaces the old one
+//! ```
+//! * `words`: numbers, times and binary keys, as words of a line.
+//! * `store`: what sets values and numbers.
+//! * `classic`, `meta`, `stats`: the commands.
+//! * `flags`: the flags of a meta command.
+
+mod classic;
+mod flags;
+mod meta;
+mod stats;
+mod store;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use crate::cache::memcache::store::Mode;
+use crate::cache::{After, Context};
+use crate::metrics::PoolMetric;
+use crate::protocol::{Op, Refusal, Request, Span};
+
+/// What `version` says, but for our own name: the memcached whose commands these are.
+pub const VERSION: &str = "1.6.18";
+
+/// Executes a request that was parsed by the rules of a cache, and appends its reply to `out`;
+/// nothing if it wants none.
+pub fn execute(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) -> After {
+    let start = out.len();
+    let line: &[u8] = match request.head.command.op {
+        Op::Get | Op::Gets | Op::Gat | Op::Gats => {
+            classic::get(context, request, out);
+            b""
+        }
+        Op::Set => classic::update(context, request, Mode::Set),
+        Op::Add => classic::update(context, request, Mode::Add),
+        Op::Replace => classic::update(context, request, Mode::Replace),
+        Op::Append => classic::update(context, request, Mode::Append),
+        Op::Prepend => classic::update(context, request, Mode::Prepend),
+        Op::Cas => classic::update(context, request, Mode::Cas),
+        Op::Incr | Op::Decr => {
+            classic::count(context, request, request.head.command.op == Op::Incr, out);
+            b""
+        }
+        Op::Touch => classic::touch(context, request),
+        Op::Delete => classic::delete(context, request),
+        Op::FlushAll => classic::flush(context, request),
+        op => return execute_other(context, request, op, out),
+    };
+    out.extend_from_slice(line);
+    if request.head.noreply {
+        out.truncate(start);
+    }
+    After::Stay
+}
+
+/// As [`execute`], for what is not classic or concerns no item.
+fn execute_other(context: &Context<'_>, request: Request<'_>, op: Op, out: &mut Vec<u8>) -> After {
+    match op {
+        Op::MetaGet => answer(context, request, meta::get, out),
+        Op::MetaSet => answer(context, request, meta::set, out),
+        Op::MetaDelete => answer(context, request, meta::delete, out),
+        Op::MetaArithmetic => answer(context, request, meta::arithmetic, out),
+        Op::MetaDebug => answer(context, request, meta::debug, out),
+        Op::MetaNoop => out.extend_from_slice(b"MN\r\n"),
+        Op::Version => {
+            let ours = env!("CARGO_PKG_VERSION");
+            out.extend_from_slice(format!("VERSION {VERSION}-twinring-{ours}\r\n").as_bytes());
+        }
+        Op::Verbosity if request.head.noreply => {}
+        Op::Verbosity => out.extend_from_slice(b"OK\r\n"),
+        Op::Stats => stats::stats(context, request, out),
+        Op::Quit => return After::Close,
+        _ => out.extend_from_slice(b"ERROR\r\n"),
+    }
+    After::Stay
+}
+
+/// Why a meta command fails: the whole line, its end left out.
+type Failure = &'static str;
+
+/// A meta command's reply. A failure is always told, however quiet the client wants to be.
+fn answer(
+    context: &Context<'_>,
+    request: Request<'_>,
+    command: fn(&Context<'_>, Request<'_>, &mut Vec<u8>) -> Result<(), Failure>,
+    out: &mut Vec<u8>,
+) {
+    context.counters.add(PoolMetric::CacheMetas, 1);
+    let start = out.len();
+    if let Err(failure) = command(context, request, out) {
+        out.truncate(start);
+        out.extend_from_slice(failure.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// To be told of every request that the parser has refused, with the words that it has found: a
+/// value too large to be stored still takes the place of the old one, which would be stale.
+pub fn refused(context: &Context<'_>, bytes: &[u8], args: &[Span], refusal: Option<&Refusal>) {
+    let word = |at: usize| args.get(at).map(|span| span.of(bytes)).unwrap_or_default();
+    let length = match word(0) {
+        b"set" => word(4),
+        b"ms" => word(2),
+        _ => return,
+    };
+    let large = match refusal {
+        Some(Refusal::Server(_)) => true,
+        Some(_) => false,
+        // Of a `noreply` command: it may have been refused for another reason.
+        None => words::unsigned(length).is_some_and(|len| len > context.cache.value_max as u64),
+    };
+    if !large {
+        return;
+    }
+    context.counters.add(PoolMetric::StoresTooLarge, 1);
+    let mut decoded = flags::KeyBuffer::default();
+    let binary = word(0) == b"ms" && args.iter().skip(3).any(|span| span.of(bytes) == b"b");
+    let key = if binary { decoded.decode(word(1)) } else { Some(word(1)) };
+    let (now, Some(key)) = (context.now.time, key.filter(|key| !key.is_empty())) else { return };
+    let key = context.cache.store.key(key);
+    context.cache.store.lock(key, now).remove(key, now);
+}

@@ -1,0 +1,139 @@
+//! stats: what memcached tells of itself, as far as it has a meaning here.
+//!
+//! Counters are summed over all workers; `stats reset` sets them aside.
+
+use std::fmt::{Display, Write};
+
+use crate::cache::Context;
+use crate::cache::memcache::VERSION;
+use crate::metrics::PoolMetric;
+use crate::protocol::Request;
+
+/// Names of counters, each the sum of some of ours.
+const COUNTERS: [(&str, &[PoolMetric]); 27] = [
+    ("cmd_get", &[PoolMetric::Hits, PoolMetric::Misses]),
+    ("cmd_set", &[PoolMetric::CacheSets]),
+    ("cmd_flush", &[PoolMetric::CacheFlushes]),
+    ("cmd_touch", &[PoolMetric::TouchHits, PoolMetric::TouchMisses]),
+    ("cmd_meta", &[PoolMetric::CacheMetas]),
+    ("get_hits", &[PoolMetric::Hits]),
+    ("get_misses", &[PoolMetric::Misses]),
+    ("get_expired", &[]),
+    ("get_flushed", &[]),
+    ("delete_misses", &[PoolMetric::DeleteMisses]),
+    ("delete_hits", &[PoolMetric::DeleteHits]),
+    ("incr_misses", &[PoolMetric::IncrMisses]),
+    ("incr_hits", &[PoolMetric::IncrHits]),
+    ("decr_misses", &[PoolMetric::DecrMisses]),
+    ("decr_hits", &[PoolMetric::DecrHits]),
+    ("cas_misses", &[PoolMetric::CasMisses]),
+    ("cas_hits", &[PoolMetric::CasHits]),
+    ("cas_badval", &[PoolMetric::CasMismatches]),
+    ("touch_hits", &[PoolMetric::TouchHits]),
+    ("touch_misses", &[PoolMetric::TouchMisses]),
+    ("store_too_large", &[PoolMetric::StoresTooLarge]),
+    ("store_no_memory", &[PoolMetric::StoresNoMemory]),
+    ("auth_cmds", &[]),
+    ("auth_errors", &[]),
+    ("bytes_read", &[PoolMetric::RequestBytes]),
+    ("bytes_written", &[PoolMetric::ResponseBytes]),
+    ("total_connections", &[PoolMetric::ClientConnectionsTotal]),
+];
+
+/// Appends the statistics that the request names.
+pub(super) fn stats(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) {
+    let mut lines = String::new();
+    match request.arg(1) {
+        b"" => general(context, &mut lines),
+        b"settings" => settings(context, &mut lines),
+        b"items" => items(context, &mut lines),
+        b"slabs" => slabs(context, &mut lines),
+        b"sizes" => stat(&mut lines, "sizes_status", "disabled"),
+        b"conns" => {}
+        b"cachedump" if request.args.len() < 4 => {
+            return out.extend_from_slice(b"CLIENT_ERROR bad command line\r\n");
+        }
+        // There are no slab classes to dump.
+        b"cachedump" => {}
+        b"detail" => return out.extend_from_slice(detail(request.arg(2))),
+        b"reset" => {
+            context.cache.registry.set_aside(context.cache.pool);
+            return out.extend_from_slice(b"RESET\r\n");
+        }
+        _ => return out.extend_from_slice(b"ERROR\r\n"),
+    }
+    out.extend_from_slice(lines.as_bytes());
+    out.extend_from_slice(b"END\r\n");
+}
+
+fn stat(lines: &mut String, name: &str, value: impl Display) {
+    // Writing to a string cannot fail.
+    let _ = write!(lines, "STAT {name} {value}\r\n");
+}
+
+fn general(context: &Context<'_>, lines: &mut String) {
+    let (cache, now) = (context.cache, context.now);
+    let (registry, pool) = (&cache.registry, cache.pool);
+    let usage = cache.store.usage(now.time);
+    stat(lines, "pid", std::process::id());
+    stat(lines, "uptime", now.time.millis() / 1000);
+    stat(lines, "time", now.wall_millis / 1000);
+    stat(lines, "version", format_args!("{VERSION}-twinring-{}", env!("CARGO_PKG_VERSION")));
+    stat(lines, "pointer_size", usize::BITS);
+    stat(lines, "curr_connections", registry.pool(pool, PoolMetric::ClientConnections));
+    for (name, metrics) in COUNTERS {
+        let sum: u64 = metrics.iter().map(|metric| registry.pool_since(pool, *metric)).sum();
+        stat(lines, name, sum);
+    }
+    stat(lines, "limit_maxbytes", cache.store.settings().memory);
+    stat(lines, "accepting_conns", 1);
+    stat(lines, "threads", registry.workers.len());
+    stat(lines, "bytes", usage.bytes);
+    stat(lines, "curr_items", usage.items);
+    stat(lines, "total_items", usage.stored);
+    stat(lines, "expired_unfetched", 0);
+    stat(lines, "evicted_unfetched", 0);
+    stat(lines, "evictions", usage.evicted);
+    stat(lines, "reclaimed", usage.expired);
+}
+
+fn settings(context: &Context<'_>, lines: &mut String) {
+    let cache = context.cache;
+    stat(lines, "maxbytes", cache.store.settings().memory);
+    stat(lines, "evictions", "on");
+    stat(lines, "num_threads", cache.registry.workers.len());
+    stat(lines, "stat_key_prefix", ":");
+    stat(lines, "detail_enabled", "no");
+    stat(lines, "cas_enabled", "yes");
+    stat(lines, "auth_enabled_sasl", "no");
+    stat(lines, "item_size_max", cache.store.settings().item_max);
+    stat(lines, "flush_enabled", "yes");
+    stat(lines, "binding_protocol", "ascii");
+}
+
+/// All items are of one class.
+fn items(context: &Context<'_>, lines: &mut String) {
+    let usage = context.cache.store.usage(context.now.time);
+    if usage.items == 0 {
+        return;
+    }
+    stat(lines, "items:1:number", usage.items);
+    stat(lines, "items:1:mem_requested", usage.bytes);
+    stat(lines, "items:1:evicted", usage.evicted);
+    stat(lines, "items:1:reclaimed", usage.expired);
+}
+
+fn slabs(context: &Context<'_>, lines: &mut String) {
+    let usage = context.cache.store.usage(context.now.time);
+    stat(lines, "active_slabs", u8::from(usage.items > 0));
+    stat(lines, "total_malloced", usage.memory);
+}
+
+/// Nothing is counted by prefix.
+fn detail(word: &[u8]) -> &'static [u8] {
+    match word {
+        b"on" | b"off" => b"OK\r\n",
+        b"dump" => b"END\r\n",
+        _ => b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
+    }
+}

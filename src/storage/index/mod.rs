@@ -1,0 +1,317 @@
+//! The index of a shard: where the item of a key is, and how often it is read.
+//!
+//! ```text
+//!  hash: position 32 │ tag 16 │ shard's choice 16
+//!
+//!  table  ████████░░░░░░░░      home below the mark: the item is in the next table
+//!         ───────▶ mark
+//!  next   █████████░░░░░░░░░    an eighth larger
+//! ```
+//! It grows with the number of items: a few buckets are moved with every item that is stored,
+//! in the order of their hashes. Chunks of the old table are used again for the new one, so that
+//! both together are hardly larger than the larger of them. What is moved is read for its hash.
+
+use std::sync::Arc;
+
+use crate::storage::budget::{Budget, Charge};
+
+mod table;
+
+pub(crate) use table::CHUNK_LEN;
+use table::{Chunk, Slot, Spot, Table};
+
+/// Home buckets of an empty index: one chunk.
+const HOMES_MIN: usize = 250;
+
+/// The next table has one part in so many more: large steps waste memory, small ones time.
+const GROWTH_PARTS: usize = 7;
+
+/// Buckets that are moved when an item is stored; more than one, so that the next table is not
+/// full before all are moved.
+const MOVED_AT_ONCE: usize = 2;
+
+/// Chunks that are at hand, so that storing an item finds what it may need: as many as two.
+const CHUNKS_READY: usize = 2;
+
+/// Buckets that a call of scan goes through at most, and the items after which it ends.
+const SCAN_BUCKETS: usize = 64;
+const SCAN_ITEMS: usize = 24;
+
+const OFFSET_BITS: u32 = 20;
+const SEGMENT_BITS: u32 = 20;
+const TAG_BITS: u32 = 16;
+const FREQUENCY_BITS: u32 = 8;
+
+/// Numbers of segments end here; this one stands for the list of large items.
+pub(crate) const LARGE: u32 = (1 << SEGMENT_BITS) - 1;
+
+/// Offsets end here.
+pub(crate) const OFFSETS: usize = 1 << OFFSET_BITS;
+
+/// Where an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+/// A slot that was found. Good until something is stored or removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    in_next: bool,
+    spot: Spot,
+    pub(crate) slot: Slot,
+}
+
+/// Both tables.
+#[derive(Debug)]
+pub(crate) struct Index {
+    table: Table,
+    next: Option<Table>,
+    mark: usize,
+    items: u64,
+    ready: Vec<Box<Chunk>>,
+    /// One for each chunk there is.
+    charges: Vec<Charge>,
+    budget: Arc<Budget>,
+}
+
+impl Slot {
+    /// A slot for an item that nobody has read.
+    pub(crate) fn new(hash: u64, place: Place, frequency: u8) -> Self {
+        let place = (u64::from(place.offset) << SEGMENT_BITS) | u64::from(place.segment);
+        Self((((place << TAG_BITS) | tag(hash)) << FREQUENCY_BITS) | u64::from(frequency))
+    }
+
+    /// Where its item is.
+    pub(crate) fn place(self) -> Place {
+        let place = self.0 >> (TAG_BITS + FREQUENCY_BITS);
+        Place { segment: place as u32 & LARGE, offset: (place >> SEGMENT_BITS) as u32 }
+    }
+
+    /// How often it is read, by and by; 0 only if the slot is empty.
+    pub(crate) fn frequency(self) -> u8 {
+        self.0 as u8
+    }
+
+    fn may_be(self, hash: u64) -> bool {
+        (self.0 >> FREQUENCY_BITS) & ((1 << TAG_BITS) - 1) == tag(hash) && self.0 != 0
+    }
+}
+
+fn tag(hash: u64) -> u64 {
+    (hash >> 16) & ((1 << TAG_BITS) - 1)
+}
+
+fn position(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+impl Index {
+    /// An empty one.
+    pub(crate) fn new(budget: Arc<Budget>) -> Self {
+        let (ready, charges) = (Vec::new(), Vec::new());
+        Self { table: Table::new(HOMES_MIN), next: None, mark: 0, items: 0, ready, charges, budget }
+    }
+
+    /// Items there are.
+    pub(crate) fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.charges.len() as u64 * CHUNK_LEN
+    }
+
+    /// The table that has the items of a position, and their home in it.
+    fn home(&self, position: u32) -> (bool, usize) {
+        match &self.next {
+            Some(next) if self.table.home(position) < self.mark => (true, next.home(position)),
+            _ => (false, self.table.home(position)),
+        }
+    }
+
+    fn table(&self, in_next: bool) -> &Table {
+        self.next.as_ref().filter(|_| in_next).unwrap_or(&self.table)
+    }
+
+    fn table_mut(&mut self, in_next: bool) -> &mut Table {
+        self.next.as_mut().filter(|_| in_next).unwrap_or(&mut self.table)
+    }
+
+    /// The slot of an item: one with the hash's tag that `wanted` says yes to.
+    pub(crate) fn find(&self, hash: u64, wanted: impl Fn(Place) -> bool) -> Option<Found> {
+        let (in_next, home) = self.home(position(hash));
+        let table = self.table(in_next);
+        let spot = table.find(home, |slot| slot.may_be(hash) && wanted(slot.place()))?;
+        Some(Found { in_next, spot, slot: table.slot(spot) })
+    }
+
+    /// Puts an item in that is not there. [`Index::prepare`] must have said yes before.
+    pub(crate) fn insert(&mut self, hash: u64, place: Place, frequency: u8) {
+        let (in_next, home) = self.home(position(hash));
+        let Self { table, next, ready, .. } = self;
+        let table = next.as_mut().filter(|_| in_next).unwrap_or(table);
+        table.insert(home, Slot::new(hash, place, frequency), || {
+            ready.pop().unwrap_or_else(Chunk::new)
+        });
+        self.items += 1;
+    }
+
+    /// Says that the item of a slot is at another place now, and how often it is read.
+    pub(crate) fn set(&mut self, found: Found, hash: u64, place: Place, frequency: u8) {
+        self.table_mut(found.in_next).set(found.spot, Slot::new(hash, place, frequency));
+    }
+
+    /// Notes how often the item of a slot is read.
+    pub(crate) fn set_frequency(&mut self, found: Found, frequency: u8) {
+        let slot = Slot(found.slot.0 & !0xff | u64::from(frequency.max(1)));
+        self.table_mut(found.in_next).set(found.spot, slot);
+    }
+
+    /// Takes an item out.
+    pub(crate) fn remove(&mut self, found: Found, hash: u64) {
+        let (_, home) = self.home(position(hash));
+        self.table_mut(found.in_next).remove(home, found.spot);
+        self.items -= 1;
+    }
+
+    /// Makes sure that an item can be put in, and moves some buckets if the table is growing;
+    /// false if there is no memory for that.
+    pub(crate) fn prepare(&mut self, hash_of: impl Fn(Place) -> u64) -> bool {
+        if self.next.is_none() && self.items >= self.table.items_max() {
+            let homes = self.table.homes();
+            (self.next, self.mark) = (Some(Table::new(homes + homes / GROWTH_PARTS)), 0);
+        }
+        if !self.refill() {
+            return false;
+        }
+        for _ in 0..MOVED_AT_ONCE {
+            if !(self.next.is_some() && self.refill()) {
+                break;
+            }
+            self.move_bucket(&hash_of);
+        }
+        self.refill()
+    }
+
+    fn refill(&mut self) -> bool {
+        while self.ready.len() < CHUNKS_READY {
+            let Some(charge) = self.budget.take(CHUNK_LEN) else { return false };
+            self.charges.push(charge);
+            self.ready.push(Chunk::new());
+        }
+        true
+    }
+
+    /// Moves all items whose home is the bucket at the mark.
+    fn move_bucket(&mut self, hash_of: impl Fn(Place) -> u64) {
+        let Self { table, next: Some(next), ready, mark, .. } = self else { return };
+        let mut moved = Vec::with_capacity(16);
+        table.walk(*mark, |spot, slot| {
+            let hash = hash_of(slot.place());
+            if table.home(position(hash)) == *mark {
+                moved.push((spot, slot, position(hash)));
+            }
+        });
+        for (spot, slot, position) in moved {
+            table.remove(*mark, spot);
+            next.insert(next.home(position), slot, || ready.pop().unwrap_or_else(Chunk::new));
+        }
+        *mark += 1;
+        let passed = table.take_before(*mark);
+        self.reuse(passed);
+        if self.mark == self.table.homes() {
+            self.finish();
+        }
+    }
+
+    /// The next table takes the place of the one before.
+    fn finish(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        let mut before = std::mem::replace(&mut self.table, next);
+        self.mark = 0;
+        before.take_all().for_each(|chunk| self.reuse(Some(chunk)));
+    }
+
+    /// Keeps a chunk for later, or gives it back.
+    fn reuse(&mut self, chunk: Option<Box<Chunk>>) {
+        let Some(mut chunk) = chunk else { return };
+        if self.ready.len() < CHUNKS_READY {
+            chunk.wipe();
+            self.ready.push(chunk);
+        } else {
+            drop(chunk);
+            self.charges.pop();
+        }
+    }
+
+    /// Takes everything out.
+    pub(crate) fn clear(&mut self) {
+        let tables =
+            [Some(std::mem::replace(&mut self.table, Table::new(HOMES_MIN))), self.next.take()];
+        for mut table in tables.into_iter().flatten() {
+            table.take_all().for_each(|chunk| self.reuse(Some(chunk)));
+        }
+        (self.mark, self.items) = (0, 0);
+    }
+
+    /// Some places in the order of their hashes, from the position `cursor` on, and the position
+    /// to go on with; that is 0 at the end. Places that are not past `cursor` may be among them.
+    pub(crate) fn scan(&self, cursor: u64) -> (Vec<Place>, u64) {
+        let mut places = Vec::new();
+        let mut cursor = cursor;
+        for _ in 0..SCAN_BUCKETS {
+            let (in_next, home) = self.home(u32::try_from(cursor).unwrap_or(u32::MAX));
+            let table = self.table(in_next);
+            table.walk(home, |_, slot| places.push(slot.place()));
+            // The part of the next table that is filled ends where the mark is.
+            let end = table.start(home + 1);
+            let mark = if in_next { self.table.start(self.mark) } else { 0 };
+            cursor = match (end, mark) {
+                (end, 0) => end,
+                (0, mark) => mark,
+                (end, mark) => end.min(mark),
+            };
+            if cursor == 0 || places.len() >= SCAN_ITEMS {
+                break;
+            }
+        }
+        (places, cursor)
+    }
+
+    /// The frequency of the item at a place.
+    pub(crate) fn find_place(&self, hash: u64, place: Place) -> Option<Found> {
+        self.find(hash, |other| other == place)
+    }
+
+    /// Every slot.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        for table in [Some(&self.table), self.next.as_ref()].into_iter().flatten() {
+            slots.extend(table.slots());
+        }
+        slots
+    }
+
+    /// True while the next table is being filled.
+    #[cfg(test)]
+    pub(crate) fn growing(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Chunks of both tables and those at hand are all that is paid for.
+    #[cfg(test)]
+    pub(crate) fn is_paid(&self) -> bool {
+        let next = self.next.as_ref().map_or(0, Table::chunks);
+        self.table.chunks() + next + self.ready.len() == self.charges.len()
+    }
+}
+
+/// True if the item of this hash is in the part of a scan from `cursor` to `next`.
+pub(crate) fn in_scan(hash: u64, cursor: u64, next: u64) -> bool {
+    let position = u64::from(position(hash));
+    position >= cursor && (next == 0 || position < next)
+}

@@ -1,0 +1,214 @@
+//! A hash table of buckets in the order of their hashes, made of chunks.
+//!
+//! ```text
+//!  position (32 bits of the hash) × buckets >> 32 ─▶ home bucket ─▶ the next one if it is full …
+//! ```
+//! Any number of buckets will do. A bucket is one cache line of eight slots; beside it stands how
+//! many items have passed it by on the way from their home, so that a search ends at the first
+//! bucket that nobody has passed. Behind the last home there may be more buckets, as needed: an
+//! item always finds a place.
+
+/// A slot: offset 20 bits, segment 20, tag 16, frequency 8; 0 if it is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slot(pub(crate) u64);
+
+/// Slots in a bucket.
+const LANES: usize = 8;
+
+/// Buckets in a chunk: with their counts 16 KiB.
+const CHUNK_BUCKETS: usize = 252;
+
+/// A count that has reached this stays: nobody knows how many more there were.
+const PASSED_MAX: u8 = u8::MAX;
+
+/// A number of slots at which all still goes quickly, in percent.
+const FULL_PERCENT: u64 = 92;
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Bucket([Slot; LANES]);
+
+/// A part of a table.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    buckets: [Bucket; CHUNK_BUCKETS],
+    passed: [u8; CHUNK_BUCKETS],
+}
+
+/// Bytes of a chunk.
+pub(crate) const CHUNK_LEN: u64 = size_of::<Chunk>() as u64;
+
+/// Where a slot is in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) bucket: usize,
+    pub(crate) lane: usize,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    homes: usize,
+    /// Those that have been taken out, or are yet to come, are `None`.
+    chunks: Vec<Option<Box<Chunk>>>,
+}
+
+impl Chunk {
+    /// An empty one.
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self { buckets: [Bucket::default(); CHUNK_BUCKETS], passed: [0; CHUNK_BUCKETS] })
+    }
+
+    /// Empties it.
+    pub(crate) fn wipe(&mut self) {
+        self.buckets.fill(Bucket::default());
+        self.passed.fill(0);
+    }
+}
+
+impl Table {
+    /// A table of so many home buckets, without any memory yet.
+    pub(crate) fn new(homes: usize) -> Self {
+        Self { homes, chunks: Vec::new() }
+    }
+
+    /// Home buckets.
+    pub(crate) fn homes(&self) -> usize {
+        self.homes
+    }
+
+    /// How many chunks it has.
+    #[cfg(test)]
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks.iter().flatten().count()
+    }
+
+    /// Items up to which it works well.
+    pub(crate) fn items_max(&self) -> u64 {
+        (self.homes * LANES) as u64 * FULL_PERCENT / 100
+    }
+
+    /// The home bucket of a position.
+    pub(crate) fn home(&self, position: u32) -> usize {
+        ((u64::from(position) * self.homes as u64) >> 32) as usize
+    }
+
+    /// The first position whose home is `bucket`; 0 if that is past the last home.
+    pub(crate) fn start(&self, bucket: usize) -> u64 {
+        if bucket >= self.homes {
+            return 0;
+        }
+        ((bucket as u64) << 32).div_ceil(self.homes as u64)
+    }
+
+    fn chunk(&self, bucket: usize) -> Option<(&Chunk, usize)> {
+        let chunk = self.chunks.get(bucket / CHUNK_BUCKETS)?.as_deref()?;
+        Some((chunk, bucket % CHUNK_BUCKETS))
+    }
+
+    fn chunk_mut(&mut self, bucket: usize) -> Option<(&mut Chunk, usize)> {
+        let chunk = self.chunks.get_mut(bucket / CHUNK_BUCKETS)?.as_deref_mut()?;
+        Some((chunk, bucket % CHUNK_BUCKETS))
+    }
+
+    /// The slot at a spot.
+    pub(crate) fn slot(&self, spot: Spot) -> Slot {
+        self.chunk(spot.bucket)
+            .map_or_else(Slot::default, |(chunk, at)| chunk.buckets[at].0[spot.lane])
+    }
+
+    /// Writes the slot at a spot that is there.
+    pub(crate) fn set(&mut self, spot: Spot, slot: Slot) {
+        if let Some((chunk, at)) = self.chunk_mut(spot.bucket) {
+            chunk.buckets[at].0[spot.lane] = slot;
+        }
+    }
+
+    /// The first slot on the way from `home` that `wanted` says yes to.
+    pub(crate) fn find(&self, home: usize, wanted: impl Fn(Slot) -> bool) -> Option<Spot> {
+        let mut bucket = home;
+        loop {
+            let (chunk, at) = self.chunk(bucket)?;
+            let lanes = &chunk.buckets[at].0;
+            if let Some(lane) = lanes.iter().position(|slot| wanted(*slot)) {
+                return Some(Spot { bucket, lane });
+            }
+            if chunk.passed[at] == 0 {
+                return None;
+            }
+            bucket += 1;
+        }
+    }
+
+    /// Puts a slot in on the way from `home`; `fresh` gives chunks that are needed for it.
+    pub(crate) fn insert(
+        &mut self,
+        home: usize,
+        slot: Slot,
+        mut fresh: impl FnMut() -> Box<Chunk>,
+    ) {
+        let mut bucket = home;
+        loop {
+            let number = bucket / CHUNK_BUCKETS;
+            if number >= self.chunks.len() {
+                self.chunks.resize_with(number + 1, || None);
+            }
+            let chunk = self.chunks[number].get_or_insert_with(&mut fresh);
+            let at = bucket % CHUNK_BUCKETS;
+            let lanes = &mut chunk.buckets[at].0;
+            if let Some(lane) = lanes.iter_mut().find(|lane| **lane == Slot::default()) {
+                *lane = slot;
+                return;
+            }
+            chunk.passed[at] = chunk.passed[at].saturating_add(1);
+            bucket += 1;
+        }
+    }
+
+    /// Empties a spot of which `home` is the home.
+    pub(crate) fn remove(&mut self, home: usize, spot: Spot) {
+        self.set(spot, Slot::default());
+        for bucket in home..spot.bucket {
+            if let Some((chunk, at)) = self.chunk_mut(bucket) {
+                let passed = &mut chunk.passed[at];
+                *passed -= u8::from(*passed != PASSED_MAX);
+            }
+        }
+    }
+
+    /// Shows every slot on the way from `home`, until `visit` has seen the last bucket.
+    pub(crate) fn walk(&self, home: usize, mut visit: impl FnMut(Spot, Slot)) {
+        let mut bucket = home;
+        while let Some((chunk, at)) = self.chunk(bucket) {
+            for (lane, slot) in chunk.buckets[at].0.iter().enumerate() {
+                if *slot != Slot::default() {
+                    visit(Spot { bucket, lane }, *slot);
+                }
+            }
+            if chunk.passed[at] == 0 {
+                return;
+            }
+            bucket += 1;
+        }
+    }
+
+    /// Takes the chunk out whose last bucket is the one before `bucket`, if one ends there.
+    pub(crate) fn take_before(&mut self, bucket: usize) -> Option<Box<Chunk>> {
+        if bucket == 0 || bucket % CHUNK_BUCKETS != 0 {
+            return None;
+        }
+        self.chunks.get_mut(bucket / CHUNK_BUCKETS - 1)?.take()
+    }
+
+    /// Takes all chunks out.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Chunk>> + use<> {
+        std::mem::take(&mut self.chunks).into_iter().flatten()
+    }
+
+    /// Every slot that is not empty.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let buckets = self.chunks.iter().flatten().flat_map(|chunk| chunk.buckets);
+        buckets.flat_map(|bucket| bucket.0).filter(|slot| *slot != Slot::default())
+    }
+}

@@ -1,0 +1,132 @@
+//! The engine as others see it.
+
+use crate::storage::engine::{Amend, Engine, PutError, Usage};
+use crate::storage::index::{LARGE, Place, in_scan};
+use crate::storage::item::{Item, Key, NewItem, Value};
+use crate::storage::segments::{Fields, Record};
+use crate::storage::time::Time;
+
+use super::Segcache;
+
+impl Engine for Segcache {
+    fn peek(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
+        let found = self.find_alive(key, now)?;
+        Some(self.seen(found.slot.place(), now))
+    }
+
+    fn read(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
+        let found = self.find_alive(key, now)?;
+        self.note_read(found);
+        let place = found.slot.place();
+        if place.segment == LARGE {
+            return Some(self.large.get_mut(place).read(now));
+        }
+        let at = self.segments.context(place.segment, self.version, now);
+        let (layout, bytes) = self.segments.item_mut(place);
+        let fields = layout.fields(bytes, at);
+        layout.touch(bytes, now);
+        Some(layout.seen(bytes, fields))
+    }
+
+    fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {
+        let value_len = item.len();
+        self.admit((key, value_len), item, now, |engine, fields| {
+            engine.store(&Record { key, value: item.value, value_len, fields }, now)
+        })
+    }
+
+    fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
+        let fresh = if change.renew { Some(self.renew()) } else { None };
+        let place = self.find_alive(key, now)?.slot.place();
+        let before = self.seen(place, now);
+        let fields = Fields {
+            flags: before.flags,
+            cas: change.cas.or(fresh).unwrap_or(before.cas),
+            expiry: change.expiry.unwrap_or(before.expiry),
+            marks: change.marks.unwrap_or(before.marks),
+            accessed: before.accessed,
+        };
+        self.write_fields(key, place, fields, now).then_some(fields.cas)
+    }
+
+    fn remove(&mut self, key: Key<'_>, now: Time) -> bool {
+        let found = self.find_alive(key, now);
+        if let Some(found) = found {
+            self.remove_found(found, key.hash, now);
+        }
+        found.is_some()
+    }
+
+    fn clear(&mut self) {
+        self.index.clear();
+        self.segments.clear();
+        self.large.clear();
+        self.swept = 0;
+        self.usage.bytes = 0;
+    }
+
+    fn sweep(&mut self, now: Time, budget: usize) -> bool {
+        let mut left = budget.max(1);
+        while self.swept < self.segments.numbers() + self.large.numbers() {
+            if left == 0 || !self.sweep_one(self.swept, now, &mut left) {
+                return true;
+            }
+            self.swept += 1;
+        }
+        self.swept = 0;
+        false
+    }
+
+    fn scan(&mut self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
+        let (places, next) = self.index.scan(cursor);
+        for place in places {
+            let key = self.key_at(place);
+            let alive = self.expiry_at(place).is_none_or(|at| at > now);
+            if alive && in_scan(self.start.keys.hash(key), cursor, next) {
+                visit(key, self.seen(place, now));
+            }
+        }
+        next
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { items: self.index.items(), memory: self.memory(), ..self.usage }
+    }
+}
+
+impl Segcache {
+    /// Writes what an item says beside key and value; false if no memory is left for that.
+    fn write_fields(&mut self, key: Key<'_>, place: Place, fields: Fields, now: Time) -> bool {
+        if place.segment == LARGE {
+            self.large.get_mut(place).fields = fields;
+            return true;
+        }
+        let at = self.segments.context(place.segment, self.version, now);
+        let (layout, bytes) = self.segments.item_mut(place);
+        if layout.rewrite(bytes, &fields, at) {
+            self.segments.get_mut(place.segment).extend(fields.expiry);
+            return true;
+        }
+        // The header has no room for it: the item is stored anew.
+        let item = bytes[..layout.len()].to_vec();
+        let Value::Whole(value) = layout.seen(&item, fields).value else { return false };
+        let record = Record { key, value_len: value.len(), value: &[value], fields };
+        self.store(&record, now).is_ok()
+    }
+
+    /// Looks at the segment or, behind those, the large item of a number; false if more of it is
+    /// left to do than steps.
+    fn sweep_one(&mut self, number: u32, now: Time, left: &mut usize) -> bool {
+        *left -= 1;
+        let Some(large) = number.checked_sub(self.segments.numbers()) else {
+            let expired = self.segments.find(number).is_some_and(|segment| segment.expired(now));
+            return !expired || self.drain(number, left);
+        };
+        let expired = self.large.find(large).filter(|large| large.expired(now));
+        if let Some(key) = expired.map(|large| large.key.clone()) {
+            let key = self.start.keys.key(&key);
+            self.find_alive(key, now);
+        }
+        true
+    }
+}

@@ -1,0 +1,203 @@
+//! The engine: segments of items that expire together, an index beside them.
+//!
+//! ```text
+//!  key ─▶ index (table of slots) ─▶ place ─▶ segment: item, item, item …  or a large item
+//!
+//!  put ─▶ open segment of its class of time to live ─▶ full: closed, another one opened
+//!                                                        no memory: evict ─▶ merge what is read
+//!  sweep ─▶ segments whose last item is dead ─▶ spare
+//! ```
+//! Each item has its own expiry, to the millisecond, which is looked at with every access; a
+//! segment's is that of its last item. Nothing is ever alive that the index does not know: an item
+//! is removed by emptying its slot. One thread at a time, hence plain integers.
+//!
+//! * `face`: the engine as others see it.
+//! * `put`: how an item comes in.
+//! * `evict`: what goes when there is no memory left.
+//! * `large`: items that have memory of their own.
+
+mod evict;
+mod face;
+mod large;
+mod put;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use super::budget::Budget;
+use super::engine::Usage;
+use super::index::{Found, Index, LARGE, Place};
+use super::item::{Item, Key, KeyHasher};
+use super::segments::Segments;
+use super::time::Time;
+use crate::config::Eviction;
+use evict::Policy;
+use large::LargeItems;
+
+pub(super) use large::Pieces;
+
+/// Up to this, every read counts; above it, one in so many as were counted.
+const COUNTED_ALL: u8 = 16;
+
+/// What an engine is told.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) budget: Arc<Budget>,
+    pub(super) keys: KeyHasher,
+    /// Bytes that it has if all shards have the same.
+    pub(super) share: u64,
+    pub(super) item_max: usize,
+    pub(super) version: u64,
+    pub(super) eviction: Eviction,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(super) struct Segcache {
+    index: Index,
+    segments: Segments,
+    large: LargeItems,
+    policy: Policy,
+    start: Start,
+    version: u64,
+    /// What it cannot do without: nothing of its own is evicted below that.
+    keeps: u64,
+    /// Bytes that were not to be had when something was refused as `Full`.
+    wanted: u64,
+    usage: Usage,
+    /// Segments that the sweep under way has seen.
+    swept: u32,
+    random: u64,
+}
+
+impl Segcache {
+    /// An empty shard.
+    pub(super) fn new(start: Start) -> Self {
+        let segments = start.share / start.budget.segment_cost();
+        Self {
+            index: Index::new(Arc::clone(&start.budget)),
+            segments: Segments::new(Arc::clone(&start.budget), segments),
+            large: LargeItems::default(),
+            policy: Policy::default(),
+            version: start.version,
+            keeps: 0,
+            wanted: 0,
+            usage: Usage::default(),
+            swept: 0,
+            random: start.keys.hash(b"random") | 1,
+            start,
+        }
+    }
+
+    /// Bytes it takes from the start, whatever is in it.
+    pub(super) fn fixed_cost(&self) -> u64 {
+        size_of::<Self>() as u64 + self.segments.fixed_cost()
+    }
+
+    /// Bytes of memory it takes.
+    pub(super) fn memory(&self) -> u64 {
+        self.segments.count() as u64 * self.start.budget.segment_cost()
+            + self.index.memory()
+            + self.large.memory()
+    }
+
+    /// Lets it keep so many bytes when memory is short: others have more.
+    pub(super) fn keep(&mut self, bytes: u64) {
+        self.keeps = bytes;
+    }
+
+    /// Bytes that were not to be had when something was refused as `Full`.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    fn renew(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    fn chance(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 11
+    }
+
+    fn find(&self, key: Key<'_>) -> Option<Found> {
+        self.index.find(key.hash, |place| self.key_at(place) == key.bytes)
+    }
+
+    fn key_at(&self, place: Place) -> &[u8] {
+        key_at(&self.segments, &self.large, place)
+    }
+
+    /// The slot of an item that is alive; one that is dead is removed.
+    fn find_alive(&mut self, key: Key<'_>, now: Time) -> Option<Found> {
+        let found = self.find(key)?;
+        let expiry = self.expiry_at(found.slot.place());
+        if expiry.is_none_or(|at| at > now) {
+            return Some(found);
+        }
+        self.remove_found(found, key.hash, now);
+        self.usage.expired += 1;
+        None
+    }
+
+    fn expiry_at(&self, place: Place) -> Option<Time> {
+        if place.segment == LARGE {
+            return self.large.get(place).fields.expiry;
+        }
+        let (layout, bytes) = self.segments.item(place);
+        layout.expiry(bytes, self.segments.get(place.segment).base())
+    }
+
+    fn remove_found(&mut self, found: Found, hash: u64, now: Time) {
+        let place = found.slot.place();
+        self.index.remove(found, hash);
+        self.forget(place);
+        if place.segment != LARGE {
+            self.segments.release_if_empty(place.segment, now);
+        }
+    }
+
+    /// The item at a place is no longer known to the index.
+    fn forget(&mut self, place: Place) {
+        if place.segment == LARGE {
+            let payload = self.large.remove(place).map_or(0, |large| large.payload());
+            self.usage.bytes -= payload as u64;
+        } else {
+            let (layout, _) = self.segments.item(place);
+            self.usage.bytes -= layout.payload() as u64;
+            self.segments.forget(place, layout.len());
+        }
+    }
+
+    /// The item at a place as an onlooker sees it.
+    fn seen(&self, place: Place, now: Time) -> Item<'_> {
+        if place.segment == LARGE {
+            return self.large.get(place).seen();
+        }
+        let (layout, bytes) = self.segments.item(place);
+        let at = self.segments.context(place.segment, self.version, now);
+        layout.seen(bytes, layout.fields(bytes, at))
+    }
+
+    fn note_read(&mut self, found: Found) {
+        let frequency = found.slot.frequency();
+        let counts = frequency < COUNTED_ALL
+            || frequency < u8::MAX && self.chance() % u64::from(frequency) == 0;
+        if counts {
+            self.index.set_frequency(found, frequency + 1);
+        }
+    }
+}
+
+/// The key of the item at a place.
+fn key_at<'s>(segments: &'s Segments, large: &'s LargeItems, place: Place) -> &'s [u8] {
+    if place.segment == LARGE {
+        return &large.get(place).key;
+    }
+    let (layout, bytes) = segments.item(place);
+    layout.key(bytes)
+}

@@ -1,0 +1,309 @@
+//! How an item lies in a segment, to the byte.
+//!
+//! ```text
+//!  meta 1 │ klen 1, or 255 and 2 │ vlen 1 to 3 │ cas 4 or 8 │ accessed 3 │ expiry 0, 4 or 8 │
+//!  flags 0 or 4 │ key │ value
+//! ```
+//! The narrow form is the rule: the lower half of the version, which the shard's counter
+//! completes, and the expiry in milliseconds from the segment's base. The wide form has both
+//! whole. Seconds of access are kept to 24 bits (194 days) and completed by the clock.
+
+use crate::storage::item::{Item, Marks, Value};
+use crate::storage::time::Time;
+
+/// Bits of `meta`: the lowest two are the bytes of `vlen`.
+const VALUE_BYTES: u8 = 0b11;
+const EXPIRY: u8 = 1 << 2;
+const WIDE: u8 = 1 << 3;
+const FLAGS: u8 = 1 << 4;
+const FETCHED: u8 = 1 << 5;
+const STALE: u8 = 1 << 6;
+const WON: u8 = 1 << 7;
+
+/// In place of `klen`: the length follows in two bytes.
+const KEY_LONG: u8 = 255;
+
+/// In place of an expiry: none after all.
+const NEVER_NARROW: u32 = u32::MAX;
+const NEVER_WIDE: u64 = u64::MAX;
+
+/// Bytes of the longest header.
+pub(crate) const HEADER_MAX: usize = 1 + 3 + 3 + 8 + 3 + 8 + 4;
+
+/// Bits of the second of the last access.
+const ACCESSED_BITS: u32 = 24;
+
+/// What an item has beside key and value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields {
+    pub(crate) flags: u32,
+    pub(crate) cas: u64,
+    pub(crate) expiry: Option<Time>,
+    pub(crate) marks: Marks,
+    pub(crate) accessed: Time,
+}
+
+/// What the narrow form leaves out: the segment's base, the shard's counter, the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    pub(crate) base: Time,
+    pub(crate) version: u64,
+    pub(crate) now: Time,
+}
+
+/// Where the parts of one item are, counted from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    meta: u8,
+    cas_at: usize,
+    key_at: usize,
+    key_len: usize,
+    value_len: usize,
+}
+
+impl Context {
+    /// The largest version up to the counter with these lower bits.
+    fn whole_cas(self, low: u32) -> u64 {
+        complete(self.version, u64::from(low), u32::BITS)
+    }
+
+    fn is_narrow(self, fields: &Fields) -> bool {
+        self.whole_cas(fields.cas as u32) == fields.cas
+            && narrow_expiry(fields.expiry, self.base).is_some()
+    }
+}
+
+impl Layout {
+    /// The layout of an item that is to be written.
+    pub(crate) fn new(key_len: usize, value_len: usize, fields: &Fields, at: Context) -> Self {
+        let value_bytes: u8 = match value_len {
+            0..=0xff => 1,
+            0x100..=0xffff => 2,
+            _ => 3,
+        };
+        let mut meta = value_bytes;
+        for (bit, set) in [
+            (EXPIRY, fields.expiry.is_some()),
+            (WIDE, !at.is_narrow(fields)),
+            (FLAGS, fields.flags != 0),
+            (FETCHED, fields.marks.fetched),
+            (STALE, fields.marks.stale),
+            (WON, fields.marks.won),
+        ] {
+            meta |= if set { bit } else { 0 };
+        }
+        let key_bytes = if key_len < usize::from(KEY_LONG) { 1 } else { 3 };
+        Self::placed(meta, 1 + key_bytes + usize::from(value_bytes), key_len, value_len)
+    }
+
+    /// The layout of the item at the beginning of `bytes`.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let (meta, key_len) = (bytes[0], bytes[1]);
+        let (key_len, at) = match key_len {
+            KEY_LONG => (usize::from(u16::from_le_bytes([bytes[2], bytes[3]])), 4),
+            short => (usize::from(short), 2),
+        };
+        let value_bytes = usize::from(meta & VALUE_BYTES);
+        let value_len = match value_bytes {
+            1 => usize::from(bytes[at]),
+            2 => usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
+            _ => u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]) as usize,
+        };
+        Self::placed(meta, at + value_bytes, key_len, value_len)
+    }
+
+    fn placed(meta: u8, cas_at: usize, key_len: usize, value_len: usize) -> Self {
+        let number = if meta & WIDE == 0 { 4 } else { 8 };
+        let expiry = if meta & EXPIRY == 0 { 0 } else { number };
+        let flags = if meta & FLAGS == 0 { 0 } else { 4 };
+        let key_at = cas_at + number + 3 + expiry + flags;
+        Self { meta, cas_at, key_at, key_len, value_len }
+    }
+
+    /// Bytes from the beginning to the end of the value.
+    pub(crate) fn len(self) -> usize {
+        self.key_at + self.key_len + self.value_len
+    }
+
+    /// Bytes of key and value.
+    pub(crate) fn payload(self) -> usize {
+        self.key_len + self.value_len
+    }
+
+    /// The key in the item's bytes.
+    pub(crate) fn key(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.key_at..self.key_at + self.key_len]
+    }
+
+    fn value(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.key_at + self.key_len..self.len()]
+    }
+
+    /// Writes all but the value; returns where that goes.
+    pub(crate) fn write<'b>(
+        self,
+        bytes: &'b mut [u8],
+        key: &[u8],
+        fields: &Fields,
+        at: Context,
+    ) -> &'b mut [u8] {
+        bytes[0] = self.meta;
+        let lengths_at = if self.key_len < usize::from(KEY_LONG) {
+            bytes[1] = self.key_len as u8;
+            2
+        } else {
+            bytes[1] = KEY_LONG;
+            bytes[2..4].copy_from_slice(&(self.key_len as u16).to_le_bytes());
+            4
+        };
+        let value_len = (self.value_len as u32).to_le_bytes();
+        bytes[lengths_at..self.cas_at].copy_from_slice(&value_len[..self.cas_at - lengths_at]);
+        self.write_cas(bytes, fields.cas);
+        self.write_accessed(bytes, fields.accessed);
+        self.write_expiry(bytes, fields.expiry, at);
+        if self.meta & FLAGS != 0 {
+            put(bytes, self.key_at - 4, &fields.flags.to_le_bytes());
+        }
+        put(bytes, self.key_at, key);
+        &mut bytes[self.key_at + self.key_len..self.len()]
+    }
+
+    /// What is written beside key and value.
+    pub(crate) fn fields(self, bytes: &[u8], at: Context) -> Fields {
+        let wide = self.meta & WIDE != 0;
+        let cas = if wide {
+            u64_at(bytes, self.cas_at)
+        } else {
+            at.whole_cas(u32_at(bytes, self.cas_at))
+        };
+        let flags = if self.meta & FLAGS == 0 { 0 } else { u32_at(bytes, self.key_at - 4) };
+        let marks = Marks {
+            fetched: self.meta & FETCHED != 0,
+            stale: self.meta & STALE != 0,
+            won: self.meta & WON != 0,
+        };
+        let accessed = complete(at.now.millis() / 1000, self.accessed(bytes), ACCESSED_BITS);
+        let accessed = Time::from_millis(accessed * 1000);
+        Fields { flags, cas, expiry: self.expiry(bytes, at.base), marks, accessed }
+    }
+
+    /// The item as it is seen, with these fields.
+    pub(crate) fn seen(self, bytes: &[u8], fields: Fields) -> Item<'_> {
+        let Fields { flags, cas, expiry, marks, accessed } = fields;
+        Item { value: Value::Whole(self.value(bytes)), flags, cas, expiry, marks, accessed }
+    }
+
+    /// The first moment at which it is dead.
+    pub(crate) fn expiry(self, bytes: &[u8], base: Time) -> Option<Time> {
+        match (self.meta & EXPIRY, self.meta & WIDE) {
+            (0, _) => None,
+            (_, 0) => match u32_at(bytes, self.expiry_at()) {
+                NEVER_NARROW => None,
+                millis => Some(base.after(u64::from(millis))),
+            },
+            _ => match u64_at(bytes, self.expiry_at()) {
+                NEVER_WIDE => None,
+                millis => Some(Time::from_millis(millis)),
+            },
+        }
+    }
+
+    /// Notes an access in the item's bytes.
+    pub(crate) fn touch(self, bytes: &mut [u8], now: Time) {
+        if self.meta & FETCHED == 0 {
+            bytes[0] = self.meta | FETCHED;
+        }
+        if self.accessed(bytes) != (now.millis() / 1000) & mask(ACCESSED_BITS) {
+            self.write_accessed(bytes, now);
+        }
+    }
+
+    /// Changes what is written to `fields`, if that has room where it is; flags stay.
+    pub(crate) fn rewrite(self, bytes: &mut [u8], fields: &Fields, at: Context) -> bool {
+        let wide = self.meta & WIDE != 0;
+        let no_place = fields.expiry.is_some() && self.meta & EXPIRY == 0;
+        if no_place || !(wide || at.is_narrow(fields)) {
+            return false;
+        }
+        let mut meta = self.meta & !(FETCHED | STALE | WON);
+        for (bit, set) in
+            [(FETCHED, fields.marks.fetched), (STALE, fields.marks.stale), (WON, fields.marks.won)]
+        {
+            meta |= if set { bit } else { 0 };
+        }
+        bytes[0] = meta;
+        self.write_cas(bytes, fields.cas);
+        self.write_expiry(bytes, fields.expiry, at);
+        true
+    }
+
+    /// Makes the expiry count from another base; false if it does not fit there.
+    pub(crate) fn rebase(self, bytes: &mut [u8], expiry: Option<Time>, base: Time) -> bool {
+        if self.meta & EXPIRY == 0 || self.meta & WIDE != 0 {
+            return true;
+        }
+        let Some(millis) = narrow_expiry(expiry, base) else { return false };
+        put(bytes, self.expiry_at(), &millis.to_le_bytes());
+        true
+    }
+
+    fn expiry_at(self) -> usize {
+        self.cas_at + if self.meta & WIDE == 0 { 4 } else { 8 } + 3
+    }
+
+    fn accessed(self, bytes: &[u8]) -> u64 {
+        let at = self.cas_at + if self.meta & WIDE == 0 { 4 } else { 8 };
+        u64::from(u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]))
+    }
+
+    fn write_accessed(self, bytes: &mut [u8], now: Time) {
+        let at = self.cas_at + if self.meta & WIDE == 0 { 4 } else { 8 };
+        put(bytes, at, &(now.millis() / 1000).to_le_bytes()[..3]);
+    }
+
+    fn write_cas(self, bytes: &mut [u8], cas: u64) {
+        let len = if self.meta & WIDE == 0 { 4 } else { 8 };
+        put(bytes, self.cas_at, &cas.to_le_bytes()[..len]);
+    }
+
+    fn write_expiry(self, bytes: &mut [u8], expiry: Option<Time>, at: Context) {
+        if self.meta & EXPIRY == 0 {
+            return;
+        }
+        if self.meta & WIDE == 0 {
+            let millis = narrow_expiry(expiry, at.base).unwrap_or(NEVER_NARROW);
+            put(bytes, self.expiry_at(), &millis.to_le_bytes());
+        } else {
+            let millis = expiry.map_or(NEVER_WIDE, Time::millis);
+            put(bytes, self.expiry_at(), &millis.to_le_bytes());
+        }
+    }
+}
+
+fn narrow_expiry(expiry: Option<Time>, base: Time) -> Option<u32> {
+    let Some(at) = expiry else { return Some(NEVER_NARROW) };
+    let millis = at.millis().checked_sub(base.millis())?;
+    u32::try_from(millis).ok().filter(|millis| *millis != NEVER_NARROW)
+}
+
+/// The largest number up to `limit` whose lowest `bits` are `low`; `low` itself if there is none.
+fn complete(limit: u64, low: u64, bits: u32) -> u64 {
+    let whole = (limit & !mask(bits)) | low;
+    if whole <= limit { whole } else { whole.checked_sub(1 << bits).unwrap_or(low) }
+}
+
+const fn mask(bits: u32) -> u64 {
+    (1 << bits) - 1
+}
+
+fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
+    bytes[at..at + part.len()].copy_from_slice(part);
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
