@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinring::storage::{Eviction, Settings};
+use twinring::config::Eviction;
+use twinring::storage::Settings;
 
 /// Speed and hit ratios of a store, without network.
 #[derive(Parser)]
@@ -71,13 +72,7 @@ fn run(options: &Options) -> io::Result<()> {
 
 /// What a store of `memory` bytes is told; all stores here are made of it.
 fn settings(memory: u64) -> Settings {
-    Settings {
-        memory,
-        item_max: 1 << 20,
-        shards: SHARDS,
-        version: 1,
-        eviction: Eviction::default(),
-    }
+    Settings { memory, item_max: 1 << 20, shards: SHARDS, version: 1, eviction: Eviction::Merge }
 }
 
 /// As many as the server has for one worker.
