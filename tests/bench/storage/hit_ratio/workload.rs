@@ -158,8 +158,11 @@ const ZIPF: Figures = Figures {
 /// Two seconds, twenty, an hour.
 const SHORT_TTLS: &[(f64, f64)] = &[(2.0, 1.0), (20.0, 1.0), (3600.0, 1.0)];
 
+/// Draws a workload.
+type Make = fn() -> Workload;
+
 /// Names and makers: one workload at a time is enough memory.
-pub(super) fn all() -> [(&'static str, fn() -> Workload); 5] {
+pub(super) fn all() -> [(&'static str, Make); 5] {
     [
         ("zipf 1.0", || ZIPF.draw("zipf 1.0")),
         ("zipf 1.0 with TTLs", || Figures { ttls: SHORT_TTLS, ..ZIPF }.draw("zipf 1.0 with TTLs")),
