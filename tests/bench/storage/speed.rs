@@ -3,9 +3,10 @@
 //! ```text
 //!  Thread: its own draws ─▶ key ─▶ Store::lock ─▶ read, copied out │ put
 //! ```
-//! Criterion says how often; the median over its samples is what the table tells.
+//! Criterion says how often; the table tells the median over all that it timed.
 
 use std::cell::RefCell;
+use std::fs;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
@@ -79,24 +80,22 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
     let chosen = LOADS.iter().filter(|load| is_chosen(load.name));
-    let one = |load: &Load| Rate {
-        load: load.name,
-        figure: measure(&mut criterion, &stage, load),
-        bar: load.bar,
-    };
+    let one = |load: &Load| measure(&mut criterion, &stage, load);
     let mut rates: Vec<Rate> = chosen.map(one).collect();
-    let figure = |name: &str| rates.iter().find(|rate| rate.load == name).map(|rate| rate.figure);
+    let named = |name: &str| rates.iter().find(|rate| rate.load == name);
     let ratio = |(name, upper, lower): &(&'static str, &str, &str)| {
-        let figure = figure(upper)? / figure(lower)?;
-        Some(Rate { load: name, figure, bar: Some(THREADS_BAR) })
+        let (upper, lower) = (named(upper)?, named(lower)?);
+        let waited = upper.waited.max(lower.waited);
+        let figure = upper.figure / lower.figure;
+        Some(Rate { load: name, figure, waited, bar: Some(THREADS_BAR) })
     };
     let ratios: Vec<Rate> = RATIOS.iter().filter_map(ratio).collect();
     rates.extend(ratios);
     rates
 }
 
-/// Million operations a second of all threads together.
-fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> f64 {
+/// Million operations a second of all threads together, and how long these had to wait.
+fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     let zipf = Zipf::new(ITEMS, load.alpha);
     let thread = |seed| Thread::new(&zipf, load.writes, seed);
     let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
@@ -104,17 +103,18 @@ fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> f64 {
     let mut group = criterion.benchmark_group("storage");
     group.throughput(Throughput::Elements(load.threads as u64));
     group.bench_function(load.name, |bencher| {
-        // Only what is timed after the last warm-up counts; each call has samples of its own.
-        samples.borrow_mut().clear();
         bencher.iter_custom(|count| {
-            let took = together(stage, &mut threads, count);
+            let (took, waited) = together(stage, &mut threads, count);
             let operations = (count * load.threads as u64) as f64;
-            samples.borrow_mut().push(operations / took.as_secs_f64() / 1e6);
+            let rate = operations / took.as_secs_f64() / 1e6;
+            samples.borrow_mut().push((rate, waited.div_duration_f64(took)));
             took
         });
     });
     group.finish();
-    median(samples.into_inner())
+    let (rates, waits): (Vec<f64>, Vec<f64>) = samples.into_inner().into_iter().unzip();
+    let mean = waits.iter().sum::<f64>() / waits.len() as f64;
+    Rate { load: load.name, figure: median(rates), waited: mean, bar: load.bar }
 }
 
 /// The store and the keys of its items.
@@ -186,28 +186,35 @@ impl Thread {
     }
 }
 
-/// `count` requests of each thread, all threads at once: from the first start to the last end.
-fn together(stage: &Stage, threads: &mut [Thread], count: u64) -> Duration {
-    if let [only] = threads {
-        let start = Instant::now();
-        only.run(stage, count);
-        return start.elapsed();
-    }
+/// `count` requests of each thread, all threads at once: from the first start to the last end, and
+/// how long a thread waited meanwhile, at most.
+fn together(stage: &Stage, threads: &mut [Thread], count: u64) -> (Duration, Duration) {
     let barrier = Barrier::new(threads.len());
     let one = |thread: &mut Thread| {
         barrier.wait();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), waited());
         thread.run(stage, count);
-        (start, Instant::now())
+        (start, Instant::now(), waited().saturating_sub(before))
     };
-    let times: Vec<(Instant, Instant)> = thread::scope(|scope| {
-        let running: Vec<_> =
-            threads.iter_mut().map(|thread| scope.spawn(|| one(thread))).collect();
-        running.into_iter().filter_map(|thread| thread.join().ok()).collect()
-    });
-    let start = times.iter().map(|(start, _)| *start).min();
-    let end = times.iter().map(|(_, end)| *end).max();
-    end.zip(start).map_or(Duration::MAX, |(end, start)| end - start)
+    let times: Vec<(Instant, Instant, Duration)> = match threads {
+        [only] => vec![one(only)],
+        _ => thread::scope(|scope| {
+            let running: Vec<_> =
+                threads.iter_mut().map(|thread| scope.spawn(|| one(thread))).collect();
+            running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        }),
+    };
+    let start = times.iter().map(|(start, ..)| *start).min();
+    let end = times.iter().map(|(_, end, _)| *end).max();
+    let took = end.zip(start).map_or(Duration::MAX, |(end, start)| end - start);
+    (took, times.iter().map(|(.., waited)| *waited).max().unwrap_or_default())
+}
+
+/// How long this thread has been ready to run without a core; nothing where Linux does not say.
+fn waited() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let word = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(word.unwrap_or(0))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

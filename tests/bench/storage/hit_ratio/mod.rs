@@ -27,8 +27,11 @@ use ideal::{Ideal, Order};
 use real::Real;
 use workload::{Request, Workload};
 
-/// Memory sizes of a workload, each twice the one before; the last has room for all its objects.
-const SIZES: u32 = 8;
+/// Memory sizes of a workload; the last has room for all its objects.
+const SIZES: usize = 8;
+
+/// The smallest size: a store takes more than it is told if that is next to nothing.
+const LEAST: u64 = 1 << 20;
 
 /// Who is compared.
 const POLICIES: &[(&str, Option<Order>)] = &[
@@ -74,9 +77,9 @@ pub(crate) fn run(path: &Path, is_chosen: &dyn Fn(&str) -> bool) -> io::Result<(
 fn compare(workload: &Workload) -> String {
     let all = workload.bytes();
     crate::say(&format!("{}: {} requests, {all} bytes", workload.name, workload.requests.len()));
-    let sizes = (0..SIZES).rev().map(|halvings| all >> halvings);
+    let sizes = sizes(all);
     let jobs: Vec<_> =
-        POLICIES.iter().flat_map(|policy| sizes.clone().map(move |size| (policy, size))).collect();
+        POLICIES.iter().flat_map(|policy| sizes.map(move |size| (policy, size))).collect();
     let scores = in_parallel(&jobs, |((_, order), size)| match order {
         None => replay(&mut Real::new(workload, *size), workload),
         Some(order) => replay(&mut Ideal::new(*order, workload, *size), workload),
@@ -88,6 +91,17 @@ fn compare(workload: &Workload) -> String {
         _ = writeln!(lines, "{name},{policy},{size},{reads},{hits},{ratio:.4}");
     }
     lines
+}
+
+/// From a 128th of `all` to all of it, each as many times the one before.
+fn sizes(all: u64) -> [u64; SIZES] {
+    let least = (all >> (SIZES - 1)).max(LEAST).min(all);
+    let step = (all as f64 / least as f64).powf(1.0 / (SIZES - 1) as f64);
+    let mut sizes = [all; SIZES];
+    for (nth, size) in sizes.iter_mut().enumerate().take(SIZES - 1) {
+        *size = (least as f64 * step.powi(nth as i32)).round() as u64;
+    }
+    sizes
 }
 
 /// Does `work` on all jobs, on all cores; what came of them, in their order.
