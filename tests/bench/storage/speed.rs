@@ -46,20 +46,20 @@ struct Load {
 }
 
 const LOADS: &[Load] = &[
-    load("read, uniform", 1, 0.0, 0.0, Some(READS_BAR)),
-    load("read, zipf", 1, 0.0, 1.0, Some(READS_BAR)),
-    load("write, uniform", 1, 1.0, 0.0, None),
-    load("write, zipf", 1, 1.0, 1.0, None),
-    load("mixed, uniform, 1 thread", 1, 0.5, 0.0, None),
-    load("mixed, uniform, 2 threads", 2, 0.5, 0.0, None),
-    load("mixed, zipf, 1 thread", 1, 0.5, 1.0, None),
-    load("mixed, zipf, 2 threads", 2, 0.5, 1.0, None),
+    load("read uniform", 1, 0.0, 0.0, Some(READS_BAR)),
+    load("read zipf", 1, 0.0, 1.0, Some(READS_BAR)),
+    load("write uniform", 1, 1.0, 0.0, None),
+    load("write zipf", 1, 1.0, 1.0, None),
+    load("mixed uniform 1 thread", 1, 0.5, 0.0, None),
+    load("mixed uniform 2 threads", 2, 0.5, 0.0, None),
+    load("mixed zipf 1 thread", 1, 0.5, 1.0, None),
+    load("mixed zipf 2 threads", 2, 0.5, 1.0, None),
 ];
 
 /// Two threads over one: how the line is called, and the loads that it divides.
 const RATIOS: &[(&str, &str, &str)] = &[
-    ("ratio, uniform", "mixed, uniform, 2 threads", "mixed, uniform, 1 thread"),
-    ("ratio, zipf", "mixed, zipf, 2 threads", "mixed, zipf, 1 thread"),
+    ("ratio uniform", "mixed uniform 2 threads", "mixed uniform 1 thread"),
+    ("ratio zipf", "mixed zipf 2 threads", "mixed zipf 1 thread"),
 ];
 
 const fn load(
