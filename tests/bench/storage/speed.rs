@@ -1,0 +1,223 @@
+//! Loads on one store that is full of small items, from one thread and from two.
+//!
+//! ```text
+//!  Thread: its own draws ─▶ key ─▶ Store::lock ─▶ read, copied out │ put
+//! ```
+//! Criterion says how often; the table tells the median over all that it timed.
+
+use std::cell::RefCell;
+use std::fs;
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use twinring::storage::{NewItem, Store, Time};
+
+use crate::random::{Random, Zipf};
+use crate::report::Rate;
+
+/// Items in the store: far more than fit into the caches of a processor.
+const ITEMS: usize = 1 << 20;
+const KEY_BYTES: usize = 24;
+const VALUE_BYTES: usize = 64;
+/// All items fit: nothing is evicted.
+const MEMORY: u64 = 512 << 20;
+/// Requests that a thread goes through again and again.
+const DRAWS: usize = 1 << 20;
+/// The highest bit of a draw says that it is a write; the others are the item.
+const WRITE: u32 = 1 << 31;
+
+/// Reads per second that one core should do, in millions.
+const READS_BAR: f64 = 5.0;
+/// How much more two threads should do than one.
+const THREADS_BAR: f64 = 1.6;
+
+/// One line of the table.
+struct Load {
+    name: &'static str,
+    threads: usize,
+    /// Part of the requests that write.
+    writes: f64,
+    /// Of Zipf's law.
+    alpha: f64,
+    bar: Option<f64>,
+}
+
+const LOADS: &[Load] = &[
+    load("read uniform", 1, 0.0, 0.0, Some(READS_BAR)),
+    load("read zipf", 1, 0.0, 1.0, Some(READS_BAR)),
+    load("write uniform", 1, 1.0, 0.0, None),
+    load("write zipf", 1, 1.0, 1.0, None),
+    load("mixed uniform 1 thread", 1, 0.5, 0.0, None),
+    load("mixed uniform 2 threads", 2, 0.5, 0.0, None),
+    load("mixed zipf 1 thread", 1, 0.5, 1.0, None),
+    load("mixed zipf 2 threads", 2, 0.5, 1.0, None),
+];
+
+/// Two threads over one: how the line is called, and the loads that it divides.
+const RATIOS: &[(&str, &str, &str)] = &[
+    ("ratio uniform", "mixed uniform 2 threads", "mixed uniform 1 thread"),
+    ("ratio zipf", "mixed zipf 2 threads", "mixed zipf 1 thread"),
+];
+
+const fn load(
+    name: &'static str,
+    threads: usize,
+    writes: f64,
+    alpha: f64,
+    bar: Option<f64>,
+) -> Load {
+    Load { name, threads, writes, alpha, bar }
+}
+
+/// Measures the loads that are chosen by name.
+pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
+    let stage = Stage::new();
+    let mut criterion = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3));
+    let chosen = LOADS.iter().filter(|load| is_chosen(load.name));
+    let one = |load: &Load| measure(&mut criterion, &stage, load);
+    let mut rates: Vec<Rate> = chosen.map(one).collect();
+    let named = |name: &str| rates.iter().find(|rate| rate.load == name);
+    let ratio = |(name, upper, lower): &(&'static str, &str, &str)| {
+        let (upper, lower) = (named(upper)?, named(lower)?);
+        let waited = upper.waited.max(lower.waited);
+        let figure = upper.figure / lower.figure;
+        Some(Rate { load: name, figure, waited, bar: Some(THREADS_BAR) })
+    };
+    let ratios: Vec<Rate> = RATIOS.iter().filter_map(ratio).collect();
+    rates.extend(ratios);
+    rates
+}
+
+/// Million operations a second of all threads together, and how long these had to wait.
+fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
+    let zipf = Zipf::new(ITEMS, load.alpha);
+    let thread = |seed| Thread::new(&zipf, load.writes, seed);
+    let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
+    let samples = RefCell::new(Vec::new());
+    let mut group = criterion.benchmark_group("storage");
+    group.throughput(Throughput::Elements(load.threads as u64));
+    group.bench_function(load.name, |bencher| {
+        bencher.iter_custom(|count| {
+            let (took, waited) = together(stage, &mut threads, count);
+            let operations = (count * load.threads as u64) as f64;
+            let rate = operations / took.as_secs_f64() / 1e6;
+            samples.borrow_mut().push((rate, waited.div_duration_f64(took)));
+            took
+        });
+    });
+    group.finish();
+    let (rates, waits): (Vec<f64>, Vec<f64>) = samples.into_inner().into_iter().unzip();
+    let mean = waits.iter().sum::<f64>() / waits.len() as f64;
+    Rate { load: load.name, figure: median(rates), waited: mean, bar: load.bar }
+}
+
+/// The store and the keys of its items.
+struct Stage {
+    store: Store,
+    keys: Vec<[u8; KEY_BYTES]>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let mut keys = vec![[b'k'; KEY_BYTES]; ITEMS];
+        for (number, key) in keys.iter_mut().enumerate() {
+            key[..8].copy_from_slice(format!("{number:08}").as_bytes());
+        }
+        let stage = Self { store: Store::new(crate::settings(MEMORY)), keys };
+        (0..ITEMS).for_each(|item| stage.write(item));
+        stage
+    }
+
+    fn write(&self, item: usize) {
+        let (key, item) =
+            (self.store.key(&self.keys[item]), NewItem { value: &[&VALUE], ..NewItem::default() });
+        // A store that refuses is not slower for it, but the reads that follow would find nothing.
+        black_box(self.store.lock(key, NOW).put(key, &item, NOW)).ok();
+    }
+
+    /// Copies the value out, as a reply would have it.
+    fn read(&self, item: usize, out: &mut Vec<u8>) {
+        let key = self.store.key(&self.keys[item]);
+        if let Some(item) = self.store.lock(key, NOW).read(key, NOW) {
+            item.value.write_to(out);
+        }
+    }
+}
+
+const NOW: Time = Time::from_millis(1000);
+const VALUE: [u8; VALUE_BYTES] = [b'v'; VALUE_BYTES];
+
+/// One thread's requests, drawn beforehand, and where it stands in them.
+struct Thread {
+    draws: Vec<u32>,
+    at: usize,
+}
+
+impl Thread {
+    fn new(zipf: &Zipf, writes: f64, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut draw = || {
+            let write = if random.unit() < writes { WRITE } else { 0 };
+            zipf.pick(&mut random) as u32 | write
+        };
+        Self { draws: (0..DRAWS).map(|_| draw()).collect(), at: 0 }
+    }
+
+    fn run(&mut self, stage: &Stage, count: u64) {
+        let mut out = Vec::with_capacity(VALUE_BYTES);
+        for _ in 0..count {
+            let draw = self.draws[self.at % DRAWS];
+            self.at += 1;
+            let item = (draw & !WRITE) as usize;
+            if draw & WRITE == 0 {
+                out.clear();
+                stage.read(item, &mut out);
+                black_box(&out);
+            } else {
+                stage.write(item);
+            }
+        }
+    }
+}
+
+/// `count` requests of each thread, all threads at once: from the first start to the last end, and
+/// how long a thread waited meanwhile, at most.
+fn together(stage: &Stage, threads: &mut [Thread], count: u64) -> (Duration, Duration) {
+    let barrier = Barrier::new(threads.len());
+    let one = |thread: &mut Thread| {
+        barrier.wait();
+        let (start, before) = (Instant::now(), waited());
+        thread.run(stage, count);
+        (start, Instant::now(), waited().saturating_sub(before))
+    };
+    let times: Vec<(Instant, Instant, Duration)> = match threads {
+        [only] => vec![one(only)],
+        _ => thread::scope(|scope| {
+            let running: Vec<_> =
+                threads.iter_mut().map(|thread| scope.spawn(|| one(thread))).collect();
+            running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        }),
+    };
+    let start = times.iter().map(|(start, ..)| *start).min();
+    let end = times.iter().map(|(_, end, _)| *end).max();
+    let took = end.zip(start).map_or(Duration::MAX, |(end, start)| end - start);
+    (took, times.iter().map(|(.., waited)| *waited).max().unwrap_or_default())
+}
+
+/// How long this thread has been ready to run without a core; nothing where Linux does not say.
+fn waited() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let word = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(word.unwrap_or(0))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
