@@ -8,6 +8,7 @@
 //! killed by its own id when its value is dropped. Nothing sleeps for a fixed time: [`wait`] polls.
 
 mod client;
+mod executor;
 mod fake;
 mod ports;
 mod process;
@@ -18,6 +19,7 @@ mod transcript;
 mod wait;
 
 pub(crate) use client::{Client, frame};
+pub(crate) use executor::Executor;
 pub(crate) use fake::{Fake, Stand, Store};
 pub(crate) use ports::{Port, Scratch};
 pub(crate) use process::Process;
