@@ -82,9 +82,10 @@ pub(super) fn run(task: &mut Task<'_, '_>) -> Done {
 
 /// FLUSHALL, FLUSHDB [ASYNC | SYNC]
 fn flush(task: &mut Task<'_, '_>) -> Done {
-    let plain = task.count() == 1;
-    if !plain && !(task.count() == 2 && matches!(task.word(1).as_slice(), b"async" | b"sync")) {
-        return Err(Fault::SYNTAX);
+    match task.word(1).as_slice() {
+        _ if task.count() == 1 => {}
+        b"async" | b"sync" if task.count() == 2 => {}
+        _ => return Err(Fault::SYNTAX),
     }
     task.items.clear();
     task.reply.ok();
@@ -185,7 +186,7 @@ fn command(task: &mut Task<'_, '_>) -> Done {
                 let name = task.arg(at);
                 match rows.clone().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name)) {
                     Some(row) => task.reply.command(row),
-                    None => task.reply.null_array(),
+                    None => task.reply.null(),
                 }
             }
         }

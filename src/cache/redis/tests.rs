@@ -127,7 +127,9 @@ impl Step {
             Self::Pass(_) => Vec::new(),
             Self::Get(key) => text(&["GET", key]),
             Self::Set(key, value, None) => with(&["SET", key], value),
-            Self::Set(key, value, Some(millis)) => with(&["PSETEX", key, &millis.to_string()], value),
+            Self::Set(key, value, Some(millis)) => {
+                with(&["PSETEX", key, &millis.to_string()], value)
+            }
             Self::SetNx(key, value) => with(&["SETNX", key], value),
             Self::SetKeep(key, value) => {
                 let mut words = with(&["SET", key], value);
@@ -160,16 +162,22 @@ impl Model {
         &mut self.items
     }
 
-    /// The reply to a step; keys are sorted.
+    /// The reply to a step.
     fn answer(&mut self, step: &Step) -> String {
+        if let Step::Pass(millis) = step {
+            self.now += millis;
+        }
+        match step {
+            Step::Append(..) | Step::SetRange(..) | Step::IncrBy(..) => self.change(step.clone()),
+            Step::Rename(..) | Step::Copy(..) | Step::MSetNx(..) => self.copy(step.clone()),
+            _ => self.set(step.clone()),
+        }
+    }
+
+    fn set(&mut self, step: Step) -> String {
         let now = self.now;
         let items = self.alive();
-        let whether = |truth: bool| format!(":{}\r\n", i32::from(truth));
-        match step.clone() {
-            Step::Pass(millis) => {
-                self.now += millis;
-                String::new()
-            }
+        match step {
             Step::Get(key) => items.get(key).map_or_else(|| "$-1\r\n".to_owned(), |(v, _)| bulk(v)),
             Step::Set(key, value, millis) => {
                 items.insert(key.to_owned(), (value, millis.map(|millis| now + millis)));
@@ -184,6 +192,36 @@ impl Model {
                 items.entry(key.to_owned()).or_default().0 = value;
                 "+OK\r\n".to_owned()
             }
+            Step::Del(key) => whether(items.remove(key).is_some()),
+            Step::Expire(key, millis) => {
+                let found = items.contains_key(key);
+                match u64::try_from(millis) {
+                    Ok(millis @ 1..) => {
+                        items.entry(key.to_owned()).and_modify(|item| item.1 = Some(now + millis));
+                    }
+                    _ => drop(items.remove(key)),
+                }
+                whether(found)
+            }
+            Step::Persist(key) => {
+                whether(items.get_mut(key).is_some_and(|item| item.1.take().is_some()))
+            }
+            Step::Ttl(key) => match items.get(key) {
+                None => ":-2\r\n".to_owned(),
+                Some((_, None)) => ":-1\r\n".to_owned(),
+                Some((_, Some(at))) => format!(":{}\r\n", at - now),
+            },
+            Step::Keys => {
+                let keys: Vec<String> = items.keys().map(|key| bulk(key.as_bytes())).collect();
+                format!("*{}\r\n{}", keys.len(), keys.concat())
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn change(&mut self, step: Step) -> String {
+        let items = self.alive();
+        match step {
             Step::Append(key, value) => {
                 let old = &mut items.entry(key.to_owned()).or_default().0;
                 if old.len() + value.len() > VALUE_MAX {
@@ -218,25 +256,13 @@ impl Model {
                 items.entry(key.to_owned()).or_default().0 = new.to_string().into_bytes();
                 format!(":{new}\r\n")
             }
-            Step::Del(key) => whether(items.remove(key).is_some()),
-            Step::Expire(key, millis) => {
-                let found = items.contains_key(key);
-                match u64::try_from(millis) {
-                    Ok(millis @ 1..) => {
-                        items.entry(key.to_owned()).and_modify(|item| item.1 = Some(now + millis));
-                    }
-                    _ => drop(items.remove(key)),
-                }
-                whether(found)
-            }
-            Step::Persist(key) => {
-                whether(items.get_mut(key).is_some_and(|item| item.1.take().is_some()))
-            }
-            Step::Ttl(key) => match items.get(key) {
-                None => ":-2\r\n".to_owned(),
-                Some((_, None)) => ":-1\r\n".to_owned(),
-                Some((_, Some(at))) => format!(":{}\r\n", at - now),
-            },
+            _ => String::new(),
+        }
+    }
+
+    fn copy(&mut self, step: Step) -> String {
+        let items = self.alive();
+        match step {
             Step::Rename(from, to) => {
                 let Some(item) = items.remove(from) else {
                     return "-ERR no such key\r\n".to_owned();
@@ -261,12 +287,13 @@ impl Model {
                 }
                 whether(free)
             }
-            Step::Keys => {
-                let keys: Vec<String> = items.keys().map(|key| bulk(key.as_bytes())).collect();
-                format!("*{}\r\n{}", keys.len(), keys.concat())
-            }
+            _ => String::new(),
         }
     }
+}
+
+fn whether(truth: bool) -> String {
+    format!(":{}\r\n", i32::from(truth))
 }
 
 const TOO_LONG: &str = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
@@ -351,8 +378,19 @@ proptest! {
 #[test]
 fn watched_keys_that_change_in_any_way_stop_a_transaction() {
     let changes = [
-        "SET a 2", "APPEND a x", "INCR a", "DEL a", "PEXPIRE a 5", "PERSIST b", "RENAME a z",
-        "GETEX a PX 500", "MSET z 1 b 2", "FLUSHALL", "COPY c b REPLACE", "SETBIT a 1 1", "GETDEL b",
+        "SET a 2",
+        "APPEND a x",
+        "INCR a",
+        "DEL a",
+        "PEXPIRE a 5",
+        "PERSIST b",
+        "RENAME a z",
+        "GETEX a PX 500",
+        "MSET z 1 b 2",
+        "FLUSHALL",
+        "COPY c b REPLACE",
+        "SETBIT a 1 1",
+        "GETDEL b",
     ];
     for change in changes {
         let place = Place::new();
@@ -458,7 +496,10 @@ fn every_key_is_scanned_and_any_may_be_the_random_one() {
     let random = |_| place.ask(&mut Session::default(), "RANDOMKEY");
     let chosen: std::collections::BTreeSet<String> = (0..100).map(random).collect();
     assert!(chosen.len() > 10 && chosen.iter().all(|reply| reply.contains("key")), "{chosen:?}");
-    assert_eq!(place.ask(&mut session, "SCAN 0 TYPE hash COUNT 100000").len(), "*2\r\n$1\r\n0\r\n*0\r\n".len());
+    assert_eq!(
+        place.ask(&mut session, "SCAN 0 TYPE hash COUNT 100000").len(),
+        "*2\r\n$1\r\n0\r\n*0\r\n".len()
+    );
 }
 
 #[test]
@@ -498,7 +539,9 @@ fn what_is_too_large_leaves_what_was_there() {
     let mut session = Session::default();
     place.ask(&mut session, "MSET a 1 b 1");
     let large = "x".repeat(VALUE_MAX + 1);
-    for words in [format!("SET a {large}"), format!("MSET b 2 a {large}"), format!("APPEND a {large}")] {
+    for words in
+        [format!("SET a {large}"), format!("MSET b 2 a {large}"), format!("APPEND a {large}")]
+    {
         assert_eq!(place.ask(&mut session, &words), TOO_LONG);
     }
     assert_eq!(place.ask(&mut session, "MGET a b"), "*2\r\n$1\r\n1\r\n$1\r\n1\r\n");

@@ -26,12 +26,12 @@ impl Executor {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let cache = Arc::new(cache());
-        let born = Instant::now();
+        let clock = Clock::start();
         // Ends with the process: nothing else ever connects to the port.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let cache = Arc::clone(&cache);
-                thread::spawn(move || serve(stream, &cache, born));
+                thread::spawn(move || serve(stream, &cache, clock));
             }
         });
         Self { port }
@@ -72,7 +72,7 @@ fn rules() -> Rules {
     }
 }
 
-fn serve(mut stream: TcpStream, cache: &Cache, born: Instant) {
+fn serve(mut stream: TcpStream, cache: &Cache, clock: Clock) {
     let (mut input, mut out, mut args) = (Vec::new(), Vec::new(), Vec::new());
     let mut session = redis::Session::default();
     let mut piece = [0; 64 << 10];
@@ -93,7 +93,7 @@ fn serve(mut stream: TcpStream, cache: &Cache, born: Instant) {
                 }
                 Parsed::Request(head) => {
                     let counters = &cache.registry.workers[0].pools[0];
-                    let context = Context { cache, counters, now: now(born) };
+                    let context = Context { cache, counters, now: clock.now() };
                     let bytes = &input[..head.len as usize];
                     let request = Request { head: &head, bytes, args: &args };
                     let after = redis::execute(&context, &mut session, request, &mut out);
@@ -117,10 +117,21 @@ fn serve(mut stream: TcpStream, cache: &Cache, born: Instant) {
     }
 }
 
-fn now(born: Instant) -> Now {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-    Now {
-        time: Time::from_millis(born.elapsed().as_millis() as u64),
-        wall_millis: wall.as_millis() as u64,
+/// Two clocks that go alike, both begun at once.
+#[derive(Clone, Copy)]
+struct Clock {
+    born: Instant,
+    wall_millis: u64,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+        Self { born: Instant::now(), wall_millis: wall.as_millis() as u64 }
+    }
+
+    fn now(self) -> Now {
+        let millis = self.born.elapsed().as_millis() as u64;
+        Now { time: Time::from_millis(millis), wall_millis: self.wall_millis + millis }
     }
 }
