@@ -56,7 +56,6 @@ impl Budget {
     }
 
     /// Bytes handed out, those of spare segments among them.
-    #[cfg(test)]
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

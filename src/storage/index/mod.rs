@@ -5,9 +5,9 @@
 //!
 //!  table  ████████░░░░░░░░      home below the mark: the item is in the next table
 //!         ───────▶ mark
-//!  next   █████████░░░░░░░░░    an eighth larger
+//!  next   █████████░░░░░░░░░    larger
 //! ```
-//! It grows with the number of items: a few buckets are moved with every item that is stored,
+//! It grows with the number of items, to what all memory will hold as far as that can be told: a few buckets are moved with every item that is stored,
 //! in the order of their hashes. Chunks of the old table are used again for the new one, so that
 //! both together are hardly larger than the larger of them. What is moved is read for its hash.
 
@@ -16,6 +16,8 @@ use std::sync::Arc;
 use crate::storage::budget::{Budget, Charge};
 
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use table::CHUNK_LEN;
 use table::{Chunk, Slot, Spot, Table};
@@ -23,14 +25,19 @@ use table::{Chunk, Slot, Spot, Table};
 /// Home buckets of an empty index: one chunk.
 const HOMES_MIN: usize = 250;
 
-/// The next table has one part in so many more: large steps waste memory, small ones time.
-const GROWTH_PARTS: usize = 7;
+/// The next table has one part in so many more at least, and twice as many buckets at most.
+const GROWTH_PARTS: u64 = 10;
+
+/// Percent of the items that all memory will hold, by what it holds now, for which the next table
+/// is made: so it need not grow again when memory is full.
+const FORESEEN_PERCENT: u64 = 101;
 
 /// Buckets that are moved when an item is stored; more than one, so that the next table is not
 /// full before all are moved.
 const MOVED_AT_ONCE: usize = 2;
 
-/// Chunks that are at hand, so that storing an item finds what it may need: as many as two.
+/// Chunks that are at hand while the table grows, so that what is moved and what is stored find
+/// what they may need; one or none will do at other times.
 const CHUNKS_READY: usize = 2;
 
 /// Buckets that a call of scan goes through at most, and the items after which it ends.
@@ -181,8 +188,7 @@ impl Index {
     /// false if there is no memory for that.
     pub(crate) fn prepare(&mut self, hash_of: impl Fn(Place) -> u64) -> bool {
         if self.next.is_none() && self.items >= self.table.items_max() {
-            let homes = self.table.homes();
-            (self.next, self.mark) = (Some(Table::new(homes + homes / GROWTH_PARTS)), 0);
+            (self.next, self.mark) = (Some(Table::new(self.homes_next())), 0);
         }
         if !self.refill() {
             return false;
@@ -196,8 +202,23 @@ impl Index {
         self.refill()
     }
 
+    /// Home buckets of the next table.
+    fn homes_next(&self) -> usize {
+        let homes = self.table.homes() as u64;
+        let full = homes * self.budget.limit() / self.budget.used().max(1);
+        let foreseen = full.saturating_mul(FORESEEN_PERCENT) / 100;
+        foreseen.clamp(homes + homes / GROWTH_PARTS, homes * 2) as usize
+    }
+
+    fn wanted(&self) -> usize {
+        match &self.next {
+            Some(_) => CHUNKS_READY,
+            None => usize::from(!self.table.is_complete()),
+        }
+    }
+
     fn refill(&mut self) -> bool {
-        while self.ready.len() < CHUNKS_READY {
+        while self.ready.len() < self.wanted() {
             let Some(charge) = self.budget.take(CHUNK_LEN) else { return false };
             self.charges.push(charge);
             self.ready.push(Chunk::new());
@@ -207,20 +228,24 @@ impl Index {
 
     /// Moves all items whose home is the bucket at the mark.
     fn move_bucket(&mut self, hash_of: impl Fn(Place) -> u64) {
-        let Self { table, next: Some(next), ready, mark, .. } = self else { return };
+        let (mark, table) = (self.mark, &self.table);
         let mut moved = Vec::with_capacity(16);
-        table.walk(*mark, |spot, slot| {
-            let hash = hash_of(slot.place());
-            if table.home(position(hash)) == *mark {
-                moved.push((spot, slot, position(hash)));
+        table.walk(mark, |spot, slot| {
+            let position = position(hash_of(slot.place()));
+            if table.home(position) == mark {
+                moved.push((spot, slot, position));
             }
         });
         for (spot, slot, position) in moved {
-            table.remove(*mark, spot);
-            next.insert(next.home(position), slot, || ready.pop().unwrap_or_else(Chunk::new));
+            // More than two chunks are needed only if very many items have the same home.
+            self.refill();
+            self.table.remove(mark, spot);
+            let Self { next: Some(next), ready, .. } = self else { return };
+            let home = next.home(position);
+            next.insert(home, slot, || ready.pop().unwrap_or_else(Chunk::new));
         }
-        *mark += 1;
-        let passed = table.take_before(*mark);
+        self.mark += 1;
+        let passed = self.table.take_before(self.mark);
         self.reuse(passed);
         if self.mark == self.table.homes() {
             self.finish();
@@ -238,7 +263,7 @@ impl Index {
     /// Keeps a chunk for later, or gives it back.
     fn reuse(&mut self, chunk: Option<Box<Chunk>>) {
         let Some(mut chunk) = chunk else { return };
-        if self.ready.len() < CHUNKS_READY {
+        if self.ready.len() < self.wanted() {
             chunk.wipe();
             self.ready.push(chunk);
         } else {
@@ -260,12 +285,22 @@ impl Index {
     /// Some places in the order of their hashes, from the position `cursor` on, and the position
     /// to go on with; that is 0 at the end. Places that are not past `cursor` may be among them.
     pub(crate) fn scan(&self, cursor: u64) -> (Vec<Place>, u64) {
-        let mut places = Vec::new();
+        let mut places: Vec<(Spot, Place)> = Vec::new();
         let mut cursor = cursor;
+        // A bucket is on the way from several homes: this is the first that was not shown yet.
+        let mut fresh = (false, 0);
         for _ in 0..SCAN_BUCKETS {
             let (in_next, home) = self.home(u32::try_from(cursor).unwrap_or(u32::MAX));
             let table = self.table(in_next);
-            table.walk(home, |_, slot| places.push(slot.place()));
+            if in_next != fresh.0 {
+                fresh = (in_next, 0);
+            }
+            table.walk(home, |spot, slot| {
+                if spot.bucket >= fresh.1 {
+                    places.push((spot, slot.place()));
+                }
+            });
+            fresh.1 = places.last().map_or(0, |(spot, _)| spot.bucket + 1).max(fresh.1);
             // The part of the next table that is filled ends where the mark is.
             let end = table.start(home + 1);
             let mark = if in_next { self.table.start(self.mark) } else { 0 };
@@ -278,7 +313,7 @@ impl Index {
                 break;
             }
         }
-        (places, cursor)
+        (places.into_iter().map(|(_, place)| place).collect(), cursor)
     }
 
     /// The frequency of the item at a place.

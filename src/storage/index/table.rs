@@ -22,7 +22,7 @@ const CHUNK_BUCKETS: usize = 252;
 const PASSED_MAX: u8 = u8::MAX;
 
 /// A number of slots at which all still goes quickly, in percent.
-const FULL_PERCENT: u64 = 92;
+const FULL_PERCENT: u64 = 94;
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
@@ -51,6 +51,8 @@ pub(crate) struct Table {
     homes: usize,
     /// Those that have been taken out, or are yet to come, are `None`.
     chunks: Vec<Option<Box<Chunk>>>,
+    /// How many are there.
+    present: usize,
 }
 
 impl Chunk {
@@ -69,7 +71,7 @@ impl Chunk {
 impl Table {
     /// A table of so many home buckets, without any memory yet.
     pub(crate) fn new(homes: usize) -> Self {
-        Self { homes, chunks: Vec::new() }
+        Self { homes, chunks: Vec::new(), present: 0 }
     }
 
     /// Home buckets.
@@ -99,6 +101,15 @@ impl Table {
             return 0;
         }
         ((bucket as u64) << 32).div_ceil(self.homes as u64)
+    }
+
+    /// True if one more item needs no chunk for sure.
+    pub(crate) fn is_complete(&self) -> bool {
+        let end = self.chunks.len() * CHUNK_BUCKETS;
+        let last = || self.chunk(end - 1).map(|(chunk, at)| chunk.buckets[at]);
+        self.present == self.chunks.len()
+            && end >= self.homes
+            && last().is_some_and(|bucket| bucket.0.contains(&Slot::default()))
     }
 
     fn chunk(&self, bucket: usize) -> Option<(&Chunk, usize)> {
@@ -153,6 +164,7 @@ impl Table {
             if number >= self.chunks.len() {
                 self.chunks.resize_with(number + 1, || None);
             }
+            self.present += usize::from(self.chunks[number].is_none());
             let chunk = self.chunks[number].get_or_insert_with(&mut fresh);
             let at = bucket % CHUNK_BUCKETS;
             let lanes = &mut chunk.buckets[at].0;
@@ -194,14 +206,17 @@ impl Table {
 
     /// Takes the chunk out whose last bucket is the one before `bucket`, if one ends there.
     pub(crate) fn take_before(&mut self, bucket: usize) -> Option<Box<Chunk>> {
-        if bucket == 0 || bucket % CHUNK_BUCKETS != 0 {
+        if bucket == 0 || !bucket.is_multiple_of(CHUNK_BUCKETS) {
             return None;
         }
-        self.chunks.get_mut(bucket / CHUNK_BUCKETS - 1)?.take()
+        let taken = self.chunks.get_mut(bucket / CHUNK_BUCKETS - 1)?.take();
+        self.present -= usize::from(taken.is_some());
+        taken
     }
 
     /// Takes all chunks out.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Chunk>> + use<> {
+        self.present = 0;
         std::mem::take(&mut self.chunks).into_iter().flatten()
     }
 

@@ -44,8 +44,9 @@ const KEPT_PERCENT: u64 = 75;
 /// The same, at most, of any one.
 const KEPT_PERCENT_MAX: usize = 90;
 
-/// A segment with less than so many living bytes in a hundred is rid of the dead ones first.
-const SPARSE_PERCENT: usize = 50;
+/// A segment with less than so many living bytes in a hundred is rid of the dead ones first;
+/// the second number is for when nothing else may be done.
+const SPARSE_PERCENT: [usize; 2] = [50, 90];
 
 /// Steps after which a segment is dropped whole, so that it does not take too long.
 const STEPS_MAX: usize = 48;
@@ -134,18 +135,18 @@ impl Segcache {
             return self.drain(id, &mut usize::MAX.clone());
         }
         let policy = self.start.eviction;
-        if policy == Eviction::None {
-            return false;
-        }
         let victim = self.victim(policy);
         let born = victim.map(|id| self.segments.get(id).born);
-        if let Some((place, _)) =
-            self.large.oldest().filter(|(_, large)| born.is_none_or(|born| *large < born))
+        if let Some((place, _)) = self
+            .large
+            .oldest()
+            .filter(|(_, large)| policy != Eviction::None && born.is_none_or(|born| *large < born))
         {
             self.evict_large(place, now);
             return true;
         }
         match victim {
+            Some(id) if policy == Eviction::None => self.merge(id, now),
             Some(id) if policy == Eviction::Merge && step < STEPS_MAX => self.merge(id, now),
             Some(id) => self.drop_segment(id, now),
             None => {}
@@ -169,16 +170,26 @@ impl Segcache {
         if policy == Eviction::Fifo {
             return by_age;
         }
-        let sparse = self.start.budget.segment_len() * SPARSE_PERCENT / 100;
+        let sparse = self.sparse();
+        let by_death = oldest(&|segment| closed(segment) && segment.live_bytes() < sparse);
+        if policy == Eviction::None {
+            return by_death;
+        }
         let young = self.segments.count_of(Generation::Young);
         let turn = if young * 100 > self.segments.count() * YOUNG_PERCENT {
             Generation::Young
         } else {
             Generation::Kept
         };
-        oldest(&|segment| closed(segment) && segment.live_bytes() < sparse)
+        by_death
             .or_else(|| oldest(&|segment| closed(segment) && segment.generation == turn))
             .or(by_age)
+    }
+
+    /// Living bytes below which a segment is rid of the dead ones.
+    fn sparse(&self) -> usize {
+        let percent = SPARSE_PERCENT[usize::from(self.start.eviction == Eviction::None)];
+        self.start.budget.segment_len() * percent / 100
     }
 
     /// Removes all items of a segment whose time has come, as many as there are steps left for,
@@ -187,13 +198,13 @@ impl Segcache {
         self.segments.close(id);
         let segment = self.segments.get(id);
         let (mut offset, end) = (segment.drained, segment.used());
-        while offset < end && *left > 0 {
+        while offset < end && *left > 0 && self.segments.get(id).live_items() > 0 {
             *left -= 1;
             let (len, hash) = self.passing(id, offset);
             self.drop_at(Place { segment: id, offset: offset as u32 }, hash, true);
             offset += len;
         }
-        if offset < end {
+        if self.segments.get(id).live_items() > 0 {
             self.segments.get_mut(id).drained = offset;
             return false;
         }
@@ -262,9 +273,9 @@ impl Segcache {
     fn merge(&mut self, id: u32, now: Time) {
         self.segments.close(id);
         let segment = self.segments.get(id);
-        let (generation, class) = (segment.generation, segment.class);
+        let generation = segment.generation;
         let len = self.start.budget.segment_len();
-        let sparse = segment.live_bytes() < len * SPARSE_PERCENT / 100;
+        let sparse = segment.live_bytes() < self.sparse();
         let survivors = self.survivors(id, now);
         let cut_off = match generation {
             Generation::Kept if !sparse => self.policy.cut_off(&survivors),
@@ -286,13 +297,13 @@ impl Segcache {
             }
         }
         let aged = generation == Generation::Kept && !sparse;
-        self.gather(id, class, &kept, aged, now);
+        self.gather(id, &kept, aged, now);
     }
 
     /// Moves items of a segment to the open kept one and, when that is full, to the segment's
     /// front; gives the segment back if nothing is left in it.
-    fn gather(&mut self, id: u32, class: u8, kept: &[Survivor], aged: bool, now: Time) {
-        let mut moved = 0;
+    fn gather(&mut self, id: u32, kept: &[Survivor], aged: bool, now: Time) {
+        let (mut moved, class) = (0, self.segments.get(id).class);
         if let Some(tail) = self.segments.tail(class, Generation::Kept, now) {
             for item in kept {
                 let from = Place { segment: id, offset: item.offset as u32 };

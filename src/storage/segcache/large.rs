@@ -50,6 +50,11 @@ impl Pieces {
         Self { done: Vec::new(), filling: Vec::new(), charge: None, left: len }
     }
 
+    /// Bytes of memory that `len` bytes will take.
+    pub(crate) fn memory(len: usize) -> u64 {
+        len as u64 + (len as u64).div_ceil(PIECE_MAX as u64) * EXTRA
+    }
+
     /// Takes bytes from the front of `rest` until nothing is left of it, or memory has to be
     /// found for the next piece; says how much then.
     pub(crate) fn write(&mut self, budget: &Arc<Budget>, rest: &mut &[u8]) -> Result<(), u64> {

@@ -186,7 +186,7 @@ impl Segcache {
     fn note_read(&mut self, found: Found) {
         let frequency = found.slot.frequency();
         let counts = frequency < COUNTED_ALL
-            || frequency < u8::MAX && self.chance() % u64::from(frequency) == 0;
+            || frequency < u8::MAX && self.chance().is_multiple_of(u64::from(frequency));
         if counts {
             self.index.set_frequency(found, frequency + 1);
         }

@@ -11,7 +11,7 @@ use crate::storage::segments::{Fields, Generation, HEADER_MAX, Layout, Record};
 use crate::storage::time::Time;
 
 use super::large::{Large, Pieces};
-use super::{Segcache, key_at};
+use super::{Eviction, Segcache, key_at};
 
 /// Longest key: its length has 16 bits.
 const KEY_MAX: usize = u16::MAX as usize;
@@ -56,14 +56,19 @@ impl Segcache {
 
     /// An open segment in which the item has room.
     fn tail_for(&mut self, record: &Record<'_>, class: u8, now: Time) -> Result<u32, PutError> {
+        // Where nothing is evicted, what is rid of the dead is appended to as well.
+        let generation = match self.start.eviction {
+            Eviction::None => Generation::Kept,
+            _ => Generation::Young,
+        };
         for _ in 0..ROOM_TRIES {
-            if let Some(id) = self.segments.tail(class, Generation::Young, now) {
+            if let Some(id) = self.segments.tail(class, generation, now) {
                 let layout = self.layout_in(id, record, now);
                 if self.segments.get(id).has_room(layout.len()) {
                     return Ok(id);
                 }
             }
-            if self.segments.open(class, Generation::Young, now).is_none() {
+            if self.segments.open(class, generation, now).is_none() {
                 self.make_room(self.start.budget.segment_cost(), now)?;
             }
         }
@@ -123,14 +128,17 @@ impl Segcache {
         // What it replaces makes room for it.
         self.remove_any(record.key, now);
         let budget = Arc::clone(&self.start.budget);
+        let all = Pieces::memory(record.value_len);
+        if !budget.has_room(all) {
+            self.make_room(all, now)?;
+        }
         let mut pieces = Pieces::new(record.value_len);
-        let mut left = record.value_len;
         for part in record.value {
             let mut rest = *part;
+            // Others may have taken what there was.
             while let Err(bytes) = pieces.write(&budget, &mut rest) {
-                self.make_room(bytes.max((left - (part.len() - rest.len())) as u64), now)?;
+                self.make_room(bytes, now).inspect_err(|_| self.wanted = all)?;
             }
-            left -= part.len();
         }
         self.insert_large(record.key, pieces.finish(), record.fields, now)
     }
