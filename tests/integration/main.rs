@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod cache_redis;
 mod cli;
 mod clients;
 mod compat;

@@ -83,9 +83,10 @@ pub(super) fn run(task: &mut Task<'_, '_>) -> Done {
 
 /// FLUSHALL, FLUSHDB [ASYNC | SYNC]
 fn flush(task: &mut Task<'_, '_>) -> Done {
-    let plain = task.count() == 1;
-    if !plain && !(task.count() == 2 && matches!(task.word(1).as_slice(), b"async" | b"sync")) {
-        return Err(Fault::SYNTAX);
+    match task.word(1).as_slice() {
+        _ if task.count() == 1 => {}
+        b"async" | b"sync" if task.count() == 2 => {}
+        _ => return Err(Fault::SYNTAX),
     }
     task.items.clear();
     task.reply.ok();
@@ -115,14 +116,27 @@ fn policy(eviction: Eviction) -> &'static str {
     }
 }
 
-/// CONFIG GET pattern…
+/// CONFIG GET pattern…; a name that is no pattern is told as it was written.
 fn config_get(task: &mut Task<'_, '_>) -> Done {
-    let patterns: Vec<Vec<u8>> = (2..task.count()).map(|at| task.word(at)).collect();
-    let mut found = settings(task).to_vec();
-    found.retain(|(name, _)| patterns.iter().any(|pattern| matches(pattern, name.as_bytes())));
+    let settings = settings(task);
+    let mut found: Vec<(Vec<u8>, &str)> = Vec::new();
+    for at in 2..task.count() {
+        let (written, word) = (task.arg(at), task.word(at));
+        let is_pattern = word.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        let fits = |name: &str| match is_pattern {
+            true => matches(&word, name.as_bytes()),
+            false => word == name.as_bytes(),
+        };
+        for (name, value) in settings.iter().filter(|(name, _)| fits(name)) {
+            let shown = if is_pattern { name.as_bytes() } else { written };
+            if !found.iter().any(|(other, _)| other == shown) {
+                found.push((shown.to_vec(), value));
+            }
+        }
+    }
     task.reply.map(found.len());
     for (name, value) in found {
-        task.reply.bulk(name.as_bytes());
+        task.reply.bulk(&name);
         task.reply.bulk(value.as_bytes());
     }
     Ok(())
@@ -173,7 +187,7 @@ fn command(task: &mut Task<'_, '_>) -> Done {
                 let name = task.arg(at);
                 match rows.clone().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name)) {
                     Some(row) => task.reply.command(row),
-                    None => task.reply.null_array(),
+                    None => task.reply.null(),
                 }
             }
         }

@@ -80,9 +80,12 @@ pub(super) fn copy(task: &mut Task<'_, '_>) -> Done {
 
 /// Whether a client may name this database: there is one.
 pub(crate) fn database(number: &[u8]) -> Done {
-    match integer(number).and_then(|number| i32::try_from(number).ok()) {
-        Some(0) => Ok(()),
-        Some(_) => Err(Fault::text("ERR DB index is out of range")),
+    match integer(number).map(i32::try_from) {
+        Some(Ok(0)) => Ok(()),
+        Some(Ok(_)) => Err(Fault::text("ERR DB index is out of range")),
+        Some(Err(_)) => Err(Fault::text(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        )),
         None => Err(Fault::NOT_INTEGER),
     }
 }

@@ -172,6 +172,7 @@ pub(super) fn mget(task: &mut Task<'_, '_>) -> Done {
 
 /// MSET key value…
 pub(super) fn mset(task: &mut Task<'_, '_>) -> Done {
+    whole_pairs(task)?;
     put_pairs(task)?;
     task.reply.ok();
     Ok(())
@@ -179,11 +180,21 @@ pub(super) fn mset(task: &mut Task<'_, '_>) -> Done {
 
 /// MSETNX key value…
 pub(super) fn msetnx(task: &mut Task<'_, '_>) -> Done {
+    whole_pairs(task)?;
     let free = (1..task.count()).step_by(2).all(|at| task.peek(task.key_at(at)).is_none());
     if free {
         put_pairs(task)?;
     }
     task.reply_whether(free)
+}
+
+/// Whether each key has a value.
+fn whole_pairs(task: &Task<'_, '_>) -> Done {
+    if task.count().is_multiple_of(2) {
+        let name = task.name();
+        return Err(Fault::of(format!("ERR wrong number of arguments for '{name}' command")));
+    }
+    Ok(())
 }
 
 /// Stores all pairs, or none if one is too large. Memory may still run out in between.

@@ -95,20 +95,8 @@ mod tests {
                     let not = p.first() == Some(&b'^');
                     p = &p[usize::from(not)..];
                     let mut found = false;
-                    loop {
-                        if p.len() >= 2 && p[0] == b'\\' {
-                            p = &p[1..];
-                            found |= p[0] == s[0];
-                        } else if p.first().is_none_or(|&byte| byte == b']') {
-                            break;
-                        } else if p.len() >= 3 && p[1] == b'-' {
-                            let (low, high) = (p[0].min(p[2]), p[0].max(p[2]));
-                            p = &p[2..];
-                            found |= (low..=high).contains(&s[0]);
-                        } else {
-                            found |= p[0] == s[0];
-                        }
-                        p = &p[1..];
+                    while p.first().is_some_and(|&byte| byte != b']') {
+                        found |= one_of_class(&mut p, s[0]);
                     }
                     if found == not {
                         return false;
@@ -129,6 +117,19 @@ mod tests {
             }
         }
         p.is_empty() && s.is_empty()
+    }
+
+    /// Whether the next part of a class has the byte; `p` is behind it afterwards.
+    fn one_of_class(p: &mut &[u8], byte: u8) -> bool {
+        let (found, len) = if p.len() >= 2 && p[0] == b'\\' {
+            (p[1] == byte, 2)
+        } else if p.len() >= 3 && p[1] == b'-' {
+            ((p[0].min(p[2])..=p[0].max(p[2])).contains(&byte), 3)
+        } else {
+            (p[0] == byte, 1)
+        };
+        *p = &p[len..];
+        found
     }
 
     fn piece(text: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {

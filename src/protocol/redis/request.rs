@@ -57,7 +57,8 @@ pub(super) fn takes(command: &Command, count: usize, rules: &Rules) -> bool {
     let stated = usize::from(arity.unsigned_abs());
     let fits = if arity < 0 { count >= stated } else { count == stated };
     match command.keys {
-        Keys::Every { first, step } => {
+        // A cache says so when it executes the command, as Redis does.
+        Keys::Every { first, step } if !rules.cache => {
             fits && (count - usize::from(first)).is_multiple_of(usize::from(step))
         }
         _ => fits,

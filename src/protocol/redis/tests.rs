@@ -6,12 +6,12 @@ use proptest::sample::select;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use crate::protocol::redis::{
-    Rest, Scanner, elements, integer, parse, write_command, write_refusal,
+    Rest, Scanner, cache_commands, elements, integer, parse, write_command, write_refusal,
 };
 use crate::protocol::redis::{commands, inline};
 use crate::protocol::support::{compat, events, native, once};
 use crate::protocol::{
-    Access, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal, Rules, Scan,
+    Access, Keys, Local, Malformed, Op, Outcome, Parsed, Plan, Refusal, Rules, Scan,
 };
 
 /// What twemproxy's own tests take as good requests, a word an argument.
@@ -336,6 +336,49 @@ fn refusals_are_worded_as_redis_words_them() {
         let (parsed, _) = once(parse, text.as_bytes(), &compat());
         assert!(is_bad(&parsed), "{text:?}");
     }
+}
+
+/// Rules of a cache of our own.
+const fn cache() -> Rules {
+    Rules { cache: true, ..native() }
+}
+
+#[test]
+fn a_cache_takes_its_own_commands_and_a_proxy_does_not() {
+    let served = crate::protocol::redis::commands();
+    let mut only_ours = 0;
+    for row in cache_commands() {
+        let mixed: String = row.name.chars().enumerate().map(mix).collect();
+        assert!(std::ptr::eq(commands::find(mixed.as_bytes(), &cache()).unwrap(), row));
+        assert_ne!(row.op, Op::None);
+        if row.plan == Plan::Refuse {
+            only_ours += 1;
+            for rules in [native(), compat()] {
+                assert!(commands::find(row.name.as_bytes(), &rules).is_none(), "{}", row.name);
+            }
+            assert!(served.iter().all(|other| other.name != row.name));
+        }
+    }
+    assert_eq!((cache_commands().count(), only_ours), (65, 21));
+    assert!(served.iter().all(|row| row.plan != Plan::Refuse));
+}
+
+#[test]
+fn a_cache_says_why_it_has_no_other_data_type() {
+    let (text, served, _) = answer(&words("hset k f v"), &cache());
+    let start = "ERR unknown command 'hset', with args beginning with: 'k' 'f' 'v' ";
+    assert!(served && text.starts_with(start) && text.contains("strings only"), "{text}");
+    let (text, _, _) = answer(&words("foo k"), &cache());
+    assert_eq!(text, "ERR unknown command 'foo', with args beginning with: 'k' ");
+}
+
+#[test]
+fn a_cache_waits_for_whole_requests_and_counts_pairs_itself() {
+    let start = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$70000\r\nab";
+    assert!(matches!(once(parse, start, &cache()).0, Parsed::Incomplete { .. }));
+    assert!(matches!(once(parse, &words("mset a 1 b"), &cache()).0, Parsed::Request(_)));
+    let (text, _, _) = answer(&words("rename a"), &cache());
+    assert_eq!(text, "ERR wrong number of arguments for 'rename' command");
 }
 
 #[test]

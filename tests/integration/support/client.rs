@@ -259,8 +259,9 @@ pub(crate) mod frame {
             at += end;
             left -= 1;
             match line[0] {
-                b'$' => at += usize::try_from(integer(line)).map_or(0, |length| length + 2),
-                b'*' => left += integer(line).max(0),
+                b'$' | b'=' => at += usize::try_from(integer(line)).map_or(0, |length| length + 2),
+                b'*' | b'~' => left += integer(line).max(0),
+                b'%' => left += 2 * integer(line).max(0),
                 _ => {}
             }
             if at > bytes.len() {

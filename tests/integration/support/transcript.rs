@@ -96,6 +96,11 @@ impl Transcript {
         read
     }
 
+    /// Words in the notation of a step as a RESP command.
+    pub(crate) fn command(words: &str) -> Vec<u8> {
+        array(words).expect("words")
+    }
+
     /// True if it holds for `what` (a word of the header `plays`) when cut so.
     pub(crate) fn plays(&self, what: &str, cut: Cut) -> bool {
         let has = |words: &[String]| words.iter().any(|word| word == what);
