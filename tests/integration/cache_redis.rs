@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::support::{Client, Cut, Executor, Redis, Transcript, escaped};
+use crate::support::{Cache, Client, Cut, Redis, Transcript, escaped};
 
 /// Requests of one run.
 const REQUESTS: usize = 400;
@@ -14,6 +14,11 @@ const REQUESTS: usize = 400;
 /// As many settings as make redis-server answer as a cache does.
 const LIKE_A_CACHE: [&str; 6] =
     ["--databases", "1", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"];
+
+/// A cache as large, whose values may be as long as tests make them.
+fn like_redis() -> Cache {
+    Cache::start(&["--memory", "64MiB", "--max-value", "32MiB"])
+}
 
 /// Numbers from a seed, always the same ones.
 struct Random(u64);
@@ -268,8 +273,8 @@ fn request(random: &mut Random) -> String {
 
 /// Sends the same to both; what they do not answer alike.
 fn compare(seed: u64, resp3: bool) -> Result<(), String> {
-    let (redis, ours) = (Redis::start(&LIKE_A_CACHE), Executor::start());
-    let mut clients = [Client::connect(redis.port()), Client::connect(ours.port())];
+    let (redis, ours) = (Redis::start(&LIKE_A_CACHE), like_redis());
+    let mut clients = [Client::connect(redis.port()), ours.redis()];
     if resp3 {
         clients.iter_mut().for_each(|client| drop(hello(client)));
     }
@@ -323,7 +328,8 @@ fn transcripts_hold_for_redis_and_for_the_cache() {
         let scripts: Vec<_> = scripts.collect();
         assert!(scripts.len() > 5, "hardly a transcript for {what}");
         let redis = (what == "server").then(|| Redis::start(&LIKE_A_CACHE));
-        let port = redis.as_ref().map_or_else(|| Executor::start().port(), Redis::port);
+        let cache = like_redis();
+        let port = redis.as_ref().map_or(cache.redis_port(), Redis::port);
         let mut wrong = Vec::new();
         for script in &scripts {
             for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {

@@ -9,7 +9,6 @@
 
 mod cache;
 mod client;
-mod executor;
 mod fake;
 mod ports;
 mod process;
@@ -21,7 +20,6 @@ mod wait;
 
 pub(crate) use cache::Cache;
 pub(crate) use client::{Client, frame};
-pub(crate) use executor::Executor;
 pub(crate) use fake::{Fake, Stand, Store};
 pub(crate) use ports::{Port, Scratch};
 pub(crate) use process::Process;
