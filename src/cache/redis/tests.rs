@@ -45,7 +45,7 @@ impl Place {
             eviction: Eviction::None,
         };
         let cache = Cache {
-            store: Store::new(settings),
+            store: Arc::new(Store::new(settings)),
             registry: Arc::new(Registry::new(vec![shape], 1)),
             pool: 0,
             value_max: VALUE_MAX,

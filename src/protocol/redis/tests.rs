@@ -345,7 +345,7 @@ const fn cache() -> Rules {
 
 #[test]
 fn a_cache_takes_its_own_commands_and_a_proxy_does_not() {
-    let served = crate::protocol::redis::commands();
+    let served = commands();
     let mut only_ours = 0;
     for row in cache_commands() {
         let mixed: String = row.name.chars().enumerate().map(mix).collect();
