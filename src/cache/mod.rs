@@ -45,6 +45,9 @@ pub struct Cache {
     pub pool: usize,
     /// Bytes of the largest value.
     pub value_max: usize,
+    /// Bytes of the largest reply to one request, but for a single value, which may be as large as
+    /// a value may be.
+    pub reply_max: usize,
 }
 
 /// Where and when a command is executed.

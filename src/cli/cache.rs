@@ -103,11 +103,11 @@ impl CacheArgs {
     fn yaml(&self) -> String {
         let mut text = String::new();
         let one_client = self.stdio.is_some();
-        let admin = self.admin.as_deref().or(one_client.then_some("off"));
+        let admin = self.admin.as_deref().or_else(|| one_client.then_some("off"));
         if let Some(admin) = admin {
             let _ = writeln!(text, "admin: {{ listen: {} }}", quoted(admin));
         }
-        let workers = self.workers.or(one_client.then_some(1));
+        let workers = self.workers.or_else(|| one_client.then_some(1));
         if let Some(workers) = workers {
             let _ = writeln!(text, "workers: {workers}");
         }

@@ -310,7 +310,7 @@ proptest! {
             Err(errors) => assert_eq!(errors.to_string().lines().count(), errors.len()),
             Ok(config) => {
                 assert!(!config.pools.is_empty());
-                assert!(config.pools.iter().all(|pool| pool.cache.is_some() != !pool.servers.is_empty()));
+                assert!(config.pools.iter().all(|pool| pool.cache.is_some() == pool.servers.is_empty()));
             }
         }
     }

@@ -17,6 +17,9 @@ use crate::protocol::{Parsed, Refusal, Request, Span, memcache, ping, redis};
 /// A request longer than this is not held but sent on while it comes in.
 const UPLOAD_FROM: u64 = 1024 * 1024 + 64 * 1024;
 
+/// What may stand around a value in the request that stores it: its key, options, lengths.
+const VALUE_FRAME: usize = 128 * 1024;
+
 /// Room made at first for a request that does not fit what was read, and at most at once.
 const READ_STEP: (usize, usize) = (4 * 1024, 1024 * 1024);
 
@@ -209,12 +212,15 @@ impl Worker {
     }
 
     /// More bytes must come first; a request that cannot be sent on in parts must fit into what
-    /// one client may hold.
+    /// one client may hold, or be a value for a cache of our own.
     fn need(&mut self, token: Token, need: usize) -> Next {
         let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
         session.need = need;
         let pool = session.pool;
-        if need <= self.sessions.limits(pool).client_output_bytes {
+        let limits = self.sessions.limits(pool);
+        let value = usize::try_from(limits.value_bytes).unwrap_or(usize::MAX);
+        let stored = self.standalone.serves(pool) && need <= value.saturating_add(VALUE_FRAME);
+        if stored || need <= limits.client_output_bytes {
             return Next::Wait(0);
         }
         let refusal = match self.protocols[pool as usize] {

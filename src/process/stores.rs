@@ -70,6 +70,7 @@ impl Stores {
                 registry: Arc::clone(registry),
                 pool,
                 value_max: usize::try_from(cache.max_value).unwrap_or(usize::MAX),
+                reply_max: settings.limits.client_output_bytes,
             };
             Some(Arc::new(cache))
         };

@@ -37,6 +37,7 @@ impl Random {
 }
 
 /// What a word of a form may stand for.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn choices(word: &str) -> Option<&'static [&'static str]> {
     Some(match word {
         "KEY" => &["a", "b", "c", "d", "a", "b", "missing"],
@@ -329,7 +330,7 @@ fn transcripts_hold_for_redis_and_for_the_cache() {
         assert!(scripts.len() > 5, "hardly a transcript for {what}");
         let redis = (what == "server").then(|| Redis::start(&LIKE_A_CACHE));
         let cache = like_redis();
-        let port = redis.as_ref().map_or(cache.redis_port(), Redis::port);
+        let port = redis.as_ref().map_or_else(|| cache.redis_port(), Redis::port);
         let mut wrong = Vec::new();
         for script in &scripts {
             for cut in [Cut::Steps, Cut::Bytes, Cut::Pipeline] {

@@ -15,13 +15,17 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>
     let until = if touch { Some(exptime(context, request, 1)) } else { None };
     let keys = request.args.get(if touch { 2.. } else { 1.. }).unwrap_or_default();
     let (store, now) = (&context.cache.store, context.now.time);
-    let mut hits = 0;
-    for span in keys {
+    let (mut hits, start) = (0, out.len());
+    for (done, span) in keys.iter().enumerate() {
         let key = store.key(span.of(request.bytes));
         let mut locked = store.lock(key, now);
         let Some(item) = locked.read(key, now) else { continue };
         hits += 1;
         write_value(key.bytes, item, with_cas, out);
+        if done > 0 && out.len() - start > context.cache.reply_max {
+            out.truncate(start);
+            return out.extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");
+        }
         if until.is_some() {
             locked.amend(key, Amend { expiry: until, ..Amend::default() }, now);
         }

@@ -56,6 +56,7 @@ impl Client {
             registry: Arc::new(Registry::new(vec![shape], 2)),
             pool: 0,
             value_max: MEBIBYTE,
+            reply_max: 1 << 20,
         };
         let now = Now { time: Time::from_millis(7_000), wall_millis: 1_700_000_000_000 };
         Self { cache, now, sent: Vec::new(), skip: 0, replies: Vec::new(), closed: false }
@@ -359,7 +360,7 @@ impl Model {
     }
 
     fn t(&self, row: &Row) -> String {
-        self.left(row).map_or("-1".to_owned(), |left| left.to_string())
+        self.left(row).map_or_else(|| "-1".to_owned(), |left| left.to_string())
     }
 
     fn alive(&mut self, key: &'static str) -> Option<&mut Row> {
@@ -581,6 +582,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// The client's bytes for `act` and what the model has for an answer.
+#[expect(clippy::too_many_lines, reason = "one arm for each command of the model")]
 fn perform(model: &mut Model, act: &Act) -> (String, String) {
     const MODES: [&str; 6] = ["set", "add", "replace", "append", "prepend", "cas"];
     let version = |model: &mut Model, key: &'static str, which: usize| {
@@ -735,7 +737,8 @@ fn probe(
             continue;
         };
         let cas = reply.split(" c").nth(1).and_then(|rest| rest.split([' ', '\r']).next());
-        let cas: u64 = cas.and_then(|cas| cas.parse().ok()).ok_or(format!("{key}: {reply:?}"))?;
+        let cas: u64 =
+            cas.and_then(|cas| cas.parse().ok()).ok_or_else(|| format!("{key}: {reply:?}"))?;
         let changed = row.cas != cas;
         // What has a version keeps it; what is new has one that it never had.
         if changed && !(model.renewed && used.insert((key, cas))) {

@@ -93,7 +93,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 /// Decodes `text` into `out`; how many bytes that are, `None` if it is not base64 or none at all.
 pub(super) fn decode_base64(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    let plain = text.strip_suffix(b"==").or(text.strip_suffix(b"=")).unwrap_or(text);
+    let plain = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
     if !text.len().is_multiple_of(4) || plain.is_empty() {
         return None;
     }

@@ -7,7 +7,7 @@
 use super::session::Session;
 use super::{keys, needs_all, run as execute};
 use crate::cache::Context;
-use crate::cache::strings::{Done, Fault, Task};
+use crate::cache::strings::{Done, Fault, TOO_LONG, Task};
 use crate::protocol::{Head, Op, Request, Span};
 use crate::storage::Locked;
 
@@ -116,8 +116,15 @@ pub(super) fn exec(context: &Context<'_>, session: &mut Session, out: &mut Vec<u
         return reply.null_array();
     }
     reply.array(queue.requests.len());
+    let begun = out.len();
     for queued in &queue.requests {
+        let before = out.len();
         execute(context, session, queued.request(), (&mut items, out));
+        // It has been done; what cannot be held is the answer.
+        if before > begun && out.len() - begun > context.cache.reply_max {
+            out.truncate(before);
+            session.reply(out).error(TOO_LONG);
+        }
     }
 }
 

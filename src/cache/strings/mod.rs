@@ -18,6 +18,9 @@ mod values;
 
 use crate::protocol::Op;
 
+/// The answer in place of replies that together are longer than one client may hold.
+pub(super) const TOO_LONG: &str = "ERR the reply is larger than the limit";
+
 pub(super) use keys::database;
 pub(super) use task::{Done, Fault, Task};
 

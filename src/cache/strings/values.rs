@@ -1,5 +1,6 @@
 //! Whole values: GET, SET and their like.
 
+use super::TOO_LONG;
 use super::expiry::{Unit, moment};
 use super::task::{Done, Fault, Kept, Task};
 use crate::protocol::Op;
@@ -162,10 +163,14 @@ pub(super) fn getex(task: &mut Task<'_, '_>) -> Done {
 
 /// MGET key…
 pub(super) fn mget(task: &mut Task<'_, '_>) -> Done {
-    let count = task.count();
+    let (count, begun) = (task.count(), task.reply.mark());
     task.reply.array(count - 1);
     for at in 1..count {
         task.reply_value(task.key_at(at));
+        if at > 1 && task.reply.mark() - begun > task.context.cache.reply_max {
+            task.reply.cut(begun);
+            return Err(Fault::text(TOO_LONG));
+        }
     }
     Ok(())
 }

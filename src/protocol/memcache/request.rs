@@ -323,6 +323,6 @@ fn is_loose_u32(word: &[u8]) -> bool {
 }
 
 fn is_loose_i64(word: &[u8]) -> bool {
-    let plain = word.strip_prefix(b"-").or(word.strip_prefix(b"+")).unwrap_or(word);
+    let plain = word.strip_prefix(b"-").or_else(|| word.strip_prefix(b"+")).unwrap_or(word);
     digits(plain).is_some_and(|number| i64::try_from(number).is_ok())
 }
