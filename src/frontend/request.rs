@@ -43,7 +43,7 @@ impl Worker {
 
     /// Executes a request on items of our own: its reply is the next, nothing being in flight.
     fn execute(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.bytes.len());
+        let done = Next::Go(request.head.len as usize);
         let Some(session) = self.sessions.get(token) else { return done };
         let pool = session.pool;
         let counters = &self.metrics.pools[pool as usize];

@@ -41,9 +41,9 @@ fn help_names_every_command_and_exit_code() {
 #[test]
 fn wrong_usage_is_told_apart_from_a_bad_file() {
     assert_eq!(twinring(&["--nonsense"]).status.code(), Some(2));
-    let nothing = twinring(&[]);
-    assert_eq!(nothing.status.code(), Some(2));
-    assert!(err(&nothing).contains("-c FILE"), "{}", err(&nothing));
+    let both = twinring(&["-c", "conf/twinring.yml", "--memory", "64MiB"]);
+    assert_eq!(both.status.code(), Some(2));
+    assert!(err(&both).contains("configuration"), "{}", err(&both));
     let missing = twinring(&["-c", "/nonexistent.yml"]);
     assert_eq!(missing.status.code(), Some(78));
     assert!(err(&missing).contains("/nonexistent.yml"), "{}", err(&missing));

@@ -56,7 +56,7 @@ impl Client {
             registry: Arc::new(Registry::new(vec![shape], 2)),
             pool: 0,
             value_max: MEBIBYTE,
-            reply_max: 1 << 20,
+            reply_max: 32 << 20,
         };
         let now = Now { time: Time::from_millis(7_000), wall_millis: 1_700_000_000_000 };
         Self { cache, now, sent: Vec::new(), skip: 0, replies: Vec::new(), closed: false }

@@ -49,7 +49,7 @@ impl Place {
             registry: Arc::new(Registry::new(vec![shape], 1)),
             pool: 0,
             value_max: VALUE_MAX,
-            reply_max: 1 << 20,
+            reply_max: 32 << 20,
         };
         let now = Now { time: Time::from_millis(5_000), wall_millis: 1_700_000_000_000 };
         Self { cache, now }

@@ -1,13 +1,12 @@
 //! Redis's commands on items: what a task does with the shards that it has been given.
 //!
 //! ```text
-//!  Task { request, locked shards, reply } ─▶ run: match op ─▶ values, ranges, numbers, bits
+//!  Task { request, locked shards, reply } ─▶ run: match op ─▶ values, ranges, numbers
 //!                                                             keys, expiry, scan
 //! ```
 //! A command either writes its reply or says what is wrong; nothing here locks, so that EXEC can
 //! run many commands in one critical section.
 
-mod bits;
 mod expiry;
 mod keys;
 mod numbers;
@@ -39,9 +38,9 @@ pub(super) fn run(task: &mut Task<'_, '_>) -> Done {
         Op::MSetNx => values::msetnx(task),
         Op::Append | Op::StrLen | Op::GetRange | Op::SetRange | Op::Lcs => ranges::run(task),
         Op::Incr | Op::Decr | Op::IncrBy | Op::DecrBy | Op::IncrByFloat => numbers::run(task),
-        Op::SetBit => bits::setbit(task),
-        Op::GetBit => bits::getbit(task),
-        Op::BitCount => bits::bitcount(task),
+        Op::SetBit => numbers::setbit(task),
+        Op::GetBit => numbers::getbit(task),
+        Op::BitCount => numbers::bitcount(task),
         Op::Del | Op::Exists | Op::Touch | Op::Type => keys::run(task),
         Op::Rename | Op::RenameNx => keys::rename(task),
         Op::Copy => keys::copy(task),
