@@ -53,6 +53,8 @@ fn prepare() -> io::Result<String> {
     let mut text = format!("admin: {{ listen: 127.0.0.1:{} }}\npools:\n", fronts[2]);
     write_pool(&mut text, ("memcache", fronts[0]), &memcache);
     write_pool(&mut text, ("redis", fronts[1]), &redis);
+    // Nobody may connect before the listeners are those that serve.
+    drop(taken);
     introduce(&fronts, &memcache, &redis);
     Ok(text)
 }

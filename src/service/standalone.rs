@@ -50,7 +50,7 @@ impl Place {
 
 impl Standalone {
     /// The caches of `pools`, in their order; `None` for a pool that has servers.
-    pub fn new(caches: &[Option<Arc<Cache>>], pools: &[Pool], clock: Clock) -> Self {
+    pub fn new(caches: &[Option<Arc<Cache>>], pools: &[Pool], mut clock: Clock) -> Self {
         let place = |(cache, pool): (&Option<Arc<Cache>>, &Pool)| {
             cache.as_ref().map(|cache| Place {
                 cache: Arc::clone(cache),

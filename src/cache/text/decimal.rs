@@ -38,7 +38,10 @@ pub(crate) fn sum(a: &[u8], b: &[u8]) -> Result<String, Unfit> {
 /// A number as strtold takes it, in decimal.
 fn float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= LONGEST)?;
-    text.parse().ok().filter(|number: &f64| !number.is_nan())
+    let infinite = text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
+    // Digits that are beyond all numbers are none, as for strtold.
+    let fits = |number: &f64| !number.is_nan() && (number.is_finite() || infinite);
+    text.parse().ok().filter(fits)
 }
 
 /// A number in units of the last decimal that is kept, if it is a whole number of them.

@@ -102,7 +102,11 @@ impl Sample {
                 None => code,
             }
         });
-        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+        let mut text = lines.collect::<Vec<_>>().join("\n") + "\n";
+        if !self.is_twemproxys() && !self.text.contains("\nadmin:") {
+            // Its default port is one for all.
+            text.insert_str(0, "admin: { listen: off }\n");
+        }
         (Self { name: self.name.clone(), text }, ports)
     }
 }
