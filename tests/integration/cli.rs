@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -152,15 +152,23 @@ fn an_unknown_pool_is_named_with_those_that_are_there() {
     assert!(err(&located).contains("nope") && err(&located).contains("alpha"), "{}", err(&located));
 }
 
+/// A child that does not outlive its test, however that ends.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Either it has ended already, or it does now.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_demo_serves_what_it_promises_and_leaves_nothing_behind() {
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_twinring"))
-        .arg("demo")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+    command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut owned = Owned(command.spawn().expect("the program starts"));
+    let demo = &mut owned.0;
     let mut lines = BufReader::new(demo.stdout.take().expect("its output")).lines();
     let mut told = String::new();
     while !told.contains("Ctrl-C") {
