@@ -22,6 +22,7 @@ use std::sync::Arc;
 use crate::metrics::{PoolMetrics, Registry};
 use crate::storage::{Store, Time};
 
+pub use crate::storage::Loan;
 pub use clock::{Clock, wall_millis};
 
 /// What time it is, on both clocks, read once a turn.

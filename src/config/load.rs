@@ -20,6 +20,10 @@ const COMPAT_STATS_LISTEN: &str = "0.0.0.0:22222";
 /// Long enough for the clients of a rolling deployment to move away.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const BUFFERS: u64 = 1 << 30;
+/// In front of items of our own: this part of their memory, and enough for a hundred clients that
+/// are slow to take replies.
+const BUFFERS_PART: u64 = 4;
+const BUFFERS_MIN: u64 = 16 << 20;
 const LEVELS: [(&str, &str); 5] = [
     ("error", "error"),
     ("warn", "warn"),
@@ -91,6 +95,9 @@ fn document(root: &Node, report: &Report, compat: bool) -> Option<Config> {
     config.pools = read_pools(pools, form);
     if config.workers == 0 {
         config.workers = workers(&config.pools);
+    }
+    if config.buffers == 0 {
+        config.buffers = buffers(&config.pools);
     }
     section.close();
     Some(config)
@@ -181,7 +188,7 @@ fn process(compat: bool) -> Config {
         stats: compat.then(|| COMPAT_STATS_LISTEN.to_owned()),
         log: Log { level: "info".to_owned(), format: LogFormat::Logfmt, file: None },
         drain_timeout: DRAIN_TIMEOUT,
-        buffers: BUFFERS,
+        buffers: 0,
         pools: Vec::new(),
         warnings: Vec::new(),
     }
@@ -192,6 +199,14 @@ fn process(compat: bool) -> Config {
 fn workers(pools: &[Pool]) -> usize {
     let serves_itself = !pools.is_empty() && pools.iter().all(|pool| pool.cache.is_some());
     if serves_itself { available_parallelism().map_or(1, usize::from) } else { 1 }
+}
+
+/// Buffers in front of items of our own share their memory, and must not push all of them out.
+fn buffers(pools: &[Pool]) -> u64 {
+    let caches: Option<Vec<u64>> =
+        pools.iter().map(|pool| pool.cache.as_ref().map(|cache| cache.memory)).collect();
+    let most = caches.iter().flatten().max();
+    most.map_or(BUFFERS, |memory| (memory / BUFFERS_PART).clamp(BUFFERS_MIN, BUFFERS))
 }
 
 /// True if both share a store and say different things of it.

@@ -241,6 +241,7 @@ impl Worker {
             self.close(token, reason);
         }
         self.sessions.note_elsewhere(self.proxy.buffered());
+        self.standalone.hold(self.sessions.buffered());
         self.sessions.release_starved(&mut self.io, self.now);
     }
 

@@ -7,6 +7,7 @@
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
 //! counters, the phase, an inbox for each worker, and stores of items.
 
+mod memory;
 mod stores;
 
 use std::io;
@@ -63,6 +64,7 @@ impl Process {
             control::hold_faults()?;
         }
         let log = Arc::new(Log::install(&config.log)?);
+        memory::count_by_the_page();
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }

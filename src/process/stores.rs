@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::memory;
 use crate::cache::{Cache, Clock, wall_millis};
 use crate::config::{CacheSettings, Config};
 use crate::metrics::{Registry, StoreMetric};
@@ -44,8 +45,9 @@ impl Stores {
         let caches = config.pools.iter().filter_map(|pool| pool.cache.as_ref());
         let first: HashMap<&str, &CacheSettings> =
             caches.rev().map(|cache| (cache.store.as_str(), cache)).collect();
+        let total = first.values().map(|cache| cache.memory).sum();
         let open = |name: &str| {
-            let store = Arc::new(Store::new(settings(first[name], config.workers)));
+            let store = Arc::new(Store::new(settings(first[name], total, config.workers)));
             (name.to_owned(), store)
         };
         Self { named: Self::names(config).into_iter().map(open).collect(), clock: Clock::start() }
@@ -100,10 +102,10 @@ impl Stores {
     }
 }
 
-fn settings(cache: &CacheSettings, workers: usize) -> Settings {
+fn settings(cache: &CacheSettings, total: u64, workers: usize) -> Settings {
     let largest = usize::try_from(cache.max_value).unwrap_or(usize::MAX);
     Settings {
-        memory: cache.memory,
+        memory: memory::for_items(cache.memory, total, workers),
         item_max: largest.saturating_add(KEY_ROOM),
         shards: workers * SHARDS_PER_WORKER,
         eviction: cache.eviction,

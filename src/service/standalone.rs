@@ -8,11 +8,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::{self, Cache, Clock, Context, Now};
+use crate::cache::{self, Cache, Clock, Context, Loan, Now};
 use crate::config::{Pool, Protocol, Secret};
 use crate::metrics::PoolMetrics;
 use crate::protocol::{Refusal, Request, Span, memcache};
 use crate::service::local::After;
+
+/// Bytes that buffers borrow at a time.
+const LOAN: usize = 256 << 10;
 
 /// What a cache knows of a client between two of its requests; nothing for memcache.
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Standalone {
     pools: Vec<Option<Place>>,
     clock: Clock,
     now: Now,
+    /// What the worker's buffers have borrowed of the store.
+    loans: Vec<Loan>,
 }
 
 struct Place {
@@ -59,7 +64,7 @@ impl Standalone {
             })
         };
         let pools = caches.iter().zip(pools).map(place).collect();
-        Self { pools, clock, now: clock.at(Instant::now()) }
+        Self { pools, clock, now: clock.at(Instant::now()), loans: Vec::new() }
     }
 
     /// True if requests of this pool are executed here.
@@ -71,6 +76,18 @@ impl Standalone {
     pub fn begin_turn(&mut self, now: Instant) {
         if self.pools.iter().any(Option::is_some) {
             self.now = self.clock.at(now);
+        }
+    }
+
+    /// The worker's buffers hold so many bytes: large ones take the place of items.
+    pub fn hold(&mut self, bytes: usize) {
+        let loans = bytes / LOAN;
+        self.loans.truncate(loans);
+        let Some(place) = self.pools.iter().flatten().next() else { return };
+        while self.loans.len() < loans {
+            // If nothing may be evicted, the bound on buffers is all there is.
+            let Ok(loan) = place.cache.store.lend(LOAN as u64, self.now.time) else { return };
+            self.loans.push(loan);
         }
     }
 

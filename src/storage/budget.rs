@@ -6,14 +6,16 @@
 //!  shard ─▶ give_segment ─▶ spare, for whichever shard asks next
 //! ```
 //! It is touched once a segment, not once an item, so that shards seldom meet here. Segments are
-//! kept rather than freed: an allocator may hold on to what one thread frees while another asks
-//! for more, and a segment that is used again need not be cleared.
+//! kept rather than given up: the system clears what it hands out, and a segment that is used
+//! again need not be cleared.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes that a segment costs beside its own: its entry in its shard's list, and slack of the
-/// allocator.
+use super::pages::Pages;
+
+/// Bytes that a segment costs beside its own: its entry in its shard's list, and the system's
+/// tables.
 const SEGMENT_EXTRA: u64 = 128;
 
 /// What all shards share.
@@ -23,7 +25,7 @@ pub(super) struct Budget {
     segment_len: usize,
     /// Bytes handed out, those of spare segments among them.
     used: AtomicU64,
-    spare: Mutex<Vec<Box<[u8]>>>,
+    spare: Mutex<Vec<Pages>>,
 }
 
 /// Bytes that are taken; given back when this is dropped.
@@ -78,16 +80,22 @@ impl Budget {
     }
 
     /// A segment; what is in it does not matter to anybody. `None` if the bytes are not left.
-    pub(super) fn take_segment(&self) -> Option<Box<[u8]>> {
+    pub(super) fn take_segment(&self) -> Option<Pages> {
         if let Some(segment) = self.pop_spare() {
             return Some(segment);
         }
-        // Zeroed memory comes untouched from the system: it is resident once it is written.
-        self.count(self.segment_cost()).then(|| vec![0; self.segment_len].into_boxed_slice())
+        if !self.count(self.segment_cost()) {
+            return None;
+        }
+        let pages = Pages::new(self.segment_len);
+        if pages.is_none() {
+            self.used.fetch_sub(self.segment_cost(), Ordering::Relaxed);
+        }
+        pages
     }
 
     /// Takes a segment back.
-    pub(super) fn give_segment(&self, segment: Box<[u8]>) {
+    pub(super) fn give_segment(&self, segment: Pages) {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(segment);
     }
 
@@ -97,7 +105,7 @@ impl Budget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
     }
 
-    fn pop_spare(&self) -> Option<Box<[u8]>> {
+    fn pop_spare(&self) -> Option<Pages> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }

@@ -4,12 +4,14 @@
 //!  Store::draft(len) ─▶ write, write, write … ─▶ Locked::put_draft ─▶ an item
 //!                       memory as it comes in       └ dropped instead: memory given back
 //! ```
-//! No lock is held meanwhile, and nothing is copied under one but values that are small.
+//! No lock is held meanwhile, and nothing is copied under one but values that are small. A
+//! [`Loan`] is memory of the store that holds something else.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::budget::Charge;
 use super::engine::PutError;
 use super::segcache::Pieces;
 use super::store::Shards;
@@ -36,17 +38,9 @@ impl Draft {
         if !self.pieces.has_room(bytes.len()) {
             return Err(PutError::TooLarge);
         }
-        let (mut rest, mut tries) = (bytes, 0);
-        while let Err(wanted) = self.pieces.write(self.shards.budget(), &mut rest) {
-            let keeps = if tries == 0 { self.shards.keeps() } else { 0 };
-            let found = self.shards.relieve((wanted, keeps), |_| false, now);
-            // Others may have been quicker; shards may have been locked: some tries for that.
-            tries += 1;
-            if !found && tries > TRIES_MAX {
-                return Err(PutError::Full);
-            }
-        }
-        Ok(())
+        let mut rest = bytes;
+        let budget = Arc::clone(self.shards.budget());
+        self.shards.with_room(now, || self.pieces.write(&budget, &mut rest))
     }
 
     /// All pieces.
@@ -55,5 +49,17 @@ impl Draft {
     }
 }
 
-/// Times that memory is asked for.
-const TRIES_MAX: usize = 8;
+/// Memory of a store that somebody else uses; given back when this is dropped.
+#[derive(Debug)]
+pub struct Loan {
+    _charge: Charge,
+}
+
+impl Loan {
+    /// Takes `bytes`, and evicts items for them if need be.
+    pub(super) fn take(shards: &Shards, bytes: u64, now: Time) -> Result<Self, PutError> {
+        shards
+            .with_room(now, || shards.budget().take(bytes).ok_or(bytes))
+            .map(|_charge| Self { _charge })
+    }
+}

@@ -15,7 +15,7 @@
 //! * `item`: what is stored and what is seen of it.
 //! * `engine`: the narrow face that a storage engine has.
 //! * `segcache`: the engine, on `segments` that hold the items and an `index` that finds them.
-//! * `budget`: the memory that all shards share.
+//! * `budget`: the memory that all shards share, in `pages` from the system.
 
 mod budget;
 mod draft;
@@ -23,6 +23,7 @@ mod engine;
 mod index;
 mod item;
 mod locked;
+mod pages;
 mod segcache;
 mod segments;
 mod store;
@@ -31,7 +32,7 @@ mod tests;
 mod time;
 
 pub use crate::config::Eviction;
-pub use draft::Draft;
+pub use draft::{Draft, Loan};
 pub use engine::{Amend, Engine, PutError, Usage};
 pub use item::{Item, Key, Marks, NewItem, Value};
 pub use locked::Locked;

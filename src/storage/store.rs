@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::budget::{Budget, Charge};
-use super::draft::Draft;
+use super::draft::{Draft, Loan};
 use super::engine::{Engine, PutError, Usage};
 use super::item::{Item, Key, KeyHasher};
 use super::locked::Locked;
@@ -29,6 +29,9 @@ const SEGMENTS: u64 = 256;
 
 /// The smallest and the largest segment: either way an offset has 20 bits.
 const SEGMENT_LEN: (u64, u64) = (32 << 10, 1 << 20);
+
+/// Times that memory is asked for in vain before it is given up.
+const TRIES_MAX: usize = 8;
 
 /// What a store is told.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +145,14 @@ impl Store {
             return Err(PutError::TooLarge);
         }
         Ok(Draft::new(Arc::clone(&self.shards), len))
+    }
+
+    /// So many bytes of the store's memory for something else, until the loan is dropped.
+    ///
+    /// # Errors
+    /// [`PutError::Full`] if there is no memory that items could be evicted from.
+    pub fn lend(&self, bytes: u64, now: Time) -> Result<Loan, PutError> {
+        Loan::take(&self.shards, bytes, now)
     }
 
     /// Removes, at `at`, everything that is there then. A later call takes the place of an
@@ -264,6 +275,29 @@ impl Shards {
             Err(TryLockError::WouldBlock) => return None,
         };
         Some(Guard::new(number, state, now))
+    }
+
+    /// Does something that says how many bytes of memory it lacks, and evicts for these from any
+    /// shard, until it is done.
+    pub(super) fn with_room<T>(
+        &self,
+        now: Time,
+        mut act: impl FnMut() -> Result<T, u64>,
+    ) -> Result<T, PutError> {
+        let mut tries = 0;
+        loop {
+            let wanted = match act() {
+                Ok(done) => return Ok(done),
+                Err(wanted) => wanted,
+            };
+            let keeps = if tries == 0 { self.keeps() } else { 0 };
+            let found = self.relieve((wanted, keeps), |_| false, now);
+            // Others may have been quicker; shards may have been locked: some tries for that.
+            tries += 1;
+            if !found && tries > TRIES_MAX {
+                return Err(PutError::Full);
+            }
+        }
     }
 
     /// Evicts from shards that are not `held` until so many bytes can be had, nothing of those

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::storage::budget::{Budget, Charge};
 use crate::storage::index::{LARGE, OFFSETS, Place};
 use crate::storage::item::{Item, Marks, Value};
+use crate::storage::pages::Pages;
 use crate::storage::segments::Fields;
 use crate::storage::time::Time;
 
@@ -25,8 +26,7 @@ const EXTRA: u64 = 256;
 #[derive(Debug)]
 pub(crate) struct Pieces {
     done: Vec<Bytes>,
-    filling: Vec<u8>,
-    charge: Option<Charge>,
+    filling: Option<Piece>,
     /// Bytes that are still to come, those of the piece that is being filled not counted.
     left: usize,
 }
@@ -34,40 +34,56 @@ pub(crate) struct Pieces {
 /// What a piece's readers share.
 #[derive(Debug)]
 struct Piece {
-    bytes: Vec<u8>,
-    _charge: Option<Charge>,
+    pages: Pages,
+    /// Bytes of it that are filled.
+    filled: usize,
+    _charge: Charge,
 }
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.pages[..self.filled]
+    }
+}
+
+impl Piece {
+    fn room(&self) -> usize {
+        self.pages.len() - self.filled
+    }
+
+    /// Takes bytes from the front of `rest`, as many as fit.
+    fn fill(&mut self, rest: &mut &[u8]) {
+        let (now, later) = rest.split_at(self.room().min(rest.len()));
+        self.pages[self.filled..self.filled + now.len()].copy_from_slice(now);
+        self.filled += now.len();
+        *rest = later;
     }
 }
 
 impl Pieces {
     /// For `len` bytes to come.
     pub(crate) fn new(len: usize) -> Self {
-        Self { done: Vec::new(), filling: Vec::new(), charge: None, left: len }
+        Self { done: Vec::new(), filling: None, left: len }
     }
 
     /// Bytes of memory that `len` bytes will take.
     pub(crate) fn memory(len: usize) -> u64 {
-        len as u64 + (len as u64).div_ceil(PIECE_MAX as u64) * EXTRA
+        Pages::cost(len) + (len as u64).div_ceil(PIECE_MAX as u64) * EXTRA
     }
 
     /// Takes bytes from the front of `rest` until nothing is left of it, or memory has to be
     /// found for the next piece; says how much then.
     pub(crate) fn write(&mut self, budget: &Arc<Budget>, rest: &mut &[u8]) -> Result<(), u64> {
         while !rest.is_empty() {
-            if self.filling.len() == self.filling.capacity() {
-                self.begin(budget)?;
-            }
-            let room = self.filling.capacity() - self.filling.len();
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            self.filling.extend_from_slice(now);
-            *rest = later;
-            if self.filling.len() == self.filling.capacity() {
-                self.end();
+            let mut piece = match self.filling.take() {
+                Some(piece) => piece,
+                None => self.begin(budget)?,
+            };
+            piece.fill(rest);
+            if piece.room() > 0 {
+                self.filling = Some(piece);
+            } else {
+                self.done.push(Bytes::from_owner(piece));
             }
         }
         Ok(())
@@ -75,28 +91,21 @@ impl Pieces {
 
     /// True if so many more bytes are welcome.
     pub(crate) fn has_room(&self, len: usize) -> bool {
-        len <= self.left + (self.filling.capacity() - self.filling.len())
+        len <= self.left + self.filling.as_ref().map_or(0, Piece::room)
     }
 
-    fn begin(&mut self, budget: &Arc<Budget>) -> Result<(), u64> {
+    fn begin(&mut self, budget: &Arc<Budget>) -> Result<Piece, u64> {
         let len = self.left.min(PIECE_MAX);
-        let bytes = len as u64 + EXTRA;
-        self.charge = Some(budget.take(bytes).ok_or(bytes)?);
-        self.filling = Vec::with_capacity(len);
+        let bytes = Pages::cost(len) + EXTRA;
+        let charge = budget.take(bytes).ok_or(bytes)?;
+        let pages = Pages::new(len).ok_or(bytes)?;
         self.left -= len;
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        if !self.filling.is_empty() {
-            let bytes = std::mem::take(&mut self.filling);
-            self.done.push(Bytes::from_owner(Piece { bytes, _charge: self.charge.take() }));
-        }
+        Ok(Piece { pages, filled: 0, _charge: charge })
     }
 
     /// All pieces, though bytes may be missing.
     pub(crate) fn finish(mut self) -> Vec<Bytes> {
-        self.end();
+        self.done.extend(self.filling.take().map(Bytes::from_owner));
         self.done
     }
 }
@@ -137,7 +146,7 @@ impl Large {
     /// Bytes of memory it takes.
     fn memory(&self) -> u64 {
         self.charge.bytes()
-            + self.pieces.iter().map(|piece| piece.len() as u64 + EXTRA).sum::<u64>()
+            + self.pieces.iter().map(|piece| Pages::cost(piece.len()) + EXTRA).sum::<u64>()
     }
 
     /// The item as it is seen.

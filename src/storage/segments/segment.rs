@@ -1,6 +1,7 @@
 //! A segment: items back to back, only ever appended to, and what is known of them together.
 
 use crate::storage::item::Key;
+use crate::storage::pages::Pages;
 use crate::storage::time::Time;
 
 use super::layout::{Context, Fields, Layout};
@@ -17,7 +18,7 @@ pub(crate) enum Generation {
 /// One segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    bytes: Box<[u8]>,
+    bytes: Pages,
     used: usize,
     live_items: usize,
     live_bytes: usize,
@@ -46,7 +47,7 @@ pub(crate) struct Record<'a> {
 
 impl Segment {
     /// An empty one, open.
-    pub(crate) fn new(bytes: Box<[u8]>, class: u8, generation: Generation, now: Time) -> Self {
+    pub(crate) fn new(bytes: Pages, class: u8, generation: Generation, now: Time) -> Self {
         Self {
             bytes,
             used: 0,
@@ -63,7 +64,7 @@ impl Segment {
     }
 
     /// Its memory.
-    pub(crate) fn into_bytes(self) -> Box<[u8]> {
+    pub(crate) fn into_bytes(self) -> Pages {
         self.bytes
     }
 
