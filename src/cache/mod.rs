@@ -12,6 +12,7 @@
 //! * `text`: what these do to bytes, pure.
 
 mod clock;
+mod incoming;
 pub mod memcache;
 pub mod redis;
 mod strings;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 use crate::metrics::{PoolMetrics, Registry};
 use crate::storage::{Store, Time};
 
-pub use crate::storage::Loan;
+pub use crate::storage::{Draft, Loan, PutError};
 pub use clock::{Clock, wall_millis};
+pub use incoming::Incoming;
 
 /// What time it is, on both clocks, read once a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Context<'a> {
     pub counters: &'a PoolMetrics,
     /// The time of the turn.
     pub now: Now,
+    /// The value to be stored, where that has come in before its request was whole.
+    pub incoming: Option<&'a Incoming>,
 }
 
 /// What becomes of the client after a command.

@@ -7,7 +7,7 @@ use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics};
 use crate::net::Token;
 use crate::protocol::{Plan, Refusal, Request, memcache, redis};
-use crate::service::{After, Caller, Flow, Ticket, Turn, count_request};
+use crate::service::{After, Caller, Deposit, Flow, Ticket, Turn, count_request};
 
 impl Worker {
     /// A whole request: answered here, or given to the service with a slot for its reply.
@@ -17,7 +17,8 @@ impl Worker {
         session.need = 0;
         let pool = session.pool;
         if self.standalone.serves(pool) {
-            return self.execute(token, request);
+            self.execute(token, request, None);
+            return done;
         }
         let local = matches!(request.head.command.plan, Plan::Local(_));
         if local || !session.identity.authenticated {
@@ -42,21 +43,22 @@ impl Worker {
     }
 
     /// Executes a request on items of our own: its reply is the next, nothing being in flight.
-    fn execute(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.head.len as usize);
-        let Some(session) = self.sessions.get(token) else { return done };
+    /// Its value may have come in by itself.
+    pub(super) fn execute(&mut self, token: Token, request: Request<'_>, deposit: Option<Deposit>) {
+        let Some(session) = self.sessions.get(token) else { return };
         let pool = session.pool;
         let counters = &self.metrics.pools[pool as usize];
-        count_request(counters, request.head.command.access, request.bytes.len() as u64);
+        let value = deposit.as_ref().map_or(0, Deposit::value_len);
+        let bytes = request.bytes.len() as u64 + value;
+        count_request(counters, request.head.command.access, bytes);
         let into = (&mut session.state, session.pipeline.next_output());
-        if self.standalone.execute(pool, request, counters, into) == After::Close {
+        if self.standalone.execute(pool, (request, deposit), counters, into) == After::Close {
             session.mode = Mode::Ending;
         }
         if let Some(authenticated) = session.state.is_authenticated() {
             session.identity.authenticated = authenticated;
         }
         self.sessions.mark(token);
-        done
     }
 
     /// Answers a request without asking a server.

@@ -4,6 +4,7 @@
 //!  readable ─▶ serve ─┬─ Parsing ─▶ parse ─▶ request │ local reply │ refusal
 //!                     ├─ Swallowing: thrown away     │ begun upload
 //!                     ├─ Uploading: sent on          ▼
+//!                     ├─ Depositing: stored
 //!                     └─ Ending: ignored          what is left waits in Session::input
 //! ```
 
@@ -101,8 +102,8 @@ impl Worker {
             // What it has sent is not all served yet; the end is seen again then.
             return;
         }
-        if session.pipeline.is_idle() || matches!(session.mode, Mode::Uploading(_) | Mode::Leaving)
-        {
+        let gone = matches!(session.mode, Mode::Uploading(_) | Mode::Depositing(_) | Mode::Leaving);
+        if session.pipeline.is_idle() || gone {
             return self.sessions.doom(token, Reason::Eof);
         }
         session.mode = Mode::Ending;
@@ -116,7 +117,8 @@ impl Worker {
         let unfinished = session.is_awaited();
         // A long request has its time anew with each stretch; a short one has it once, or one byte
         // now and then would keep it open for ever.
-        let long = session.input.len() > READ_STEP.1 || matches!(session.mode, Mode::Uploading(_));
+        let passing = matches!(session.mode, Mode::Uploading(_) | Mode::Depositing(_));
+        let long = session.input.len() > READ_STEP.1 || passing;
         session.begun = match session.begun {
             Some(begun) if unfinished && !long => Some(begun),
             _ => unfinished.then_some(now),
@@ -169,6 +171,7 @@ impl Worker {
                 return Next::Go(n as usize);
             }
             Mode::Uploading(_) => return self.serve_upload(token, bytes),
+            Mode::Depositing(_) => return self.serve_deposit(token, bytes),
         }
         if bytes.len() < session.need {
             return Next::Wait(0);
@@ -197,9 +200,10 @@ impl Worker {
                 self.serve_request(token, request)
             }
             Parsed::Incomplete { need } => self.need(token, need),
-            Parsed::Begun(head) if head.len <= UPLOAD_FROM || self.standalone.serves(pool) => {
-                self.need(token, head.len as usize)
+            Parsed::Begun(head) if self.standalone.serves(pool) => {
+                self.begin_deposit(token, bytes, (&head, args))
             }
+            Parsed::Begun(head) if head.len <= UPLOAD_FROM => self.need(token, head.len as usize),
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
             Parsed::Skip { len } => self.skip(token, len),
             Parsed::Refused { len, refusal } => {
@@ -213,7 +217,7 @@ impl Worker {
 
     /// More bytes must come first; a request that cannot be sent on in parts must fit into what
     /// one client may hold, or be a value for a cache of our own.
-    fn need(&mut self, token: Token, need: usize) -> Next {
+    pub(super) fn need(&mut self, token: Token, need: usize) -> Next {
         let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
         session.need = need;
         let pool = session.pool;

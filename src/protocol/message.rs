@@ -90,6 +90,17 @@ pub struct Inline {
     pub text: Vec<u8>,
 }
 
+/// A request that stores a large value, without it.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// What stands before the value, as if that were empty.
+    pub text: Vec<u8>,
+    /// Bytes of the value.
+    pub len: u64,
+    /// Where the value begins in what was parsed.
+    pub value_at: usize,
+}
+
 /// A request: its command and where its parts are.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {

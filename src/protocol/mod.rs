@@ -21,7 +21,7 @@ mod support;
 
 pub use digits::integer;
 pub use message::{
-    Access, Command, Expect, Head, Inline, Keys, Local, Malformed, Outcome, Parsed, Plan, Refusal,
-    Request, Rules, Scan, Span,
+    Access, Command, Expect, Head, Inline, Keys, Local, Malformed, Outcome, Outline, Parsed, Plan,
+    Refusal, Request, Rules, Scan, Span,
 };
 pub use op::Op;

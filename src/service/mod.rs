@@ -8,6 +8,7 @@
 //! ```
 //! The proxy owns the connections of its worker; sessions it knows only by [`Ticket`].
 
+mod deposit;
 mod dispatch;
 mod fragment;
 mod local;
@@ -20,6 +21,7 @@ mod standalone;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
+pub use deposit::Deposit;
 pub use dispatch::Turn;
 pub use local::{After, Identity};
 pub use proxy::{Caller, Proxy};

@@ -11,7 +11,8 @@ use std::time::Instant;
 use crate::cache::{self, Cache, Clock, Context, Loan, Now};
 use crate::config::{Pool, Protocol, Secret};
 use crate::metrics::PoolMetrics;
-use crate::protocol::{Refusal, Request, Span, memcache};
+use crate::protocol::{Outline, Refusal, Request, Span, memcache};
+use crate::service::deposit::Deposit;
 use crate::service::local::After;
 
 /// Bytes that buffers borrow at a time.
@@ -91,16 +92,31 @@ impl Standalone {
         }
     }
 
-    /// Executes a request and appends its reply to `out`.
+    /// Has the value of a request that has begun come in by itself; `None` if the client may not
+    /// store it, or not now.
+    pub fn accept(&self, pool: u16, outline: Outline, state: &mut State) -> Option<Deposit> {
+        let place = self.pools.get(pool as usize)?.as_ref()?;
+        let ready = place.protocol != Protocol::Redis || place.session(state).may_deposit();
+        ready.then(|| Deposit::new(&place.cache, outline)).flatten()
+    }
+
+    /// Takes bytes of such a value from the front of `bytes`; says how many.
+    pub fn fill(&self, deposit: &mut Deposit, bytes: &[u8]) -> usize {
+        deposit.fill(bytes, self.now)
+    }
+
+    /// Executes a request, whose value may have come in by itself, and appends its reply to `out`.
     pub fn execute(
         &self,
         pool: u16,
-        request: Request<'_>,
+        (request, deposit): (Request<'_>, Option<Deposit>),
         counters: &PoolMetrics,
         (state, out): (&mut State, &mut Vec<u8>),
     ) -> After {
         let Some(Some(place)) = self.pools.get(pool as usize) else { return After::Close };
-        let context = Context { cache: &place.cache, counters, now: self.now };
+        let incoming = deposit.map(Deposit::into_value);
+        let incoming = incoming.as_ref();
+        let context = Context { cache: &place.cache, counters, now: self.now, incoming };
         let after = match place.protocol {
             Protocol::Memcache => cache::memcache::execute(&context, request, out),
             Protocol::Redis => cache::redis::execute(&context, place.session(state), request, out),
@@ -125,7 +141,8 @@ impl Standalone {
     ) {
         let Some(Some(place)) = self.pools.get(pool as usize) else { return };
         if place.protocol == Protocol::Memcache {
-            let context = Context { cache: &place.cache, counters, now: self.now };
+            let (now, incoming) = (self.now, None);
+            let context = Context { cache: &place.cache, counters, now, incoming };
             cache::memcache::refused(&context, bytes, args, refusal);
         }
     }

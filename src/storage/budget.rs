@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::pages::Pages;
+use super::pages::{Pages, Region};
 
 /// Bytes that a segment costs beside its own: its entry in its shard's list, and the system's
 /// tables.
@@ -26,6 +26,7 @@ pub(super) struct Budget {
     /// Bytes handed out, those of spare segments among them.
     used: AtomicU64,
     spare: Mutex<Vec<Pages>>,
+    region: Mutex<Region>,
 }
 
 /// Bytes that are taken; given back when this is dropped.
@@ -38,8 +39,8 @@ pub(super) struct Charge {
 impl Budget {
     /// `limit` bytes in all, segments of `segment_len`.
     pub(super) fn new(limit: u64, segment_len: usize) -> Arc<Self> {
-        let (used, spare) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-        Arc::new(Self { limit, segment_len, used, spare })
+        let (used, spare, region) = Default::default();
+        Arc::new(Self { limit, segment_len, used, spare, region })
     }
 
     /// Bytes there are in all.
@@ -87,11 +88,17 @@ impl Budget {
         if !self.count(self.segment_cost()) {
             return None;
         }
-        let pages = Pages::new(self.segment_len);
+        let pages = self.map(self.segment_len);
         if pages.is_none() {
             self.used.fetch_sub(self.segment_cost(), Ordering::Relaxed);
         }
         pages
+    }
+
+    /// Memory that is paid for, `len` bytes: a power of two of at least a page; `None` if the
+    /// system has none.
+    pub(super) fn map(&self, len: usize) -> Option<Pages> {
+        self.region.lock().unwrap_or_else(PoisonError::into_inner).take(len)
     }
 
     /// Takes a segment back.

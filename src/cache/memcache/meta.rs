@@ -162,9 +162,9 @@ pub(super) fn set(
     let (code, cas, len) = match store(context, context.cache.store.key(bytes), &change) {
         Outcome::Stored { .. } if flags.quiet => return Ok(()),
         Outcome::Stored { cas, len } => (b"HD", cas, len),
-        Outcome::NotStored => (b"NS", 0, value.len()),
-        Outcome::Exists => (b"EX", 0, value.len()),
-        Outcome::NotFound => (b"NF", 0, value.len()),
+        Outcome::NotStored => (b"NS", 0, context.value_len(value)),
+        Outcome::Exists => (b"EX", 0, context.value_len(value)),
+        Outcome::NotFound => (b"NF", 0, context.value_len(value)),
         Outcome::TooLarge => return Err("SERVER_ERROR object too large for cache"),
         Outcome::NoMemory => return Err(NO_MEMORY),
     };

@@ -66,7 +66,8 @@ enum Verdict<'a> {
 pub(super) fn store(context: &Context<'_>, key: Key<'_>, change: &Change<'_>) -> Outcome {
     let (cache, now) = (context.cache, context.now.time);
     let mut locked = cache.store.lock(key, now);
-    if !fits(context, key, change.value.len()) {
+    let value_len = context.value_len(change.value);
+    if !fits(context, key, value_len) {
         if change.displaces {
             locked.remove(key, now);
         }
@@ -81,7 +82,9 @@ pub(super) fn store(context: &Context<'_>, key: Key<'_>, change: &Change<'_>) ->
     match verdict {
         Verdict::Not(outcome) => outcome,
         // As memcached has it: no room for both parts.
-        Verdict::Put { value, .. } if !fits(context, key, value.len()) => Outcome::NotStored,
+        Verdict::Put { value, .. } if !fits(context, key, context.value_len(&value)) => {
+            Outcome::NotStored
+        }
         Verdict::Put { value, flags, expiry, marks } => {
             let item = NewItem { value: &[&value], flags, expiry, marks, cas: change.cas };
             put(context, &mut locked, key, &item)
@@ -95,8 +98,9 @@ fn put(
     key: Key<'_>,
     item: &NewItem<'_>,
 ) -> Outcome {
-    match locked.put(key, item, context.now.time) {
-        Ok(cas) => Outcome::Stored { cas, len: item.len() },
+    let len = context.incoming.map_or_else(|| item.len(), |_| context.value_len(&[]));
+    match context.put(locked, key, item) {
+        Ok(cas) => Outcome::Stored { cas, len },
         Err(PutError::TooLarge) => {
             context.counters.add(PoolMetric::StoresTooLarge, 1);
             Outcome::TooLarge

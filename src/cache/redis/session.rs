@@ -71,6 +71,11 @@ impl Session {
         self.id
     }
 
+    /// Whether its next request is executed as it comes: it is neither kept for EXEC nor refused.
+    pub fn may_deposit(&self) -> bool {
+        self.is_authenticated() && !self.is_queueing()
+    }
+
     pub(super) const fn is_resp3(&self) -> bool {
         self.resp3
     }

@@ -70,7 +70,7 @@ impl Place {
         let (mut bytes, mut out, mut args) = (Vec::new(), Vec::new(), Vec::new());
         write_command(words.iter().copied(), &mut bytes);
         let counters = &self.cache.registry.workers[0].pools[0];
-        let context = Context { cache: &self.cache, counters, now: self.now };
+        let context = Context { cache: &self.cache, counters, now: self.now, incoming: None };
         let after = match parse(&bytes, &RULES, &mut args) {
             Parsed::Request(head) => {
                 let request = Request { head: &head, bytes: &bytes, args: &args };

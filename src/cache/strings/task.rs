@@ -161,12 +161,13 @@ impl<'t> Task<'t, '_> {
     pub(crate) fn put(&mut self, key: Key<'_>, value: &[&[u8]], kept: Kept) -> Done {
         let now = self.now();
         let item = NewItem { value, flags: kept.flags, expiry: kept.expiry, ..NewItem::default() };
-        self.fits(key, item.len())?;
+        let len = self.context.incoming.map_or_else(|| item.len(), |_| self.context.value_len(&[]));
+        self.fits(key, len)?;
         if kept.expiry.is_some_and(|at| at <= now) {
             self.items.remove(key, now);
             return Ok(());
         }
-        match self.items.put(key, &item, now) {
+        match self.context.put(self.items, key, &item) {
             Ok(_) => Ok(()),
             Err(PutError::TooLarge) => Err(Fault::TOO_LONG),
             Err(PutError::Full) => Err(Fault::NO_MEMORY),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::frontend::sessions::pipeline::Pipeline;
 use crate::protocol::redis;
-use crate::service::{Identity, State, UploadId};
+use crate::service::{Deposit, Identity, State, UploadId};
 
 /// How long a client that has got its last reply may take to close its side.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -64,6 +64,8 @@ pub(in crate::frontend) enum Mode {
     Swallowing(u64),
     /// They belong to an upload.
     Uploading(Box<Upload>),
+    /// They belong to a large value that is to be stored here, or stand behind it.
+    Depositing(Box<Deposit>),
     /// Not at all: it is closed once it has got what it is owed.
     Ending,
     /// Not at all: it has been told that nothing more will come, and is waited for to close.
@@ -167,7 +169,9 @@ impl Session {
     pub(in crate::frontend) fn is_awaited(&self) -> bool {
         match self.mode {
             Mode::Parsing => self.hold == Hold::None && !self.input.is_empty(),
-            Mode::Swallowing(_) | Mode::Uploading(_) => self.hold == Hold::None,
+            Mode::Swallowing(_) | Mode::Uploading(_) | Mode::Depositing(_) => {
+                self.hold == Hold::None
+            }
             // It waits for us.
             Mode::Ending => false,
             Mode::Leaving => true,

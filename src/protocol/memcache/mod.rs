@@ -7,11 +7,13 @@
 
 mod commands;
 mod line;
+mod outline;
 mod request;
 mod response;
 #[cfg(test)]
 mod tests;
 
 pub use commands::expect_of;
+pub use outline::outline;
 pub use request::parse;
 pub use response::{Scanner, block, is_block, write_refusal};

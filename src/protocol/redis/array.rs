@@ -7,7 +7,7 @@
 use crate::protocol::digits::{integer, leading_digits};
 use crate::protocol::redis::commands;
 use crate::protocol::redis::request::{head, lost, takes};
-use crate::protocol::{Command, Keys, Parsed, Plan, Refusal, Rules, Span};
+use crate::protocol::{Command, Keys, Op, Parsed, Plan, Refusal, Rules, Span};
 
 /// Requests up to this many bytes are waited for whole.
 const WHOLE_BYTES: u64 = 64 * 1024;
@@ -152,11 +152,11 @@ impl Array<'_> {
 
     /// The command, if what is there says where the request goes and that it may go there.
     fn begun(&self) -> Option<&'static Command> {
-        if self.rules.cache {
-            return None;
-        }
         let name = self.args.first()?.of(self.bytes);
         let command = commands::find(name, self.rules)?;
+        if self.rules.cache && Some(self.args.len()) != value_at(command.op) {
+            return None;
+        }
         if command.plan != Plan::Forward || !takes(command, self.count, self.rules) {
             return None;
         }
@@ -183,6 +183,15 @@ impl Array<'_> {
         }
         let refusal = Refusal::Redis("ERR value is larger than the limit".to_owned());
         Parsed::Refused { len: end + 2, refusal: Some(refusal) }
+    }
+}
+
+/// Which argument is the value that a command stores as it is; `None` if it makes another of it.
+fn value_at(op: Op) -> Option<usize> {
+    match op {
+        Op::Set | Op::SetNx | Op::GetSet => Some(2),
+        Op::SetEx | Op::PSetEx => Some(3),
+        _ => None,
     }
 }
 

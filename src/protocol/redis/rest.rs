@@ -1,8 +1,8 @@
 //! Finds the end of a large request that is passed on while it comes in.
 
-use crate::protocol::Refusal;
 use crate::protocol::body::{BadEnd, Body};
 use crate::protocol::redis::array::{Number, number};
+use crate::protocol::{Outline, Refusal, Span};
 
 /// Bytes of an argument's header line: 13 digits are more than any limit on a value needs.
 const HEADER_BYTES: usize = 16;
@@ -94,6 +94,14 @@ impl Rest {
         self.headers -= 1;
         Ok(())
     }
+}
+
+/// The outline of a request that has begun and whose arguments before the large one are `args`.
+pub fn outline(bytes: &[u8], args: &[Span]) -> Option<Outline> {
+    let header_at = args.last()?.end as usize + 2;
+    let Number::Value(len, value_at) = number(bytes, header_at + 1) else { return None };
+    let text = [bytes.get(..header_at)?, b"$0\r\n"].concat();
+    Some(Outline { text, len: u64::try_from(len).ok()?, value_at })
 }
 
 fn refusal(text: &str) -> Refusal {

@@ -77,7 +77,7 @@ pub(crate) struct Index {
     next: Option<Table>,
     mark: usize,
     items: u64,
-    ready: Vec<Box<Chunk>>,
+    ready: Vec<Chunk>,
     /// One for each chunk there is.
     charges: Vec<Charge>,
     budget: Arc<Budget>,
@@ -128,7 +128,7 @@ impl Index {
 
     /// Bytes it takes.
     pub(crate) fn memory(&self) -> u64 {
-        self.charges.len() as u64 * CHUNK_LEN
+        (self.charges.len() * CHUNK_LEN) as u64
     }
 
     /// The table that has the items of a position, and their home in it.
@@ -158,10 +158,10 @@ impl Index {
     /// Puts an item in that is not there. [`Index::prepare`] must have said yes before.
     pub(crate) fn insert(&mut self, hash: u64, place: Place, frequency: u8) {
         let (in_next, home) = self.home(position(hash));
-        let Self { table, next, ready, .. } = self;
+        let Self { table, next, ready, budget, .. } = self;
         let table = next.as_mut().filter(|_| in_next).unwrap_or(table);
         table.insert(home, Slot::new(hash, place, frequency), || {
-            ready.pop().unwrap_or_else(Chunk::new)
+            ready.pop().unwrap_or_else(|| fresh(budget))
         });
         self.items += 1;
     }
@@ -219,9 +219,9 @@ impl Index {
 
     fn refill(&mut self) -> bool {
         while self.ready.len() < self.wanted() {
-            let Some(charge) = self.budget.take(CHUNK_LEN) else { return false };
+            let Some(charge) = self.budget.take(CHUNK_LEN as u64) else { return false };
             self.charges.push(charge);
-            self.ready.push(Chunk::new());
+            self.ready.push(fresh(&self.budget));
         }
         true
     }
@@ -240,9 +240,9 @@ impl Index {
             // More than two chunks are needed only if very many items have the same home.
             self.refill();
             self.table.remove(mark, spot);
-            let Self { next: Some(next), ready, .. } = self else { return };
+            let Self { next: Some(next), ready, budget, .. } = self else { return };
             let home = next.home(position);
-            next.insert(home, slot, || ready.pop().unwrap_or_else(Chunk::new));
+            next.insert(home, slot, || ready.pop().unwrap_or_else(|| fresh(budget)));
         }
         self.mark += 1;
         let passed = self.table.take_before(self.mark);
@@ -261,7 +261,7 @@ impl Index {
     }
 
     /// Keeps a chunk for later, or gives it back.
-    fn reuse(&mut self, chunk: Option<Box<Chunk>>) {
+    fn reuse(&mut self, chunk: Option<Chunk>) {
         let Some(mut chunk) = chunk else { return };
         if self.ready.len() < self.wanted() {
             chunk.wipe();
@@ -343,6 +343,12 @@ impl Index {
         let next = self.next.as_ref().map_or(0, Table::chunks);
         self.table.chunks() + next + self.ready.len() == self.charges.len()
     }
+}
+
+/// An empty chunk. It is paid for, but in the one case in a million that those at hand do not do.
+#[expect(clippy::expect_used, reason = "as where the allocator has nothing left")]
+fn fresh(budget: &Budget) -> Chunk {
+    Chunk::new(budget.map(CHUNK_LEN).expect("memory"))
 }
 
 /// True if the item of this hash is in the part of a scan from `cursor` to `next`.

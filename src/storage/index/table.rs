@@ -8,6 +8,8 @@
 //! bucket that nobody has passed. Behind the last home there may be more buckets, as needed: an
 //! item always finds a place.
 
+use crate::storage::pages::Pages;
+
 /// A slot: offset 20 bits, segment 20, tag 16, frequency 8; 0 if it is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u64);
@@ -24,19 +26,15 @@ const PASSED_MAX: u8 = u8::MAX;
 /// A number of slots at which all still goes quickly, in percent.
 const FULL_PERCENT: u64 = 94;
 
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Bucket([Slot; LANES]);
+/// Bytes of a bucket: a cache line.
+const BUCKET: usize = LANES * size_of::<u64>();
 
-/// A part of a table.
+/// A part of a table: its buckets, and behind them how many items have passed each by.
 #[derive(Debug)]
-pub(crate) struct Chunk {
-    buckets: [Bucket; CHUNK_BUCKETS],
-    passed: [u8; CHUNK_BUCKETS],
-}
+pub(crate) struct Chunk(Pages);
 
 /// Bytes of a chunk.
-pub(crate) const CHUNK_LEN: u64 = size_of::<Chunk>() as u64;
+pub(crate) const CHUNK_LEN: usize = 16 << 10;
 
 /// Where a slot is in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,21 +48,38 @@ pub(crate) struct Spot {
 pub(crate) struct Table {
     homes: usize,
     /// Those that have been taken out, or are yet to come, are `None`.
-    chunks: Vec<Option<Box<Chunk>>>,
+    chunks: Vec<Option<Chunk>>,
     /// How many are there.
     present: usize,
 }
 
 impl Chunk {
-    /// An empty one.
-    pub(crate) fn new() -> Box<Self> {
-        Box::new(Self { buckets: [Bucket::default(); CHUNK_BUCKETS], passed: [0; CHUNK_BUCKETS] })
+    /// An empty one, on memory that is zero.
+    pub(crate) fn new(pages: Pages) -> Self {
+        Self(pages)
     }
 
     /// Empties it.
     pub(crate) fn wipe(&mut self) {
-        self.buckets.fill(Bucket::default());
-        self.passed.fill(0);
+        self.0.fill(0);
+    }
+
+    fn slots(&self, at: usize) -> [Slot; LANES] {
+        let (lanes, _) = self.0[at * BUCKET..][..BUCKET].as_chunks();
+        std::array::from_fn(|lane| Slot(u64::from_le_bytes(lanes[lane])))
+    }
+
+    fn set(&mut self, at: usize, lane: usize, slot: Slot) {
+        let (lanes, _) = self.0[at * BUCKET..][..BUCKET].as_chunks_mut();
+        lanes[lane] = slot.0.to_le_bytes();
+    }
+
+    fn passed(&self, at: usize) -> u8 {
+        self.0[CHUNK_BUCKETS * BUCKET + at]
+    }
+
+    fn passed_mut(&mut self, at: usize) -> &mut u8 {
+        &mut self.0[CHUNK_BUCKETS * BUCKET + at]
     }
 }
 
@@ -106,32 +121,31 @@ impl Table {
     /// True if one more item needs no chunk for sure.
     pub(crate) fn is_complete(&self) -> bool {
         let end = self.chunks.len() * CHUNK_BUCKETS;
-        let last = || self.chunk(end - 1).map(|(chunk, at)| chunk.buckets[at]);
+        let last = || self.chunk(end - 1).map(|(chunk, at)| chunk.slots(at));
         self.present == self.chunks.len()
             && end >= self.homes
-            && last().is_some_and(|bucket| bucket.0.contains(&Slot::default()))
+            && last().is_some_and(|slots| slots.contains(&Slot::default()))
     }
 
     fn chunk(&self, bucket: usize) -> Option<(&Chunk, usize)> {
-        let chunk = self.chunks.get(bucket / CHUNK_BUCKETS)?.as_deref()?;
+        let chunk = self.chunks.get(bucket / CHUNK_BUCKETS)?.as_ref()?;
         Some((chunk, bucket % CHUNK_BUCKETS))
     }
 
     fn chunk_mut(&mut self, bucket: usize) -> Option<(&mut Chunk, usize)> {
-        let chunk = self.chunks.get_mut(bucket / CHUNK_BUCKETS)?.as_deref_mut()?;
+        let chunk = self.chunks.get_mut(bucket / CHUNK_BUCKETS)?.as_mut()?;
         Some((chunk, bucket % CHUNK_BUCKETS))
     }
 
     /// The slot at a spot.
     pub(crate) fn slot(&self, spot: Spot) -> Slot {
-        self.chunk(spot.bucket)
-            .map_or_else(Slot::default, |(chunk, at)| chunk.buckets[at].0[spot.lane])
+        self.chunk(spot.bucket).map_or_else(Slot::default, |(chunk, at)| chunk.slots(at)[spot.lane])
     }
 
     /// Writes the slot at a spot that is there.
     pub(crate) fn set(&mut self, spot: Spot, slot: Slot) {
         if let Some((chunk, at)) = self.chunk_mut(spot.bucket) {
-            chunk.buckets[at].0[spot.lane] = slot;
+            chunk.set(at, spot.lane, slot);
         }
     }
 
@@ -140,11 +154,10 @@ impl Table {
         let mut bucket = home;
         loop {
             let (chunk, at) = self.chunk(bucket)?;
-            let lanes = &chunk.buckets[at].0;
-            if let Some(lane) = lanes.iter().position(|slot| wanted(*slot)) {
+            if let Some(lane) = chunk.slots(at).iter().position(|slot| wanted(*slot)) {
                 return Some(Spot { bucket, lane });
             }
-            if chunk.passed[at] == 0 {
+            if chunk.passed(at) == 0 {
                 return None;
             }
             bucket += 1;
@@ -152,12 +165,7 @@ impl Table {
     }
 
     /// Puts a slot in on the way from `home`; `fresh` gives chunks that are needed for it.
-    pub(crate) fn insert(
-        &mut self,
-        home: usize,
-        slot: Slot,
-        mut fresh: impl FnMut() -> Box<Chunk>,
-    ) {
+    pub(crate) fn insert(&mut self, home: usize, slot: Slot, mut fresh: impl FnMut() -> Chunk) {
         let mut bucket = home;
         loop {
             let number = bucket / CHUNK_BUCKETS;
@@ -167,12 +175,11 @@ impl Table {
             self.present += usize::from(self.chunks[number].is_none());
             let chunk = self.chunks[number].get_or_insert_with(&mut fresh);
             let at = bucket % CHUNK_BUCKETS;
-            let lanes = &mut chunk.buckets[at].0;
-            if let Some(lane) = lanes.iter_mut().find(|lane| **lane == Slot::default()) {
-                *lane = slot;
-                return;
+            let free = chunk.slots(at).iter().position(|slot| *slot == Slot::default());
+            if let Some(lane) = free {
+                return chunk.set(at, lane, slot);
             }
-            chunk.passed[at] = chunk.passed[at].saturating_add(1);
+            *chunk.passed_mut(at) = chunk.passed(at).saturating_add(1);
             bucket += 1;
         }
     }
@@ -182,7 +189,7 @@ impl Table {
         self.set(spot, Slot::default());
         for bucket in home..spot.bucket {
             if let Some((chunk, at)) = self.chunk_mut(bucket) {
-                let passed = &mut chunk.passed[at];
+                let passed = chunk.passed_mut(at);
                 *passed -= u8::from(*passed != PASSED_MAX);
             }
         }
@@ -192,12 +199,12 @@ impl Table {
     pub(crate) fn walk(&self, home: usize, mut visit: impl FnMut(Spot, Slot)) {
         let mut bucket = home;
         while let Some((chunk, at)) = self.chunk(bucket) {
-            for (lane, slot) in chunk.buckets[at].0.iter().enumerate() {
+            for (lane, slot) in chunk.slots(at).iter().enumerate() {
                 if *slot != Slot::default() {
                     visit(Spot { bucket, lane }, *slot);
                 }
             }
-            if chunk.passed[at] == 0 {
+            if chunk.passed(at) == 0 {
                 return;
             }
             bucket += 1;
@@ -205,7 +212,7 @@ impl Table {
     }
 
     /// Takes the chunk out whose last bucket is the one before `bucket`, if one ends there.
-    pub(crate) fn take_before(&mut self, bucket: usize) -> Option<Box<Chunk>> {
+    pub(crate) fn take_before(&mut self, bucket: usize) -> Option<Chunk> {
         if bucket == 0 || !bucket.is_multiple_of(CHUNK_BUCKETS) {
             return None;
         }
@@ -215,7 +222,7 @@ impl Table {
     }
 
     /// Takes all chunks out.
-    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Box<Chunk>> + use<> {
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Chunk> + use<> {
         self.present = 0;
         std::mem::take(&mut self.chunks).into_iter().flatten()
     }
@@ -223,7 +230,8 @@ impl Table {
     /// Every slot that is not empty.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
-        let buckets = self.chunks.iter().flatten().flat_map(|chunk| chunk.buckets);
-        buckets.flat_map(|bucket| bucket.0).filter(|slot| *slot != Slot::default())
+        let chunks = self.chunks.iter().flatten();
+        let slots = |chunk| (0..CHUNK_BUCKETS).flat_map(move |at| Chunk::slots(chunk, at));
+        chunks.flat_map(slots).filter(|slot| *slot != Slot::default())
     }
 }

@@ -3,26 +3,27 @@
 use crate::storage::engine::{Amend, Engine, PutError, Usage};
 use crate::storage::index::{LARGE, Place, in_scan};
 use crate::storage::item::{Item, Key, NewItem, Value};
-use crate::storage::segments::{Fields, Record};
+use crate::storage::segments::{Context, Fields, Record};
 use crate::storage::time::Time;
 
 use super::Segcache;
 
 impl Engine for Segcache {
     fn peek(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
-        let found = self.find_alive(key, now)?;
+        let (found, _) = self.find_alive(key, now)?;
         Some(self.seen(found.slot.place(), now))
     }
 
     fn read(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
-        let found = self.find_alive(key, now)?;
+        let (found, layout) = self.find_alive(key, now)?;
         self.note_read(found);
         let place = found.slot.place();
-        if place.segment == LARGE {
+        let Some(layout) = layout else {
             return Some(self.large.get_mut(place).read(now));
-        }
-        let at = self.segments.context(place.segment, self.version, now);
-        let (layout, bytes) = self.segments.item_mut(place);
+        };
+        let segment = self.segments.get_mut(place.segment);
+        let at = Context { base: segment.base(), version: self.version, now };
+        let bytes = segment.at_mut(place.offset as usize);
         let fields = layout.fields(bytes, at);
         layout.touch(bytes, now);
         Some(layout.seen(bytes, fields))
@@ -37,7 +38,7 @@ impl Engine for Segcache {
 
     fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
         let fresh = if change.renew { Some(self.renew()) } else { None };
-        let place = self.find_alive(key, now)?.slot.place();
+        let place = self.find_alive(key, now)?.0.slot.place();
         let before = self.seen(place, now);
         let fields = Fields {
             flags: before.flags,
@@ -51,7 +52,7 @@ impl Engine for Segcache {
 
     fn remove(&mut self, key: Key<'_>, now: Time) -> bool {
         let found = self.find_alive(key, now);
-        if let Some(found) = found {
+        if let Some((found, _)) = found {
             self.remove_found(found, key.hash, now);
         }
         found.is_some()

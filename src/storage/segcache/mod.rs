@@ -23,13 +23,14 @@ mod put;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::budget::Budget;
 use super::engine::Usage;
 use super::index::{Found, Index, LARGE, Place};
 use super::item::{Item, Key, KeyHasher};
-use super::segments::Segments;
+use super::segments::{Layout, Segments};
 use super::time::Time;
 use crate::config::Eviction;
 use evict::Policy;
@@ -125,7 +126,22 @@ impl Segcache {
     }
 
     fn find(&self, key: Key<'_>) -> Option<Found> {
-        self.index.find(key.hash, |place| self.key_at(place) == key.bytes)
+        self.seek(key).map(|(found, _)| found)
+    }
+
+    /// The slot of an item, and how it lies in its segment; a large one is in none.
+    fn seek(&self, key: Key<'_>) -> Option<(Found, Option<Layout>)> {
+        let seen = Cell::new(None);
+        let found = self.index.find(key.hash, |place| {
+            if place.segment == LARGE {
+                seen.set(None);
+                return *self.large.get(place).key == *key.bytes;
+            }
+            let (layout, bytes) = self.segments.item(place);
+            seen.set(Some(layout));
+            layout.key(bytes) == key.bytes
+        })?;
+        Some((found, seen.get()))
     }
 
     fn key_at(&self, place: Place) -> &[u8] {
@@ -133,11 +149,19 @@ impl Segcache {
     }
 
     /// The slot of an item that is alive; one that is dead is removed.
-    fn find_alive(&mut self, key: Key<'_>, now: Time) -> Option<Found> {
-        let found = self.find(key)?;
-        let expiry = self.expiry_at(found.slot.place());
+    fn find_alive(&mut self, key: Key<'_>, now: Time) -> Option<(Found, Option<Layout>)> {
+        let (found, layout) = self.seek(key)?;
+        let place = found.slot.place();
+        let expiry = match layout {
+            Some(layout) if !layout.may_expire() => None,
+            Some(layout) => {
+                let segment = self.segments.get(place.segment);
+                layout.expiry(segment.at(place.offset as usize), segment.base())
+            }
+            None => self.large.get(place).fields.expiry,
+        };
         if expiry.is_none_or(|at| at > now) {
-            return Some(found);
+            return Some((found, layout));
         }
         self.remove_found(found, key.hash, now);
         self.usage.expired += 1;

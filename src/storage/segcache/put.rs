@@ -50,7 +50,7 @@ impl Segcache {
             if index.prepare(hash_of) {
                 return Ok(());
             }
-            self.make_room(CHUNK_LEN, now)?;
+            self.make_room(CHUNK_LEN as u64, now)?;
         }
     }
 

@@ -193,6 +193,11 @@ impl Layout {
         Item { value: Value::Whole(self.value(bytes)), flags, cas, expiry, marks, accessed }
     }
 
+    /// False if it is for ever.
+    pub(crate) fn may_expire(self) -> bool {
+        self.meta & EXPIRY != 0
+    }
+
     /// The first moment at which it is dead.
     pub(crate) fn expiry(self, bytes: &[u8], base: Time) -> Option<Time> {
         match (self.meta & EXPIRY, self.meta & WIDE) {

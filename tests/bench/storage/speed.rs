@@ -24,10 +24,9 @@ const KEY_BYTES: usize = 24;
 const VALUE_BYTES: usize = 64;
 /// All items fit: nothing is evicted.
 const MEMORY: u64 = 512 << 20;
-/// Requests that a thread goes through again and again.
+/// Requests that a thread goes through again and again, their keys one after the other as in the
+/// input of a connection.
 const DRAWS: usize = 1 << 20;
-/// The highest bit of a draw says that it is a write; the others are the item.
-const WRITE: u32 = 1 << 31;
 
 /// Reads per second that one core should do, in millions.
 const READS_BAR: f64 = 5.0;
@@ -97,7 +96,7 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
 /// Million operations a second of all threads together, and how long these had to wait.
 fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     let zipf = Zipf::new(ITEMS, load.alpha);
-    let thread = |seed| Thread::new(&zipf, load.writes, seed);
+    let thread = |seed| Thread::new(stage, &zipf, load.writes, seed);
     let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
     let samples = RefCell::new(Vec::new());
     let mut group = criterion.benchmark_group("storage");
@@ -130,20 +129,19 @@ impl Stage {
             key[..8].copy_from_slice(format!("{number:08}").as_bytes());
         }
         let stage = Self { store: Store::new(crate::settings(MEMORY)), keys };
-        (0..ITEMS).for_each(|item| stage.write(item));
+        stage.keys.iter().for_each(|key| stage.write(key));
         stage
     }
 
-    fn write(&self, item: usize) {
-        let (key, item) =
-            (self.store.key(&self.keys[item]), NewItem { value: &[&VALUE], ..NewItem::default() });
+    fn write(&self, key: &[u8]) {
+        let (key, item) = (self.store.key(key), NewItem { value: &[&VALUE], ..NewItem::default() });
         // A store that refuses is not slower for it, but the reads that follow would find nothing.
         black_box(self.store.lock(key, NOW).put(key, &item, NOW)).ok();
     }
 
     /// Copies the value out, as a reply would have it.
-    fn read(&self, item: usize, out: &mut Vec<u8>) {
-        let key = self.store.key(&self.keys[item]);
+    fn read(&self, key: &[u8], out: &mut Vec<u8>) {
+        let key = self.store.key(key);
         if let Some(item) = self.store.lock(key, NOW).read(key, NOW) {
             item.value.write_to(out);
         }
@@ -153,18 +151,21 @@ impl Stage {
 const NOW: Time = Time::from_millis(1000);
 const VALUE: [u8; VALUE_BYTES] = [b'v'; VALUE_BYTES];
 
+/// A request: its key, and whether it writes.
+type Draw = ([u8; KEY_BYTES], bool);
+
 /// One thread's requests, drawn beforehand, and where it stands in them.
 struct Thread {
-    draws: Vec<u32>,
+    draws: Vec<Draw>,
     at: usize,
 }
 
 impl Thread {
-    fn new(zipf: &Zipf, writes: f64, seed: u64) -> Self {
+    fn new(stage: &Stage, zipf: &Zipf, writes: f64, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut draw = || {
-            let write = if random.unit() < writes { WRITE } else { 0 };
-            zipf.pick(&mut random) as u32 | write
+            let write = random.unit() < writes;
+            (stage.keys[zipf.pick(&mut random)], write)
         };
         Self { draws: (0..DRAWS).map(|_| draw()).collect(), at: 0 }
     }
@@ -172,15 +173,14 @@ impl Thread {
     fn run(&mut self, stage: &Stage, count: u64) {
         let mut out = Vec::with_capacity(VALUE_BYTES);
         for _ in 0..count {
-            let draw = self.draws[self.at % DRAWS];
+            let (key, write) = &self.draws[self.at % DRAWS];
             self.at += 1;
-            let item = (draw & !WRITE) as usize;
-            if draw & WRITE == 0 {
+            if !*write {
                 out.clear();
-                stage.read(item, &mut out);
+                stage.read(key, &mut out);
                 black_box(&out);
             } else {
-                stage.write(item);
+                stage.write(key);
             }
         }
     }
