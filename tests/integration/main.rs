@@ -17,6 +17,7 @@ mod docs;
 mod faults;
 mod holding;
 mod limits;
+mod memcached_perl;
 mod pipelines;
 mod placement;
 mod readme;

@@ -128,6 +128,10 @@ impl Ask<'_> {
         });
         match checked {
             Ok(()) => self.data(line, len),
+            // To memcached a line with too few or too many words is none that data follows.
+            Err(Fault::Unknown) if self.rules.cache => {
+                self.refused(line.len as u64, Fault::Unknown)
+            }
             Err(fault) => self.refused(len, fault),
         }
     }
