@@ -21,6 +21,9 @@ mod memcached_perl;
 mod pipelines;
 mod placement;
 mod readme;
+mod soak;
+#[path = "../soak/mod.rs"]
+mod soak_load;
 mod standalone;
 mod support;
 mod tidy;
