@@ -49,9 +49,9 @@ struct Server {
 
 impl Server {
     fn start(options: &Options) -> io::Result<Self> {
-        let built =
-            || env::var_os("TWINRING").map_or(env!("CARGO_BIN_EXE_twinring").into(), PathBuf::from);
-        let program = options.twinring.clone().unwrap_or_else(built);
+        let named = || env::var_os("TWINRING").map(PathBuf::from);
+        let program = options.twinring.clone().or_else(named);
+        let program = program.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_twinring")));
         let (memcache, redis) = (free_port()?, free_port()?);
         let mut command = Command::new(program);
         command.args(["--admin", "off", "--max-value", "4MiB", "--memory"]);
@@ -121,7 +121,7 @@ fn run(options: &Options) -> io::Result<()> {
 
 fn told(report: &Report, took: Duration) -> String {
     let seconds = took.as_secs_f64();
-    let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, (bytes & 0xfffff) * 10 >> 20);
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1048576.0);
     format!(
         "{seconds:.1} s, {} requests, {} hits, {} misses, {} connections; resident {} at the \
          start, {} at most",
