@@ -1,9 +1,12 @@
-//! Client libraries and tools that people use, through the proxy.
+//! Client libraries and tools that people use: through the proxy, and at the cache server.
+//!
+//! What a script expects of the cache server it finds at memcached or redis-server as well: it is
+//! run at both.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use crate::support::{Memcached, PoolSpec, Proxy, Redis, Scratch};
+use crate::support::{Cache, Memcached, PoolSpec, Proxy, Redis, Scratch};
 
 #[test]
 fn pymemcache_works_with_one_server_and_with_three() {
@@ -34,15 +37,54 @@ fn redis_py_works_with_a_password() {
     python("redis_client.py", &[&proxy.port().to_string(), "secret"]);
 }
 
-/// libmemcached's own test of a server.
+#[test]
+fn pymemcache_works_at_the_cache() {
+    at_memcached_and_the_cache(|port| python("memcache_client.py", &[port, "server"]));
+}
+
+#[test]
+fn pylibmc_works_at_the_cache() {
+    at_memcached_and_the_cache(|port| python("pylibmc_client.py", &[port]));
+}
+
+#[test]
+fn redis_py_works_at_the_cache() {
+    at_redis_and_the_cache(|port| python("redis_strings.py", &[port]));
+}
+
+#[test]
+fn memcached_for_node_works_at_the_cache() {
+    at_memcached_and_the_cache(|port| node("memcached_client.js", port));
+}
+
+#[test]
+fn memcache_client_for_node_works_at_the_cache() {
+    at_memcached_and_the_cache(|port| node("memcache_client.js", port));
+}
+
+#[test]
+fn ioredis_works_at_the_cache() {
+    at_redis_and_the_cache(|port| node("ioredis_client.js", port));
+}
+
 #[test]
 fn libmemcached_finds_the_proxy_capable() {
     let servers: Vec<Memcached> = (0..3).map(|_| Memcached::start()).collect();
     let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
     let pool = PoolSpec::memcache(&ports).set("timeout", 5000).set("allow_flush", true);
     let proxy = Proxy::twinring(pool);
+    memccapable(proxy.port());
+}
+
+#[test]
+fn libmemcached_finds_the_cache_capable() {
+    memccapable(Cache::start(&[]).memcache_port());
+}
+
+/// libmemcached's own test of a server.
+fn memccapable(port: u16) {
     let mut command = Command::new("memccapable");
-    command.args(["-a", "-t", "5", "-h", "127.0.0.1", "-p"]).arg(proxy.port().to_string());
+    command.args(["-a", "-t", "5", "-h", "127.0.0.1", "-p"]).arg(port.to_string());
     let output = command.output().expect("memccapable");
     let report = String::from_utf8_lossy(&output.stdout);
     let passed = report.lines().filter(|line| line.ends_with("[pass]"));
@@ -71,13 +113,47 @@ fn libmemcached_tools_store_and_fetch() {
     assert!(!run("memcexist", "one").status.success());
 }
 
+/// The same at memcached and at the cache, with the limits that both have by themselves.
+fn at_memcached_and_the_cache(run: impl Fn(&str)) {
+    run(&Memcached::start().port().to_string());
+    run(&Cache::start(&[]).memcache_port().to_string());
+}
+
+/// The same at redis-server and at a cache that takes values as large as the scripts send.
+fn at_redis_and_the_cache(run: impl Fn(&str)) {
+    run(&Redis::start(&[]).port().to_string());
+    run(&Cache::start(&["--max-value", "16MiB"]).redis_port().to_string());
+}
+
 /// Runs a script of `tests/python/` by the interpreter that tests/run has prepared.
 fn python(script: &str, arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/venv/bin/python");
     assert!(interpreter.exists(), "no {}: tests/run makes it", interpreter.display());
-    let mut command = Command::new(interpreter);
+    let mut command = limited(&interpreter);
     command.arg(root.join("tests/python").join(script)).args(arguments);
-    let output = command.output().expect("python");
-    assert!(output.status.success(), "{script}:\n{}", String::from_utf8_lossy(&output.stderr));
+    succeeds(script, &command.output().expect("python"));
+}
+
+/// Runs a script of `tests/node/` with the packages that tests/run has prepared.
+fn node(script: &str, port: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let packages = root.join("target/node/node_modules");
+    assert!(packages.exists(), "no {}: tests/run makes it", packages.display());
+    let mut command = limited(Path::new("node"));
+    command.env("NODE_PATH", packages);
+    command.arg(root.join("tests/node").join(script)).arg(port);
+    succeeds(script, &command.output().expect("node"));
+}
+
+/// A program that is ended, and so fails, when it takes far longer than it should.
+fn limited(program: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg("120").arg(program);
+    command
+}
+
+fn succeeds(script: &str, output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {}\n{said}", output.status);
 }

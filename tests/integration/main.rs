@@ -17,9 +17,13 @@ mod docs;
 mod faults;
 mod holding;
 mod limits;
+mod memcached_perl;
 mod pipelines;
 mod placement;
 mod readme;
+mod soak;
+#[path = "../soak/mod.rs"]
+mod soak_load;
 mod standalone;
 mod support;
 mod tidy;

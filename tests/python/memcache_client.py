@@ -1,11 +1,16 @@
-"""pymemcache through the proxy: every command of the library, large values, many keys.
+"""pymemcache: every command of the library, large values, many keys.
 
-    memcache_client.py PORT
+    memcache_client.py PORT            through the proxy
+    memcache_client.py PORT server     at a server, which knows more
 """
 
 import sys
+import threading
+import time
 
-from pymemcache.client.base import Client
+from pymemcache.client.base import Client, PooledClient
+from pymemcache.client.hash import HashClient
+from pymemcache.client.retrying import RetryingClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheIllegalInputError
 from pymemcache.serde import pickle_serde
 
@@ -90,9 +95,71 @@ def errors(client):
     assert client.get("text") == b"x"
 
 
+def whole(client):
+    """What only a server answers: statistics, flush, lines that the library does not know."""
+    assert client.set("g", "1", expire=1000, noreply=False)
+    # Of the library's commands it has none that reads and touches.
+    assert client.raw_command("gat 2000 g missing", "END\r\n") == b"VALUE g 0 1\r\n1\r\n"
+    line, value, _ = client.raw_command("gats 2000 g", "END\r\n").split(b"\r\n")
+    assert value == b"1" and client.cas("g", "2", line.split()[4], noreply=False) is True
+    assert client.raw_command("gat -1 g", "END\r\n") == b"VALUE g 0 1\r\n2\r\n"
+    assert client.get("g") is None
+    assert client.set("short", "1", expire=1, noreply=False)
+    end = time.monotonic() + 10
+    while client.get("short") is not None:
+        assert time.monotonic() < end, "it does not expire"
+    assert client.set("n", str(2**64 - 1), noreply=False)
+    assert client.incr("n", 2) == 1
+    assert client.decr("n", 5) == 0
+    figures = client.stats()
+    for figure in (b"pid", b"uptime", b"version", b"curr_items", b"cmd_get", b"bytes"):
+        assert figure in figures, (figure, figures)
+    assert client.stats("settings") and client.stats("items") and client.stats("slabs")
+    assert client.raw_command("mn") == b"MN"
+    assert client.raw_command("mg n t f") == b"HD t-1 f0"
+    assert client.set("later", "x", noreply=False)
+    assert client.flush_all(delay=1000, noreply=False)
+    assert client.get("later") == b"x"
+    assert client.flush_all(noreply=False)
+    assert client.get("later") is None
+    assert client.raw_command("verbosity 1") == b"OK"
+
+
+def kinds_of_client(client):
+    """The library's other clients, and one pool of connections for many threads."""
+    address = client.server
+    hashed = HashClient([address], timeout=10)
+    assert hashed.set_many({"h1": "1", "h2": "2"}, noreply=False) == []
+    assert hashed.get_many(["h1", "h2", "h3"]) == {"h1": b"1", "h2": b"2"}
+    hashed.close()
+    retrying = RetryingClient(Client(address, timeout=10), attempts=2)
+    assert retrying.get("h1") == b"1"
+    retrying.close()
+    pool = PooledClient(address, max_pool_size=8, timeout=10)
+    wrong = []
+
+    def work(name):
+        for number in range(300):
+            word = f"{name}:{number}"
+            pool.set(name, word, noreply=False)
+            if pool.get(name) != word.encode():
+                wrong.append(word)
+
+    workers = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong, wrong[:5]
+    pool.close()
+
+
 def main():
     client = Client(("127.0.0.1", int(sys.argv[1])), connect_timeout=5, timeout=10)
-    for check in (commands, quiet, many, large, errors):
+    checks = [commands, quiet, many, large, errors]
+    if sys.argv[2:] == ["server"]:
+        checks += [whole, kinds_of_client]
+    for check in checks:
         check(client)
     client.quit()
 

@@ -10,7 +10,7 @@ use crate::metrics::PoolMetric;
 use crate::protocol::Request;
 
 /// Names of counters, each the sum of some of ours.
-const COUNTERS: [(&str, &[PoolMetric]); 27] = [
+const COUNTERS: [(&str, &[PoolMetric]); 28] = [
     ("cmd_get", &[PoolMetric::Hits, PoolMetric::Misses]),
     ("cmd_set", &[PoolMetric::CacheSets]),
     ("cmd_flush", &[PoolMetric::CacheFlushes]),
@@ -38,6 +38,7 @@ const COUNTERS: [(&str, &[PoolMetric]); 27] = [
     ("bytes_read", &[PoolMetric::RequestBytes]),
     ("bytes_written", &[PoolMetric::ResponseBytes]),
     ("total_connections", &[PoolMetric::ClientConnectionsTotal]),
+    ("idle_kicks", &[PoolMetric::DisconnectTimeout]),
 ];
 
 /// Appends the statistics that the request names.
@@ -106,7 +107,7 @@ fn settings(context: &Context<'_>, lines: &mut String) {
     stat(lines, "detail_enabled", "no");
     stat(lines, "cas_enabled", "yes");
     stat(lines, "auth_enabled_sasl", "no");
-    stat(lines, "item_size_max", cache.store.settings().item_max);
+    stat(lines, "item_size_max", cache.value_max);
     stat(lines, "flush_enabled", "yes");
     stat(lines, "binding_protocol", "ascii");
 }

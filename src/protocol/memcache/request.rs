@@ -108,7 +108,10 @@ impl Ask<'_> {
 
     /// A command with a data block, whose length is the word at `at`.
     fn storage(&self, line: &Line, at: usize) -> Parsed {
-        let Some(length) = self.words.get(at) else {
+        // To memcached a line that lacks words is none that data follows.
+        let least = usize::from(self.row.command.arity.unsigned_abs());
+        let short = self.rules.cache && self.words.len() < least;
+        let Some(length) = self.words.get(at).filter(|_| !short) else {
             // No length was declared, so no data belongs to the line.
             let fault = self.check().err().unwrap_or(Fault::Unknown);
             return self.refused(line.len as u64, fault);

@@ -9,7 +9,7 @@ use super::proxy::Metrics;
 
 /// A running cache server with both protocols and an admin port.
 pub(crate) struct Cache {
-    _process: Process,
+    pub(crate) process: Process,
     memcache: Port,
     redis: Port,
     admin: Port,
@@ -28,7 +28,7 @@ impl Cache {
         let mut process = Process::start(command);
         process.wait_for(memcache.number());
         process.wait_for(redis.number());
-        Self { _process: process, memcache, redis, admin }
+        Self { process, memcache, redis, admin }
     }
 
     pub(crate) fn memcache_port(&self) -> u16 {
