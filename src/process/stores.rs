@@ -106,6 +106,7 @@ fn settings(cache: &CacheSettings, workers: usize) -> Settings {
         memory: cache.memory,
         item_max: largest.saturating_add(KEY_ROOM),
         shards: workers * SHARDS_PER_WORKER,
+        storage: cache.storage,
         eviction: cache.eviction,
         // Above all versions of an earlier process, unless that stored more than a million items a
         // millisecond.

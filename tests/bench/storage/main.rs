@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinring::config::Eviction;
+use twinring::config::{Eviction, Storage};
 use twinring::storage::Settings;
 
 /// Speed and hit ratios of a store, without network.
@@ -72,7 +72,14 @@ fn run(options: &Options) -> io::Result<()> {
 
 /// What a store of `memory` bytes is told; all stores here are made of it.
 fn settings(memory: u64) -> Settings {
-    Settings { memory, item_max: 1 << 20, shards: SHARDS, version: 1, eviction: Eviction::Merge }
+    Settings {
+        memory,
+        item_max: 1 << 20,
+        shards: SHARDS,
+        version: 1,
+        storage: Storage::Segcache,
+        eviction: Eviction::Merge,
+    }
 }
 
 /// As many as the server has for one worker.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use twinring::config::Eviction;
+use twinring::config::{Eviction, Storage};
 use twinring::storage::{Amend, Item, Key, Marks, NewItem, PutError, Settings, Store, Time};
 
 /// Some values are larger than an item may be.
@@ -69,6 +69,7 @@ impl Pair {
             item_max: ITEM_MAX,
             shards: usize::from(shards % 4),
             version: 1,
+            storage: Storage::Segcache,
             eviction: Eviction::Merge,
         });
         Self { store, model: HashMap::new(), clear_at: None, now: Time::from_millis(1), ample }
