@@ -67,7 +67,9 @@ fn run(options: &Options) -> io::Result<()> {
         return Ok(());
     }
     let rates = speed::run(&|name| options.is_chosen(name));
-    report::print(&rates)
+    report::print(&rates)?;
+    let sized = ["small", "cuckoo"].iter().any(|name| options.is_chosen(name));
+    if sized { report::print_sizes(&speed::sizes()) } else { Ok(()) }
 }
 
 /// What a store of `memory` bytes is told; all stores here are made of it.
