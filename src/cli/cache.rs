@@ -40,8 +40,14 @@ pub(super) struct CacheArgs {
     /// How long a client may be silent, in seconds or with a unit; 0 for ever [default: 0].
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
-    /// How room is made when the memory is full [default: merge].
-    #[arg(long, value_name = "WAY", value_parser = ["merge", "fifo", "random", "none"])]
+    /// How items are kept: segcache, or cuckoo for small ones [default: segcache].
+    #[arg(long, value_name = "ENGINE", value_parser = ["segcache", "cuckoo"])]
+    storage: Option<String>,
+    /// With cuckoo: key, value and 28 bytes of any item [default: 64].
+    #[arg(long, value_name = "SIZE")]
+    item_size: Option<String>,
+    /// How room is made when the memory is full [default: merge; with cuckoo random].
+    #[arg(long, value_name = "WAY", value_parser = ["merge", "fifo", "random", "expiry", "none"])]
     eviction: Option<String>,
     /// Threads that serve clients [default: as many as there are cores].
     #[arg(long, value_name = "N")]
@@ -75,6 +81,8 @@ impl CacheArgs {
             &self.admin,
             &self.memory,
             &self.max_value,
+            &self.storage,
+            &self.item_size,
             &self.eviction,
         ];
         texts.iter().any(|text| text.is_some())
@@ -147,6 +155,8 @@ impl CacheArgs {
             ("memory", self.memory.as_deref()),
             ("max_value", self.max_value.as_deref()),
             ("idle_timeout", idle_timeout.as_deref()),
+            ("storage", self.storage.as_deref()),
+            ("item_size", self.item_size.as_deref()),
             ("eviction", self.eviction.as_deref()),
         ];
         for (key, value) in settings {
@@ -174,7 +184,7 @@ mod tests {
     use clap::Parser;
 
     use super::CacheArgs;
-    use crate::config::{Config, Listen};
+    use crate::config::{Config, Eviction, Listen, Storage};
 
     #[derive(Parser)]
     struct Program {
@@ -222,6 +232,16 @@ mod tests {
         assert_eq!(pool.idle_timeout, Some(Duration::from_secs(5)));
         let cache = pool.cache.as_ref().unwrap();
         assert_eq!((cache.memory, pool.limits.value_bytes), (64 << 20, 2 << 20));
+    }
+
+    #[test]
+    fn small_items_may_be_kept_in_cells() {
+        let config = config(&["--storage", "cuckoo", "--item-size", "96", "--eviction", "expiry"]);
+        for pool in &config.pools {
+            let cache = pool.cache.as_ref().unwrap();
+            assert_eq!(cache.storage, Storage::Cuckoo { item_size: 96 });
+            assert_eq!(cache.eviction, Eviction::Expiry);
+        }
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn buffers(pools: &[Pool]) -> u64 {
 /// True if both share a store and say different things of it.
 fn disagree(pool: &Pool, other: &Pool) -> bool {
     let (Some(a), Some(b)) = (&pool.cache, &other.cache) else { return false };
-    let store = |cache: &CacheSettings| (cache.memory, cache.eviction);
+    let store = |cache: &CacheSettings| (cache.memory, cache.storage, cache.eviction);
     a.store == b.store && store(a) != store(b)
 }
 
@@ -229,7 +229,7 @@ fn read_pools(values: Vec<Value<'_>>, form: Form) -> Vec<Pool> {
         if let Some(other) = pools.iter().find(|other| disagree(&pool, other)) {
             let why =
                 format!("pools '{}' and '{}' disagree about their store", other.name, pool.name);
-            value.refuse(Reason::from(why).or("give both the same memory and eviction"));
+            value.refuse(Reason::from(why).or("give both the same memory, storage and eviction"));
         }
         pools.push(pool);
     }

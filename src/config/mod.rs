@@ -20,7 +20,7 @@ mod tests;
 pub use crate::topology::Address;
 pub use load::{load, parse};
 pub use settings::{
-    CacheSettings, Config, Dead, Distribution, Eviction, Hash, HashChar, Limits, Listen, Log,
-    LogFormat, Partial, Points, Pool, Protocol, Routing, Secret,
+    CELL_HEADER, CacheSettings, Config, Dead, Distribution, Eviction, Hash, HashChar, Limits,
+    Listen, Log, LogFormat, Partial, Points, Pool, Protocol, Routing, Secret, Storage,
 };
 pub use source::{Errors, Problem};

@@ -139,10 +139,27 @@ pub struct CacheSettings {
     pub store: String,
     /// Bytes that items and index may take.
     pub memory: u64,
-    /// Bytes of the largest value.
+    /// Bytes of the largest value that clients may send.
     pub max_value: u64,
+    /// How items are kept.
+    pub storage: Storage,
     /// How room is made when the memory is full.
     pub eviction: Eviction,
+}
+
+/// Bytes of a cell beside key and value.
+pub const CELL_HEADER: usize = 28;
+
+/// How the items of a cache are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In segments, by the time they have left: items of any size.
+    Segcache,
+    /// In cells of one size, each item in one of a few: small items.
+    Cuckoo {
+        /// Bytes of a cell: key, value, and what an item says of itself.
+        item_size: usize,
+    },
 }
 
 /// How a full cache makes room.
@@ -152,8 +169,10 @@ pub enum Eviction {
     Merge,
     /// The oldest segment goes.
     Fifo,
-    /// Any segment goes.
+    /// Any segment goes, or any item that is in the way.
     Random,
+    /// Of the items in the way the one goes whose time comes first: cuckoo alone.
+    Expiry,
     /// Not at all: what does not fit is refused.
     None,
 }

@@ -108,6 +108,7 @@ fn settings(cache: &CacheSettings, total: u64, workers: usize) -> Settings {
         memory: memory::for_items(cache.memory, total, workers),
         item_max: largest.saturating_add(KEY_ROOM),
         shards: workers * SHARDS_PER_WORKER,
+        storage: cache.storage,
         eviction: cache.eviction,
         // Above all versions of an earlier process, unless that stored more than a million items a
         // millisecond.

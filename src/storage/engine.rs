@@ -1,9 +1,26 @@
 //! The narrow face of a storage engine: one shard, one thread at a time.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use thiserror::Error;
 
-use super::item::{Item, Key, Marks, NewItem};
+use super::budget::Budget;
+use super::item::{Item, Key, KeyHasher, Marks, NewItem};
 use super::time::Time;
+use crate::config::Eviction;
+
+/// What an engine is told.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) budget: Arc<Budget>,
+    pub(super) keys: KeyHasher,
+    /// Bytes that it has if all shards have the same.
+    pub(super) share: u64,
+    pub(super) item_max: usize,
+    pub(super) version: u64,
+    pub(super) eviction: Eviction,
+}
 
 /// Why an item was not stored; what was there under its key before is gone if `put` says so.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -76,6 +93,21 @@ pub trait Engine: Send {
     /// See [`PutError`]; the key has no item afterwards.
     fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError>;
 
+    /// Stores a value that has come in already; that of `item` does not matter.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn put_pieces(
+        &mut self,
+        key: Key<'_>,
+        pieces: Vec<Bytes>,
+        item: &NewItem<'_>,
+        now: Time,
+    ) -> Result<u64, PutError> {
+        let parts: Vec<&[u8]> = pieces.iter().map(AsRef::as_ref).collect();
+        self.put(key, &NewItem { value: &parts, ..*item }, now)
+    }
+
     /// Changes the item of `key` without moving its value; its version after that, `None` if
     /// there is no item.
     fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64>;
@@ -96,4 +128,22 @@ pub trait Engine: Send {
 
     /// How full it is.
     fn usage(&self) -> Usage;
+
+    /// Bytes that were not to be had when something was refused as `Full`; `None` if it is of no
+    /// use to it what others give up.
+    fn wanted(&self) -> Option<u64> {
+        None
+    }
+
+    /// Gives memory up that all shards share, until `bytes` can be had; true if they can.
+    fn give_up(&mut self, _bytes: u64, _now: Time) -> bool {
+        false
+    }
+
+    /// Lets it keep so many bytes when memory is short: others have more.
+    fn keep(&mut self, _bytes: u64) {}
+
+    /// Panics if it contradicts itself.
+    #[cfg(test)]
+    fn check_integrity(&self) {}
 }

@@ -5,8 +5,7 @@ use std::cell::Cell;
 use super::draft::Draft;
 use super::engine::{Amend, Engine, PutError, Usage};
 use super::item::{Item, Key, NewItem};
-use super::segcache::Segcache;
-use super::store::{Guard, Shards};
+use super::store::{Chosen, Guard, Shards};
 use super::time::Time;
 
 /// Shards that nobody else can touch now. Keys of other shards have no items here, and cannot get
@@ -27,7 +26,7 @@ impl<'a> Locked<'a> {
         Self { shards, first, others }
     }
 
-    fn engine(&mut self, key: Key<'_>) -> Option<&mut Segcache> {
+    fn engine(&mut self, key: Key<'_>) -> Option<&mut Chosen> {
         let number = self.shards.number(key);
         let mut guards = self.first.iter_mut().chain(&mut self.others);
         guards.find(|guard| guard.number == number).map(Guard::engine)
@@ -76,7 +75,7 @@ impl<'a> Locked<'a> {
         &mut self,
         key: Key<'_>,
         now: Time,
-        mut store: impl FnMut(&mut Segcache) -> Result<u64, PutError>,
+        mut store: impl FnMut(&mut Chosen) -> Result<u64, PutError>,
     ) -> Result<u64, PutError> {
         let usual = self.shards.keeps();
         let mut stored = store(self.engine(key).ok_or(PutError::Full)?);
@@ -84,7 +83,7 @@ impl<'a> Locked<'a> {
             if stored != Err(PutError::Full) {
                 break;
             }
-            let wanted = self.engine(key).map_or(0, |engine| engine.wanted());
+            let Some(wanted) = self.engine(key).and_then(|engine| engine.wanted()) else { break };
             self.shards.relieve((wanted, keeps), |number| self.holds(number), now);
             let engine = self.engine(key).ok_or(PutError::Full)?;
             engine.keep(keeps);

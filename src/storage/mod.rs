@@ -14,10 +14,12 @@
 //!   on its way in.
 //! * `item`: what is stored and what is seen of it.
 //! * `engine`: the narrow face that a storage engine has.
-//! * `segcache`: the engine, on `segments` that hold the items and an `index` that finds them.
+//! * `segcache`: an engine, on `segments` that hold the items and an `index` that finds them.
+//! * `cuckoo`: another one, for small items: cells of one size, each item in one of a few.
 //! * `budget`: the memory that all shards share, in `pages` from the system.
 
 mod budget;
+mod cuckoo;
 mod draft;
 mod engine;
 mod index;
@@ -31,7 +33,7 @@ mod store;
 mod tests;
 mod time;
 
-pub use crate::config::Eviction;
+pub use crate::config::{Eviction, Storage};
 pub use draft::{Draft, Loan};
 pub use engine::{Amend, Engine, PutError, Usage};
 pub use item::{Item, Key, Marks, NewItem, Value};

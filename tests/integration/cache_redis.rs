@@ -273,8 +273,8 @@ fn request(random: &mut Random) -> String {
 }
 
 /// Sends the same to both; what they do not answer alike.
-fn compare(seed: u64, resp3: bool) -> Result<(), String> {
-    let (redis, ours) = (Redis::start(&LIKE_A_CACHE), like_redis());
+fn compare(ours: &Cache, seed: u64, resp3: bool) -> Result<(), String> {
+    let redis = Redis::start(&LIKE_A_CACHE);
     let mut clients = [Client::connect(redis.port()), ours.redis()];
     if resp3 {
         clients.iter_mut().for_each(|client| drop(hello(client)));
@@ -308,20 +308,30 @@ fn hello(client: &mut Client) -> Vec<u8> {
 
 #[test]
 fn random_requests_are_answered_as_redis_answers_them() {
-    let wrong: Vec<String> = (1..=8).filter_map(|seed| compare(seed * 7919, false).err()).collect();
+    let wrong: Vec<String> =
+        (1..=8).filter_map(|seed| compare(&like_redis(), seed * 7919, false).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn random_requests_are_answered_as_redis_answers_them_in_resp3() {
     let wrong: Vec<String> =
-        (1..=4).filter_map(|seed| compare(seed * 104_729, true).err()).collect();
+        (1..=4).filter_map(|seed| compare(&like_redis(), seed * 104_729, true).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn random_requests_are_answered_alike_where_items_are_in_cells() {
+    let one = |seed: u64| compare(&Cache::small(), seed * 7919, seed > 4).err();
+    let wrong: Vec<String> = (1..=8).filter_map(one).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn transcripts_hold_for_redis_and_for_the_cache() {
-    for what in ["server", "cache"] {
+    for (what, cache) in
+        [("server", like_redis()), ("cache", like_redis()), ("cache", Cache::small())]
+    {
         // What holds for Redis itself holds for a cache in its place.
         let scripts = Transcript::all("cache_redis").into_iter();
         let scripts =
@@ -329,7 +339,6 @@ fn transcripts_hold_for_redis_and_for_the_cache() {
         let scripts: Vec<_> = scripts.collect();
         assert!(scripts.len() > 5, "hardly a transcript for {what}");
         let redis = (what == "server").then(|| Redis::start(&LIKE_A_CACHE));
-        let cache = like_redis();
         let port = redis.as_ref().map_or_else(|| cache.redis_port(), Redis::port);
         let mut wrong = Vec::new();
         for script in &scripts {

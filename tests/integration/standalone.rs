@@ -129,6 +129,57 @@ fn the_largest_value_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_cell_is_as_large_as_was_asked_for() {
+    let cache = Cache::start(&["--storage", "cuckoo", "--item-size", "64"]);
+    let mut client = cache.memcache();
+    let set =
+        |key: &str, bytes: usize| format!("set {key} 0 0 {bytes}\r\n{}\r\n", "x".repeat(bytes));
+    client.ask(set("k", 35), "STORED\r\n");
+    client.ask(set("key", 34), "SERVER_ERROR object too large for cache\r\n");
+    client.ask("append k 0 0 1\r\ny\r\n", "NOT_STORED\r\n");
+    client.ask(set("k", 36), "SERVER_ERROR object too large for cache\r\n");
+    client.ask("get k\r\n", "END\r\n");
+    let mut client = cache.redis();
+    let refusal = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+    client.ask(format!("SET k {} EX 100\r\n", "x".repeat(35)), "+OK\r\n");
+    client.ask(format!("SET k {} EX 100\r\n", "x".repeat(36)), refusal);
+    client.ask("APPEND k y\r\n", refusal);
+    client.ask(format!("SET {} v\r\n", "k".repeat(36)), refusal);
+    client.ask("STRLEN k\r\n", ":35\r\n");
+    client.ask(
+        "CONFIG GET proto-max-bulk-len\r\n",
+        "*2\r\n$18\r\nproto-max-bulk-len\r\n$2\r\n36\r\n",
+    );
+}
+
+#[test]
+fn cells_that_are_full_evict_or_refuse() {
+    let set = |number: u32| format!("set {number:08} 0 0 4\r\nitem\r\n");
+    for eviction in ["random", "expiry", "none"] {
+        let cache =
+            Cache::start(&["--storage", "cuckoo", "--memory", "1MiB", "--eviction", eviction]);
+        let mut client = cache.memcache();
+        let (mut stored, mut refused) = (0, 0);
+        for first in (0..30_000).step_by(100) {
+            client.send((first..first + 100).map(set).collect::<String>());
+            for _ in 0..100 {
+                match &*client.read_line() {
+                    b"STORED\r\n" => stored += 1,
+                    b"SERVER_ERROR out of memory storing object\r\n" => refused += 1,
+                    other => panic!("{}", other.escape_ascii()),
+                }
+            }
+        }
+        let figure = |name: &str| cache.metrics().get(name, &[("store", "main")]);
+        assert!(wait_until(LONG, || figure("twinring_store_stored_total") == f64::from(stored)));
+        let (items, evicted) =
+            (figure("twinring_store_items"), figure("twinring_store_evicted_total"));
+        assert!(items > 15_000.0 && items + evicted == f64::from(stored), "{items} + {evicted}");
+        assert_eq!((refused > 0, evicted > 0.0), (eviction == "none", eviction != "none"));
+    }
+}
+
+#[test]
 fn what_is_stored_is_told() {
     let cache = Cache::start(&["--memory", "8MiB"]);
     cache.memcache().ask("set k 0 0 5\r\nvalue\r\n", "STORED\r\n");

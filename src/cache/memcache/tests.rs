@@ -10,7 +10,7 @@ use proptest::{option, prop_assert, prop_assert_eq, proptest};
 
 use crate::cache::memcache::{execute, refused};
 use crate::cache::{After, Cache, Context, Now};
-use crate::config::Eviction;
+use crate::config::{Eviction, Storage};
 use crate::metrics::{PoolShape, Registry};
 use crate::protocol::memcache::{parse, write_refusal};
 use crate::protocol::{Parsed, Request, Rules};
@@ -48,6 +48,7 @@ impl Client {
             item_max: MEBIBYTE + 300,
             shards: 4,
             version: 10,
+            storage: Storage::Segcache,
             eviction: Eviction::Merge,
         };
         let shape = PoolShape { name: "web".to_owned(), protocol: "memcache", servers: Vec::new() };

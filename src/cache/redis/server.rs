@@ -96,12 +96,13 @@ fn flush(task: &mut Task<'_, '_>) -> Done {
 /// All settings that can be asked for, by name.
 fn settings(task: &Task<'_, '_>) -> [(&'static str, String); 7] {
     let store = task.context.cache.store.settings();
+    let largest = task.context.cache.value_max.min(store.item_max);
     [
         ("appendonly", "no".to_owned()),
         ("databases", "1".to_owned()),
         ("maxmemory", store.memory.to_string()),
         ("maxmemory-policy", policy(store.eviction).to_owned()),
-        ("proto-max-bulk-len", task.context.cache.value_max.to_string()),
+        ("proto-max-bulk-len", largest.to_string()),
         ("save", String::new()),
         ("timeout", "0".to_owned()),
     ]
@@ -112,6 +113,7 @@ fn policy(eviction: Eviction) -> &'static str {
     match eviction {
         Eviction::Merge | Eviction::Fifo => "allkeys-lru",
         Eviction::Random => "allkeys-random",
+        Eviction::Expiry => "volatile-ttl",
         Eviction::None => "noeviction",
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Secret;
 use crate::metrics::{PoolMetric, PoolShape, Registry};
 use crate::protocol::redis::{parse, write_command};
 use crate::protocol::{Parsed, Request, Rules};
-use crate::storage::{Eviction, Settings, Store, Time};
+use crate::storage::{Eviction, Settings, Storage, Store, Time};
 
 const VALUE_MAX: usize = 10_000;
 
@@ -42,6 +42,7 @@ impl Place {
             item_max: VALUE_MAX + 1000,
             shards: 4,
             version: 0,
+            storage: Storage::Segcache,
             eviction: Eviction::None,
         };
         let cache = Cache {

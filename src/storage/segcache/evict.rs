@@ -98,7 +98,7 @@ impl Segcache {
     ///
     /// # Errors
     /// [`PutError::Full`] if that does not come about.
-    pub(crate) fn make_room(&mut self, bytes: u64, now: Time) -> Result<(), PutError> {
+    pub(super) fn make_room(&mut self, bytes: u64, now: Time) -> Result<(), PutError> {
         let before = self.memory();
         let enough = bytes.saturating_mul(2) + self.start.budget.segment_cost();
         for step in 0.. {

@@ -1,5 +1,7 @@
 //! The engine as others see it.
 
+use bytes::Bytes;
+
 use crate::storage::engine::{Amend, Engine, PutError, Usage};
 use crate::storage::index::{LARGE, Place, in_scan};
 use crate::storage::item::{Item, Key, NewItem, Value};
@@ -34,6 +36,16 @@ impl Engine for Segcache {
         self.admit((key, value_len), item, now, |engine, fields| {
             engine.store(&Record { key, value: item.value, value_len, fields }, now)
         })
+    }
+
+    fn put_pieces(
+        &mut self,
+        key: Key<'_>,
+        pieces: Vec<Bytes>,
+        item: &NewItem<'_>,
+        now: Time,
+    ) -> Result<u64, PutError> {
+        self.store_pieces(key, pieces, item, now)
     }
 
     fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
@@ -92,6 +104,23 @@ impl Engine for Segcache {
 
     fn usage(&self) -> Usage {
         Usage { items: self.index.items(), memory: self.memory(), ..self.usage }
+    }
+
+    fn wanted(&self) -> Option<u64> {
+        Some(self.wanted)
+    }
+
+    fn give_up(&mut self, bytes: u64, now: Time) -> bool {
+        self.make_room(bytes, now).is_ok()
+    }
+
+    fn keep(&mut self, bytes: u64) {
+        self.keeps = bytes;
+    }
+
+    #[cfg(test)]
+    fn check_integrity(&self) {
+        self.check();
     }
 }
 

@@ -26,10 +26,9 @@ mod tests;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::budget::Budget;
-use super::engine::Usage;
+use super::engine::{Start, Usage};
 use super::index::{Found, Index, LARGE, Place};
-use super::item::{Item, Key, KeyHasher};
+use super::item::{Item, Key};
 use super::segments::{Layout, Segments};
 use super::time::Time;
 use crate::config::Eviction;
@@ -40,18 +39,6 @@ pub(super) use large::Pieces;
 
 /// Up to this, every read counts; above it, one in so many as were counted.
 const COUNTED_ALL: u8 = 16;
-
-/// What an engine is told.
-#[derive(Clone, Debug)]
-pub(super) struct Start {
-    pub(super) budget: Arc<Budget>,
-    pub(super) keys: KeyHasher,
-    /// Bytes that it has if all shards have the same.
-    pub(super) share: u64,
-    pub(super) item_max: usize,
-    pub(super) version: u64,
-    pub(super) eviction: Eviction,
-}
 
 /// One shard.
 #[derive(Debug)]
@@ -101,16 +88,6 @@ impl Segcache {
         self.segments.count() as u64 * self.start.budget.segment_cost()
             + self.index.memory()
             + self.large.memory()
-    }
-
-    /// Lets it keep so many bytes when memory is short: others have more.
-    pub(super) fn keep(&mut self, bytes: u64) {
-        self.keeps = bytes;
-    }
-
-    /// Bytes that were not to be had when something was refused as `Full`.
-    pub(super) fn wanted(&self) -> u64 {
-        self.wanted
     }
 
     fn renew(&mut self) -> u64 {

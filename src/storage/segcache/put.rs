@@ -179,7 +179,7 @@ impl Segcache {
     }
 
     /// Stores pieces that have come in already.
-    pub(crate) fn put_pieces(
+    pub(super) fn store_pieces(
         &mut self,
         key: Key<'_>,
         pieces: Vec<Bytes>,

@@ -7,7 +7,7 @@ use crate::storage::index::{LARGE, Place};
 
 impl Segcache {
     /// Panics unless slots, items, segments and counts agree.
-    pub(crate) fn check_integrity(&self) {
+    pub(super) fn check(&self) {
         let (mut keys, mut places) = (HashSet::new(), HashSet::new());
         let mut live: HashMap<u32, (usize, usize)> = HashMap::new();
         let mut payload = 0;

@@ -1,6 +1,6 @@
 //! Lengths and numbers at their bounds: nothing is cut short.
 
-use super::{AMPLE, START, bytes, is_there, pattern, put, settings, store};
+use super::{AMPLE, START, bytes, is_there, pattern, put, settings, store, stores};
 use crate::storage::{Amend, Marks, NewItem, PutError, Settings, Store};
 
 /// Half a segment of a store of one shard with ample memory: longer values stand by themselves.
@@ -52,56 +52,62 @@ fn a_key_has_at_most_65535_bytes() {
 
 #[test]
 fn a_value_is_bytes_and_no_number() {
-    let store = store(AMPLE, 1);
-    for value in ["007", "-0", "+1", " 1", "18446744073709551616", "1e3", ""] {
-        put(&store, b"key", value.as_bytes(), START).unwrap();
-        assert_eq!(super::get(&store, b"key", START).as_deref(), Some(value.as_bytes()));
+    for store in stores(AMPLE, 1) {
+        for value in ["007", "-0", "+1", " 1", "18446744073709551616", "1e3", ""] {
+            put(&store, b"key", value.as_bytes(), START).unwrap();
+            assert_eq!(super::get(&store, b"key", START).as_deref(), Some(value.as_bytes()));
+        }
     }
 }
 
 #[test]
 fn all_that_an_item_remembers_comes_back() {
-    let store = store(AMPLE, 1);
-    let key = store.key(b"key");
-    for number in 0..1 << 8 {
-        let bit = |at: u32| number & (1 << at) != 0;
-        let item = NewItem {
-            value: &[b"a", b"", b"bc"],
-            flags: if bit(0) { u32::MAX - number } else { 0 },
-            expiry: bit(1).then(|| START.after(if bit(2) { 1 << 40 } else { 1 << 20 })),
-            marks: Marks { fetched: bit(3), stale: bit(4), won: bit(5) },
-            cas: bit(6).then_some(if bit(7) { u64::MAX } else { 0 }),
-        };
-        let cas = store.lock(key, START).put(key, &item, START).unwrap();
-        let mut locked = store.lock(key, START);
-        let seen = locked.peek(key, START).unwrap();
-        assert_eq!((seen.flags, seen.expiry, seen.marks), (item.flags, item.expiry, item.marks));
-        assert_eq!((seen.cas, seen.accessed), (cas, START.whole_seconds()));
-        assert_eq!(bytes(seen), b"abc");
+    for store in stores(AMPLE, 1) {
+        let key = store.key(b"key");
+        for number in 0..1 << 8 {
+            let bit = |at: u32| number & (1 << at) != 0;
+            let item = NewItem {
+                value: &[b"a", b"", b"bc"],
+                flags: if bit(0) { u32::MAX - number } else { 0 },
+                expiry: bit(1).then(|| START.after(if bit(2) { 1 << 40 } else { 1 << 20 })),
+                marks: Marks { fetched: bit(3), stale: bit(4), won: bit(5) },
+                cas: bit(6).then_some(if bit(7) { u64::MAX } else { 0 }),
+            };
+            let cas = store.lock(key, START).put(key, &item, START).unwrap();
+            let mut locked = store.lock(key, START);
+            let seen = locked.peek(key, START).unwrap();
+            assert_eq!(
+                (seen.flags, seen.expiry, seen.marks),
+                (item.flags, item.expiry, item.marks)
+            );
+            assert_eq!((seen.cas, seen.accessed), (cas, START.whole_seconds()));
+            assert_eq!(bytes(seen), b"abc");
+        }
     }
 }
 
 #[test]
 fn versions_never_repeat() {
-    let store = store(1 << 20, 1);
-    let key = store.key(b"key");
-    let mut last = store.settings().version;
-    for round in 0..5_000 {
-        let cas = match round % 3 {
-            0 => put(&store, b"key", b"value", START).unwrap(),
-            1 => put(&store, b"key", &pattern(3_000, round), START).unwrap(),
-            _ => {
-                let renew = Amend { renew: true, ..Amend::default() };
-                store.lock(key, START).amend(key, renew, START).unwrap()
+    for store in stores(1 << 20, 1) {
+        let key = store.key(b"key");
+        let mut last = store.settings().version;
+        for round in 0..5_000 {
+            let cas = match round % 3 {
+                0 => put(&store, b"key", b"value", START).unwrap(),
+                1 => put(&store, b"key", &pattern(3_000, round), START).unwrap(),
+                _ => {
+                    let renew = Amend { renew: true, ..Amend::default() };
+                    store.lock(key, START).amend(key, renew, START).unwrap()
+                }
+            };
+            assert!(cas > last);
+            let seen = store.lock(key, START).peek(key, START).map(|item| item.cas);
+            assert_eq!(seen, Some(cas));
+            last = cas;
+            if round % 100 == 99 {
+                store.clear_at(START, START);
+                put(&store, b"key", b"value", START).unwrap();
             }
-        };
-        assert!(cas > last);
-        let seen = store.lock(key, START).peek(key, START).map(|item| item.cas);
-        assert_eq!(seen, Some(cas));
-        last = cas;
-        if round % 100 == 99 {
-            store.clear_at(START, START);
-            put(&store, b"key", b"value", START).unwrap();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Items live as long as they were told to, to the millisecond, and not longer.
 
-use super::{AMPLE, START, get, is_there, put, put_until, store};
+use super::{AMPLE, START, get, is_there, put, put_until, store, stores};
 use crate::storage::{Amend, NewItem, Store, Time};
 
 const SECOND: u64 = 1_000;
@@ -23,13 +23,14 @@ fn dies_at(store: &Store, key: &[u8], expiry: Time) {
 fn an_item_lives_to_the_millisecond() {
     for days in [0, 1, 30, 49, 50, 97, 5_000, 20_000] {
         for millis in [1, 2, 999, 1_000, 1_001, 5_000, 20_000, 30_000, 2_047_999] {
-            let store = store(AMPLE, 1);
-            let expiry = START.after(days * DAY + millis);
-            put_until(&store, b"key", b"value", Some(expiry), START).unwrap();
-            let key = store.key(b"key");
-            let told = store.lock(key, START).peek(key, START).and_then(|item| item.expiry);
-            assert_eq!(told, Some(expiry));
-            dies_at(&store, b"key", expiry);
+            for store in stores(AMPLE, 1) {
+                let expiry = START.after(days * DAY + millis);
+                put_until(&store, b"key", b"value", Some(expiry), START).unwrap();
+                let key = store.key(b"key");
+                let told = store.lock(key, START).peek(key, START).and_then(|item| item.expiry);
+                assert_eq!(told, Some(expiry));
+                dies_at(&store, b"key", expiry);
+            }
         }
     }
 }
@@ -37,29 +38,33 @@ fn an_item_lives_to_the_millisecond() {
 #[test]
 fn an_item_in_an_old_segment_lives_its_whole_time() {
     // One that is put in just before the others in its segment die is not born dead.
-    let store = store(AMPLE, 1);
-    for age in (0..100 * SECOND).step_by(617) {
-        let now = START.after(age);
-        for ttl in [5 * SECOND, 20 * SECOND, 30 * SECOND] {
-            let key = format!("{age} {ttl}").into_bytes();
-            put_until(&store, &key, b"value", Some(now.after(ttl)), now).unwrap();
-        }
-        store.sweep(now, usize::MAX);
-        for (age, ttl) in (0..=age).step_by(617).flat_map(|age| [(age, 5), (age, 20), (age, 30)]) {
-            let (key, ttl) = (format!("{age} {}", ttl * SECOND).into_bytes(), ttl * SECOND);
-            assert_eq!(is_there(&store, &key, now), START.after(age + ttl) > now);
+    for store in stores(AMPLE, 1) {
+        for age in (0..100 * SECOND).step_by(617) {
+            let now = START.after(age);
+            for ttl in [5 * SECOND, 20 * SECOND, 30 * SECOND] {
+                let key = format!("{age} {ttl}").into_bytes();
+                put_until(&store, &key, b"value", Some(now.after(ttl)), now).unwrap();
+            }
+            store.sweep(now, usize::MAX);
+            for (age, ttl) in
+                (0..=age).step_by(617).flat_map(|age| [(age, 5), (age, 20), (age, 30)])
+            {
+                let (key, ttl) = (format!("{age} {}", ttl * SECOND).into_bytes(), ttl * SECOND);
+                assert_eq!(is_there(&store, &key, now), START.after(age + ttl) > now);
+            }
         }
     }
 }
 
 #[test]
 fn what_is_dead_already_is_not_seen_at_all() {
-    let store = store(AMPLE, 1);
-    put(&store, b"key", b"before", START).unwrap();
-    put_until(&store, b"key", b"value", Some(START), START).unwrap();
-    assert_eq!(get(&store, b"key", START), None);
-    put_until(&store, b"key", b"value", Some(Time::default()), START).unwrap();
-    assert_eq!(get(&store, b"key", START), None);
+    for store in stores(AMPLE, 1) {
+        put(&store, b"key", b"before", START).unwrap();
+        put_until(&store, b"key", b"value", Some(START), START).unwrap();
+        assert_eq!(get(&store, b"key", START), None);
+        put_until(&store, b"key", b"value", Some(Time::default()), START).unwrap();
+        assert_eq!(get(&store, b"key", START), None);
+    }
 }
 
 #[test]
@@ -73,19 +78,20 @@ fn an_expiry_can_be_changed_to_any_other() {
     ];
     for first in expiries {
         for second in expiries {
-            let store = store(AMPLE, 1);
-            put_until(&store, b"key", b"value", first, START).unwrap();
-            put_until(&store, b"other", b"value", first, START).unwrap();
-            expire(&store, b"key", second, START);
-            while store.sweep(START, 1) {}
-            assert_eq!(get(&store, b"key", START).as_deref(), Some(&b"value"[..]));
-            let last = Some(START.after(10_000 * DAY));
-            let mut both = [(b"other".as_slice(), first), (b"key", second)];
-            both.sort_by_key(|(_, expiry)| expiry.or(last));
-            for (key, expiry) in both {
-                dies_at_least(&store, key, expiry, last);
+            for store in stores(AMPLE, 1) {
+                put_until(&store, b"key", b"value", first, START).unwrap();
+                put_until(&store, b"other", b"value", first, START).unwrap();
+                expire(&store, b"key", second, START);
+                while store.sweep(START, 1) {}
+                assert_eq!(get(&store, b"key", START).as_deref(), Some(&b"value"[..]));
+                let last = Some(START.after(10_000 * DAY));
+                let mut both = [(b"other".as_slice(), first), (b"key", second)];
+                both.sort_by_key(|(_, expiry)| expiry.or(last));
+                for (key, expiry) in both {
+                    dies_at_least(&store, key, expiry, last);
+                }
+                store.check_integrity(START);
             }
-            store.check_integrity(START);
         }
     }
 }
@@ -124,49 +130,55 @@ fn the_memory_of_the_dead_comes_back_and_of_nobody_else() {
 
 #[test]
 fn a_sweep_takes_no_more_steps_than_it_is_given() {
-    let store = store(AMPLE, 1);
-    for number in 0..1_000 {
-        let key = format!("{number}");
-        put_until(&store, key.as_bytes(), b"value", Some(START.after(1)), START).unwrap();
+    for store in stores(AMPLE, 1) {
+        for number in 0..1_000 {
+            let key = format!("{number}");
+            put_until(&store, key.as_bytes(), b"value", Some(START.after(1)), START).unwrap();
+        }
+        let end = START.after(1);
+        let mut left = 1_000;
+        while store.sweep(end, 50) {
+            let items = store.usage(end).items;
+            assert!(left - items <= 50, "{left} to {items}");
+            left = items;
+        }
+        assert!(left <= 50);
+        assert_eq!(store.usage(end).items, 0);
     }
-    let end = START.after(1);
-    let mut left = 1_000;
-    while store.sweep(end, 50) {
-        let items = store.usage(end).items;
-        assert!(left - items <= 50, "{left} to {items}");
-        left = items;
-    }
-    assert!(left <= 50);
-    assert_eq!(store.usage(end).items, 0);
 }
 
 #[test]
 fn clearing_may_be_put_off() {
-    let store = store(AMPLE, 4);
-    for number in 0..100 {
-        put(&store, format!("{number}").as_bytes(), b"before", START).unwrap();
+    for store in stores(AMPLE, 4) {
+        for number in 0..100 {
+            put(&store, format!("{number}").as_bytes(), b"before", START).unwrap();
+        }
+        let at = START.after(5 * SECOND);
+        store.clear_at(at, START);
+        put(&store, b"0", b"between", START.after(SECOND)).unwrap();
+        assert_eq!(
+            get(&store, b"0", Time::from_millis(at.millis() - 1)),
+            Some(b"between".to_vec())
+        );
+        assert!((0..100).all(|number| !is_there(&store, format!("{number}").as_bytes(), at)));
+        put(&store, b"0", b"after", at).unwrap();
+        assert_eq!(get(&store, b"0", at.after(DAY)), Some(b"after".to_vec()));
+        store.check_integrity(at);
     }
-    let at = START.after(5 * SECOND);
-    store.clear_at(at, START);
-    put(&store, b"0", b"between", START.after(SECOND)).unwrap();
-    assert_eq!(get(&store, b"0", Time::from_millis(at.millis() - 1)), Some(b"between".to_vec()));
-    assert!((0..100).all(|number| !is_there(&store, format!("{number}").as_bytes(), at)));
-    put(&store, b"0", b"after", at).unwrap();
-    assert_eq!(get(&store, b"0", at.after(DAY)), Some(b"after".to_vec()));
-    store.check_integrity(at);
 }
 
 #[test]
 fn a_changed_expiry_leaves_the_rest_as_it_is() {
-    let store = store(AMPLE, 1);
-    let key = store.key(b"key");
-    let item = NewItem { value: &[b"va", b"lue"], flags: u32::MAX, ..NewItem::default() };
-    let cas = store.lock(key, START).put(key, &item, START).unwrap();
-    expire(&store, b"key", Some(START.after(DAY)), START.after(SECOND));
-    let mut locked = store.lock(key, START);
-    let seen = locked.peek(key, START.after(SECOND)).unwrap();
-    assert_eq!((seen.cas, seen.flags), (cas, u32::MAX));
-    assert_eq!(super::bytes(seen), b"value");
+    for store in stores(AMPLE, 1) {
+        let key = store.key(b"key");
+        let item = NewItem { value: &[b"va", b"lue"], flags: u32::MAX, ..NewItem::default() };
+        let cas = store.lock(key, START).put(key, &item, START).unwrap();
+        expire(&store, b"key", Some(START.after(DAY)), START.after(SECOND));
+        let mut locked = store.lock(key, START);
+        let seen = locked.peek(key, START.after(SECOND)).unwrap();
+        assert_eq!((seen.cas, seen.flags), (cas, u32::MAX));
+        assert_eq!(super::bytes(seen), b"value");
+    }
 }
 
 #[test]

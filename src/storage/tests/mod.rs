@@ -8,7 +8,7 @@ mod model;
 mod plain;
 mod together;
 
-use super::{Item, NewItem, PutError, Settings, Store, Time};
+use super::{Item, NewItem, PutError, Settings, Storage, Store, Time};
 use crate::config::Eviction;
 
 /// Bytes that are more than a test stores.
@@ -18,7 +18,24 @@ const AMPLE: u64 = 64 << 20;
 const START: Time = Time::from_millis(1_234_567);
 
 fn settings(memory: u64, shards: usize) -> Settings {
-    Settings { memory, item_max: 8 << 20, shards, version: 1 << 60, eviction: Eviction::Merge }
+    Settings {
+        memory,
+        item_max: 8 << 20,
+        shards,
+        version: 1 << 60,
+        storage: Storage::Segcache,
+        eviction: Eviction::Merge,
+    }
+}
+
+/// Of each engine; the cells of small items hold all but one of 4 KiB.
+fn engines(memory: u64, shards: usize) -> [Settings; 2] {
+    let storage = Storage::Cuckoo { item_size: 4 << 10 };
+    [settings(memory, shards), Settings { storage, ..settings(memory, shards) }]
+}
+
+fn stores(memory: u64, shards: usize) -> impl Iterator<Item = Store> {
+    engines(memory, shards).into_iter().map(Store::new)
 }
 
 fn store(memory: u64, shards: usize) -> Store {

@@ -2,15 +2,18 @@
 //! have evicted something.
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 
 use super::plain::Plain;
-use super::{AMPLE, settings};
-use crate::storage::{Amend, Engine, Item, Marks, NewItem, PutError, Store, Time};
+use super::{AMPLE, engines};
+use crate::storage::{
+    Amend, Engine, Eviction, Item, Marks, NewItem, PutError, Settings, Store, Time,
+};
 
-/// Bytes of the largest item that the models take.
+/// Bytes of the largest item that the models take, where cells are not smaller.
 const ITEM_MAX: usize = 300_000;
 
 #[derive(Clone, Debug)]
@@ -110,7 +113,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Keys of all lengths, most of them short.
-fn key_bytes(key: u16) -> Vec<u8> {
+fn key_bytes(key: u16, owner: u8) -> Vec<u8> {
     let len = match key % 50 {
         0 => 255,
         1 => 256,
@@ -119,6 +122,7 @@ fn key_bytes(key: u16) -> Vec<u8> {
     };
     let mut bytes = format!("{key:04}").into_bytes();
     bytes.resize(len, b'k');
+    bytes.push(owner);
     bytes
 }
 
@@ -127,24 +131,26 @@ fn value(key: u16, len: usize, number: usize) -> Vec<u8> {
     (0..len).map(|at| (at ^ number ^ usize::from(key)) as u8).collect()
 }
 
-/// A store, the model, and what is known to have been evicted.
-struct Pair {
-    store: Store,
+/// A store and the model.
+struct Pair<'s> {
+    store: &'s Store,
     model: Plain,
     now: Time,
+    /// Nothing is evicted.
     ample: bool,
+    /// The last byte of its keys: others may use the store as well.
+    owner: u8,
 }
 
-impl Pair {
-    fn new(memory: u64, shards: usize) -> Self {
-        let settings = crate::storage::Settings { item_max: ITEM_MAX, ..settings(memory, shards) };
-        let model = Plain::new(settings.version, ITEM_MAX);
-        Self {
-            store: Store::new(settings),
-            model,
-            now: Time::from_millis(7),
-            ample: memory == AMPLE,
-        }
+impl<'s> Pair<'s> {
+    fn new(store: &'s Store, owner: u8) -> Self {
+        let Settings { version, item_max, memory, .. } = *store.settings();
+        let model = Plain::new(version, item_max);
+        Self { store, model, now: Time::from_millis(7), ample: memory == AMPLE, owner }
+    }
+
+    fn key(&self, key: u16) -> Vec<u8> {
+        key_bytes(key, self.owner)
     }
 
     fn step(&mut self, step: &Step, number: usize) {
@@ -188,7 +194,7 @@ impl Pair {
     }
 
     fn put(&mut self, key: u16, item: &NewItem<'_>, draft: bool) {
-        let bytes = key_bytes(key);
+        let bytes = self.key(key);
         let (key, now) = (self.store.key(&bytes), self.now);
         let stored = if draft {
             self.put_draft(&bytes, item)
@@ -202,7 +208,9 @@ impl Pair {
                 assert_eq!(self.model.put(key, &item, now), Ok(cas));
             }
             Err(error) => {
-                assert!(!self.ample || error == PutError::TooLarge, "there is room");
+                let too_large = key.bytes.len() + item.len() > self.store.settings().item_max;
+                assert!(too_large || error == PutError::Full, "{error:?}");
+                assert!(!self.ample || too_large, "there is room");
                 self.model.remove(key, now);
                 assert!(
                     self.store.lock(key, now).peek(key, now).is_none(),
@@ -230,7 +238,7 @@ impl Pair {
     }
 
     fn amend(&mut self, key: u16, change: Amend) {
-        let bytes = key_bytes(key);
+        let bytes = self.key(key);
         let (key, now) = (self.store.key(&bytes), self.now);
         let amended = self.store.lock(key, now).amend(key, change, now);
         let expected = self.model.peek(key, now).map(|item| item.cas);
@@ -254,7 +262,7 @@ impl Pair {
     }
 
     fn compare(&mut self, key: u16, read: bool) {
-        let bytes = key_bytes(key);
+        let bytes = self.key(key);
         let (key, now) = (self.store.key(&bytes), self.now);
         let mut locked = self.store.lock(key, now);
         let item = if read { locked.read(key, now) } else { locked.peek(key, now) };
@@ -269,7 +277,7 @@ impl Pair {
     }
 
     fn remove(&mut self, key: u16) {
-        let bytes = key_bytes(key);
+        let bytes = self.key(key);
         let (key, now) = (self.store.key(&bytes), self.now);
         if self.store.lock(key, now).remove(key, now) {
             assert!(self.model.remove(key, now), "nothing comes back");
@@ -284,7 +292,9 @@ impl Pair {
         let mut cursor = 0;
         loop {
             cursor = self.store.scan(cursor, now, &mut |key, item| {
-                shown.insert((key.to_vec(), item.cas));
+                if key.last() == Some(&self.owner) {
+                    shown.insert((key.to_vec(), item.cas));
+                }
             });
             if cursor == 0 {
                 break;
@@ -313,12 +323,13 @@ fn owned(item: Item<'_>) -> Owned {
     (value, item.flags, item.cas, item.expiry, item.marks, accessed)
 }
 
-fn run(memory: u64, shards: usize, cases: u32) {
+fn run(settings: Settings, cases: u32) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let steps = proptest::collection::vec(step(), 1..400);
     TestRunner::new(config)
         .run(&steps, |steps| {
-            let mut pair = Pair::new(memory, shards);
+            let store = Store::new(Settings { item_max: ITEM_MAX, ..settings });
+            let mut pair = Pair::new(&store, b'a');
             for (number, step) in steps.iter().enumerate() {
                 pair.step(step, number);
             }
@@ -328,14 +339,57 @@ fn run(memory: u64, shards: usize, cases: u32) {
         .unwrap();
 }
 
+/// Two threads with keys of their own; the time stands still, as neither may be ahead.
+fn run_together(settings: Settings, cases: u32) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let alone = |step: &Step| matches!(step, Step::Pass { .. } | Step::Clear);
+    let shared = || step().prop_filter("for both", move |step| !alone(step));
+    let steps = || proptest::collection::vec(shared(), 1..400);
+    TestRunner::new(config)
+        .run(&(steps(), steps()), |(one, other)| {
+            let store = Store::new(Settings { item_max: ITEM_MAX, ..settings });
+            thread::scope(|scope| {
+                for (steps, owner) in [(&one, b'a'), (&other, b'b')] {
+                    let mut pair = Pair::new(&store, owner);
+                    scope.spawn(move || {
+                        steps.iter().enumerate().for_each(|(number, step)| pair.step(step, number));
+                    });
+                }
+            });
+            store.check_integrity(Time::from_millis(7));
+            Ok(())
+        })
+        .unwrap();
+}
+
 #[test]
 fn with_ample_memory_it_is_a_map() {
-    run(AMPLE, 1, 200);
-    run(AMPLE, 8, 60);
+    for (one, several) in engines(AMPLE, 1).into_iter().zip(engines(AMPLE, 8)) {
+        run(one, 200);
+        run(several, 60);
+    }
 }
 
 #[test]
 fn with_scarce_memory_it_is_a_map_that_forgets() {
-    run(1 << 20, 1, 300);
-    run(8 << 20, 2, 60);
+    for (one, several) in engines(1 << 20, 1).into_iter().zip(engines(8 << 20, 2)) {
+        run(one, 300);
+        run(several, 60);
+    }
+}
+
+#[test]
+fn however_room_is_made_it_is_a_map_that_forgets() {
+    for settings in engines(1 << 20, 1) {
+        for eviction in [Eviction::Fifo, Eviction::Random, Eviction::Expiry, Eviction::None] {
+            run(Settings { eviction, ..settings }, 60);
+        }
+    }
+}
+
+#[test]
+fn to_each_of_two_threads_it_is_a_map() {
+    for settings in engines(AMPLE, 4).into_iter().chain(engines(1 << 20, 1)) {
+        run_together(settings, 40);
+    }
 }

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinring::config::Eviction;
+use twinring::config::{Eviction, Storage};
 use twinring::storage::Settings;
 
 /// Speed and hit ratios of a store, without network.
@@ -67,12 +67,21 @@ fn run(options: &Options) -> io::Result<()> {
         return Ok(());
     }
     let rates = speed::run(&|name| options.is_chosen(name));
-    report::print(&rates)
+    report::print(&rates)?;
+    let sized = ["small", "cuckoo"].iter().any(|name| options.is_chosen(name));
+    if sized { report::print_sizes(&speed::sizes()) } else { Ok(()) }
 }
 
 /// What a store of `memory` bytes is told; all stores here are made of it.
 fn settings(memory: u64) -> Settings {
-    Settings { memory, item_max: 1 << 20, shards: SHARDS, version: 1, eviction: Eviction::Merge }
+    Settings {
+        memory,
+        item_max: 1 << 20,
+        shards: SHARDS,
+        version: 1,
+        storage: Storage::Segcache,
+        eviction: Eviction::Merge,
+    }
 }
 
 /// As many as the server has for one worker.

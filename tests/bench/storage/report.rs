@@ -44,3 +44,16 @@ pub(crate) fn print(rates: &[Rate]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Prints what one item takes.
+///
+/// # Errors
+/// Those of standard output.
+pub(crate) fn print_sizes(sizes: &[(&str, f64)]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "\n| {:<26} | bytes/item |\n|{:-<28}|-----------:|", "items", "")?;
+    for (items, bytes) in sizes {
+        writeln!(out, "| {items:<26} | {bytes:>10.1} |")?;
+    }
+    Ok(())
+}

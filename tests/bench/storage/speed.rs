@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use twinring::storage::{NewItem, Store, Time};
+use twinring::storage::{NewItem, Settings, Storage, Store, Time};
 
 use crate::random::{Random, Zipf};
 use crate::report::Rate;
@@ -22,8 +22,16 @@ use crate::report::Rate;
 const ITEMS: usize = 1 << 20;
 const KEY_BYTES: usize = 24;
 const VALUE_BYTES: usize = 64;
+const SMALL_VALUE_BYTES: usize = 32;
 /// All items fit: nothing is evicted.
 const MEMORY: u64 = 512 << 20;
+/// Cells for half as many items again: hardly one of these is evicted.
+const CELL_MEMORY: u64 = 128 << 20;
+/// Key, value and what an item says of itself.
+const CELL_BYTES: usize = KEY_BYTES + SMALL_VALUE_BYTES + 28;
+/// What is filled to see what an item takes, and the items that are stored there.
+const FULL_MEMORY: u64 = 32 << 20;
+const FULL_ITEMS: usize = ITEMS * 2;
 /// Requests that a thread goes through again and again, their keys one after the other as in the
 /// input of a connection.
 const DRAWS: usize = 1 << 20;
@@ -33,9 +41,18 @@ const READS_BAR: f64 = 5.0;
 /// How much more two threads should do than one.
 const THREADS_BAR: f64 = 1.6;
 
+/// What is stored, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Items {
+    Usual,
+    Small,
+    InCells,
+}
+
 /// One line of the table.
 struct Load {
     name: &'static str,
+    items: Items,
     threads: usize,
     /// Part of the requests that write.
     writes: f64,
@@ -53,6 +70,12 @@ const LOADS: &[Load] = &[
     load("mixed uniform 2 threads", 2, 0.5, 0.0, None),
     load("mixed zipf 1 thread", 1, 0.5, 1.0, None),
     load("mixed zipf 2 threads", 2, 0.5, 1.0, None),
+    of(Items::Small, load("small read uniform", 1, 0.0, 0.0, None)),
+    of(Items::Small, load("small read zipf", 1, 0.0, 1.0, None)),
+    of(Items::Small, load("small write uniform", 1, 1.0, 0.0, None)),
+    of(Items::InCells, load("cuckoo read uniform", 1, 0.0, 0.0, None)),
+    of(Items::InCells, load("cuckoo read zipf", 1, 0.0, 1.0, None)),
+    of(Items::InCells, load("cuckoo write uniform", 1, 1.0, 0.0, None)),
 ];
 
 /// Two threads over one: how the line is called, and the loads that it divides.
@@ -68,19 +91,28 @@ const fn load(
     alpha: f64,
     bar: Option<f64>,
 ) -> Load {
-    Load { name, threads, writes, alpha, bar }
+    Load { name, items: Items::Usual, threads, writes, alpha, bar }
+}
+
+const fn of(items: Items, load: Load) -> Load {
+    Load { items, ..load }
 }
 
 /// Measures the loads that are chosen by name.
 pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
-    let stage = Stage::new();
     let mut criterion = Criterion::default()
         .sample_size(30)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    let chosen = LOADS.iter().filter(|load| is_chosen(load.name));
-    let one = |load: &Load| measure(&mut criterion, &stage, load);
-    let mut rates: Vec<Rate> = chosen.map(one).collect();
+    let mut rates = Vec::new();
+    for items in [Items::Usual, Items::Small, Items::InCells] {
+        let chosen = LOADS.iter().filter(|load| load.items == items && is_chosen(load.name));
+        let mut stage = None;
+        for load in chosen {
+            let stage = stage.get_or_insert_with(|| Stage::new(items.settings(), items));
+            rates.push(measure(&mut criterion, stage, load));
+        }
+    }
     let named = |name: &str| rates.iter().find(|rate| rate.load == name);
     let ratio = |(name, upper, lower): &(&'static str, &str, &str)| {
         let (upper, lower) = (named(upper)?, named(lower)?);
@@ -116,25 +148,58 @@ fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     Rate { load: load.name, figure: median(rates), waited: mean, bar: load.bar }
 }
 
+/// Bytes of memory for each small item in a store that is full of them, by the engine.
+pub(crate) fn sizes() -> [(&'static str, f64); 2] {
+    [("small", Items::Small), ("cuckoo", Items::InCells)].map(|(name, items)| {
+        let settings = Settings { memory: FULL_MEMORY, ..items.settings() };
+        let stage = Stage::new(settings, items);
+        for number in ITEMS..FULL_ITEMS {
+            let bytes = format!("{number:0KEY_BYTES$}");
+            stage.put(bytes.as_bytes());
+        }
+        let usage = stage.store.usage(NOW);
+        (name, usage.memory as f64 / usage.items as f64)
+    })
+}
+
+impl Items {
+    fn settings(self) -> Settings {
+        let storage = Storage::Cuckoo { item_size: CELL_BYTES };
+        match self {
+            Self::Usual | Self::Small => crate::settings(MEMORY),
+            Self::InCells => Settings { storage, ..crate::settings(CELL_MEMORY) },
+        }
+    }
+
+    fn value(self) -> &'static [u8] {
+        match self {
+            Self::Usual => &VALUE,
+            Self::Small | Self::InCells => &VALUE[..SMALL_VALUE_BYTES],
+        }
+    }
+}
+
 /// The store and the keys of its items.
 struct Stage {
     store: Store,
     keys: Vec<[u8; KEY_BYTES]>,
+    value: &'static [u8],
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn new(settings: Settings, items: Items) -> Self {
         let mut keys = vec![[b'k'; KEY_BYTES]; ITEMS];
         for (number, key) in keys.iter_mut().enumerate() {
             key[..8].copy_from_slice(format!("{number:08}").as_bytes());
         }
-        let stage = Self { store: Store::new(crate::settings(MEMORY)), keys };
-        stage.keys.iter().for_each(|key| stage.write(key));
+        let stage = Self { store: Store::new(settings), keys, value: items.value() };
+        stage.keys.iter().for_each(|key| stage.put(key));
         stage
     }
 
-    fn write(&self, key: &[u8]) {
-        let (key, item) = (self.store.key(key), NewItem { value: &[&VALUE], ..NewItem::default() });
+    fn put(&self, key: &[u8]) {
+        let key = self.store.key(key);
+        let item = NewItem { value: &[self.value], ..NewItem::default() };
         // A store that refuses is not slower for it, but the reads that follow would find nothing.
         black_box(self.store.lock(key, NOW).put(key, &item, NOW)).ok();
     }
@@ -180,7 +245,7 @@ impl Thread {
                 stage.read(key, &mut out);
                 black_box(&out);
             } else {
-                stage.write(key);
+                stage.put(key);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use twinring::config::Eviction;
+use twinring::config::{Eviction, Storage};
 use twinring::storage::{Amend, Item, Key, Marks, NewItem, PutError, Settings, Store, Time};
 
 /// Some values are larger than an item may be.
@@ -64,11 +64,13 @@ struct Pair {
 
 impl Pair {
     fn new(ample: bool, shards: u8) -> Self {
+        let small = shards & 4 != 0;
         let store = Store::new(Settings {
             memory: if ample { 256 << 20 } else { 1 << 20 },
             item_max: ITEM_MAX,
             shards: usize::from(shards % 4),
             version: 1,
+            storage: if small { Storage::Cuckoo { item_size: 4 << 10 } } else { Storage::Segcache },
             eviction: Eviction::Merge,
         });
         Self { store, model: HashMap::new(), clear_at: None, now: Time::from_millis(1), ample }
@@ -133,7 +135,10 @@ impl Pair {
                 self.model.insert(bytes.to_vec(), entry);
                 self.forget_dead();
             }
-            Err(PutError::TooLarge) => assert!(bytes.len() + value.len() > ITEM_MAX || !self.ample),
+            Err(PutError::TooLarge) => {
+                let most = self.store.settings().item_max;
+                assert!(bytes.len() + value.len() > most || !self.ample);
+            }
             Err(PutError::Full) => assert!(!self.ample, "there is room"),
         }
     }

@@ -31,6 +31,11 @@ impl Cache {
         Self { process, memcache, redis, admin }
     }
 
+    /// Starts one that keeps items of up to 4 KiB in cells.
+    pub(crate) fn small() -> Self {
+        Self::start(&["--storage", "cuckoo", "--item-size", "4KiB", "--memory", "64MiB"])
+    }
+
     pub(crate) fn memcache_port(&self) -> u16 {
         self.memcache.number()
     }

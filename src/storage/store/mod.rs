@@ -9,14 +9,17 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::budget::{Budget, Charge};
-use super::draft::{Draft, Loan};
-use super::engine::{Engine, PutError, Usage};
-use super::item::{Item, Key, KeyHasher};
-use super::locked::Locked;
-use super::segcache::{Segcache, Start};
-use super::time::Time;
-use crate::config::Eviction;
+use crate::config::{Eviction, Storage};
+use crate::storage::budget::{Budget, Charge};
+use crate::storage::draft::{Draft, Loan};
+use crate::storage::engine::{Engine, PutError, Start, Usage};
+use crate::storage::item::{Item, Key, KeyHasher};
+use crate::storage::locked::Locked;
+use crate::storage::time::Time;
+
+mod chosen;
+
+pub(super) use chosen::Chosen;
 
 /// Memory is at least this: less holds nothing.
 const MEMORY_MIN: u64 = 512 << 10;
@@ -44,6 +47,8 @@ pub struct Settings {
     pub shards: usize,
     /// Versions begin here: above all that an earlier process may have given out.
     pub version: u64,
+    /// How items are kept.
+    pub storage: Storage,
     /// What is removed when memory is short.
     pub eviction: Eviction,
 }
@@ -76,7 +81,7 @@ struct Shard(Mutex<State>);
 /// What one lock guards.
 #[derive(Debug)]
 struct State {
-    engine: Segcache,
+    engine: Chosen,
     /// When everything that is there then is to be removed.
     clear_at: Option<Time>,
 }
@@ -199,7 +204,8 @@ impl Store {
 }
 
 impl Shards {
-    fn new(settings: Settings) -> Self {
+    fn new(mut settings: Settings) -> Self {
+        settings.item_max = settings.item_max.min(Chosen::item_max(settings.storage));
         let memory = settings.memory.max(MEMORY_MIN);
         let wanted = settings.shards.max(1).next_power_of_two() as u64;
         let affordable = 1 << (memory / SHARE_MIN).max(1).ilog2();
@@ -216,8 +222,8 @@ impl Shards {
             version: settings.version,
             eviction: settings.eviction,
         };
-        let engine = |_| Segcache::new(start.clone());
-        let engines: Vec<Segcache> = (0..count).map(engine).collect();
+        let engine = |_| Chosen::new(settings.storage, start.clone());
+        let engines: Vec<Chosen> = (0..count).map(engine).collect();
         let fixed = engines.iter().map(|engine| engine.fixed_cost()).sum();
         let shard = |engine| Shard(Mutex::new(State { engine, clear_at: None }));
         let list: Box<[Shard]> = engines.into_iter().map(shard).collect();
@@ -316,7 +322,7 @@ impl Shards {
                 return false;
             };
             guard.engine().keep(keeps);
-            let found = guard.engine().make_room(bytes, now).is_ok();
+            let found = guard.engine().give_up(bytes, now);
             guard.engine().keep(self.keeps());
             found
         })
@@ -333,7 +339,7 @@ impl<'a> Guard<'a> {
     }
 
     /// The shard's engine.
-    pub(super) fn engine(&mut self) -> &mut Segcache {
+    pub(super) fn engine(&mut self) -> &mut Chosen {
         &mut self.state.engine
     }
 
