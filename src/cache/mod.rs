@@ -22,6 +22,8 @@ use std::sync::Arc;
 use crate::metrics::{PoolMetrics, Registry};
 use crate::storage::{Store, Time};
 
+pub use crate::storage::Wake;
+
 pub use clock::{Clock, wall_millis};
 
 /// What time it is, on both clocks, read once a turn.

@@ -143,6 +143,8 @@ pub struct CacheSettings {
     pub max_value: u64,
     /// How room is made when the memory is full.
     pub eviction: Eviction,
+    /// Keys of which clients are told by CLIENT TRACKING; the least that a pool of the store says.
+    pub tracking_table_max_keys: u32,
 }
 
 /// How a full cache makes room.

@@ -15,6 +15,7 @@
 //! * `item`: what is stored and what is seen of it.
 //! * `engine`: the narrow face that a storage engine has.
 //! * `segcache`: the engine, on `segments` that hold the items and an `index` that finds them.
+//! * `watch`: who is told when an item changes.
 //! * `budget`: the memory that all shards share.
 
 mod budget;
@@ -29,6 +30,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+mod watch;
 
 pub use crate::config::Eviction;
 pub use draft::Draft;
@@ -37,3 +39,4 @@ pub use item::{Item, Key, Marks, NewItem, Value};
 pub use locked::Locked;
 pub use store::{Settings, Store};
 pub use time::Time;
+pub use watch::{Change, Wake, Watch, Watched};

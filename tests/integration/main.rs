@@ -9,6 +9,7 @@
 
 mod admin;
 mod cache_redis;
+mod cache_tracking;
 mod cli;
 mod clients;
 mod compat;

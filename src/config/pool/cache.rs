@@ -15,6 +15,9 @@ const MAX_VALUE_MOST: u64 = 1 << 30;
 /// A value may take this share of the memory, so that one of them cannot push all others out.
 const VALUE_SHARE: u64 = 2;
 
+/// As in Redis.
+const TRACKING_TABLE_MAX_KEYS: u32 = 1_000_000;
+
 /// Keys that say how servers are found and treated: whoever writes one of them means a pool with
 /// servers, and has forgotten these.
 const OF_SERVERS: [&str; 16] = [
@@ -62,6 +65,9 @@ pub(super) fn read(section: &Section<'_>, name: &str) -> CacheSettings {
         eviction: section
             .choice("eviction", &evictions, "is no way to make room")
             .unwrap_or(Eviction::Merge),
+        tracking_table_max_keys: section
+            .number("tracking_table_max_keys", 1)
+            .unwrap_or(TRACKING_TABLE_MAX_KEYS),
     }
 }
 
@@ -79,7 +85,7 @@ fn max_value(section: &Section<'_>, memory: u64) -> u64 {
 
 /// Keys that only a cache has; in a pool with servers they are refused with a reason.
 pub(super) fn refuse_without_cache(section: &Section<'_>) {
-    for key in ["memory", "max_value", "eviction", "store"] {
+    for key in ["memory", "max_value", "eviction", "store", "tracking_table_max_keys"] {
         if let Some(value) = section.take(key) {
             value.refuse(format!("directive \"{key}\" is only valid for a pool without servers"));
         }
