@@ -95,7 +95,7 @@ impl Table {
         self.key_bytes += key.len();
         let key: Arc<[u8]> = key.into();
         self.order.insert(order, Arc::clone(&key));
-        self.entries.insert(key, Entry { watchers: Vec::new(), present: false, order });
+        self.entries.insert(key, Entry { watchers: Vec::with_capacity(1), present: false, order });
     }
 
     /// Takes a key out that has changed. If its item was to be removed and was not there, that is
