@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::inflight::Ticket;
 use crate::net::{Accepted, ConnectError, Driver, Inbox, Resolver, Stream, dial, recheck};
 use crate::topology::Address;
 
@@ -39,6 +40,8 @@ pub enum Letter {
         /// Which attempt had made it.
         attempt: u32,
     },
+    /// There is something to tell the client of this ticket, which answers no request.
+    Changed(Ticket),
     /// The phase of the process has changed.
     Phase,
 }

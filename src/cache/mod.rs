@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::metrics::{PoolMetrics, Registry};
 use crate::storage::{Store, Time};
 
-pub use crate::storage::{Draft, Loan, PutError};
+pub use crate::storage::{Draft, Loan, PutError, Wake};
 pub use clock::{Clock, wall_millis};
 pub use incoming::Incoming;
 

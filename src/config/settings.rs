@@ -145,6 +145,8 @@ pub struct CacheSettings {
     pub storage: Storage,
     /// How room is made when the memory is full.
     pub eviction: Eviction,
+    /// Keys of which clients are told by CLIENT TRACKING; the least that a pool of the store says.
+    pub tracking_table_max_keys: u32,
 }
 
 /// Bytes of a cell beside key and value.

@@ -61,6 +61,23 @@ impl Worker {
         self.sessions.mark(token);
     }
 
+    /// Tells a client what has changed of that which it has read; one that does not take it is
+    /// given up when it is owed too much.
+    pub(super) fn tell(&mut self, ticket: Ticket) {
+        let token = Token(ticket.session);
+        let Some(session) = self.sessions.of(ticket) else { return };
+        if matches!(session.mode, Mode::Leaving) {
+            return;
+        }
+        self.standalone.push(&session.state, session.pipeline.between_replies());
+        let (pool, held) = (session.pool, session.pipeline.buffered());
+        self.sessions.mark(token);
+        self.sessions.account(token);
+        if held > self.sessions.limits(pool).client_output_bytes {
+            self.sessions.doom(token, Reason::SlowReader);
+        }
+    }
+
     /// Answers a request without asking a server.
     fn answer(&mut self, token: Token, request: Request<'_>) -> Next {
         let done = Next::Go(request.head.len as usize);

@@ -137,6 +137,7 @@ impl Worker {
                     &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
                 self.proxy.moved(turn, (connection, attempt));
             }
+            Letter::Changed(ticket) => self.tell(ticket),
             // Its coming has woken the worker; the phase is looked at in every turn.
             Letter::Phase => {}
         }

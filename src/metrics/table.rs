@@ -282,6 +282,12 @@ scope! {
             "Items removed to make room." { Evicted }
         Counter "store_expired_total",
             "Items removed because their time had come." { Expired }
+        Gauge "store_tracking_clients",
+            "Clients that are told when what they have read changes." { TrackingClients }
+        Gauge "store_tracked_keys",
+            "Keys whose next change some client is told of." { TrackedKeys }
+        Counter "store_invalidations_total",
+            "Changes that clients have been told of, each counted for each client." { Invalidations }
     }
 }
 

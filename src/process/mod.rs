@@ -87,7 +87,8 @@ impl Process {
             let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
             inboxes.push(inbox.clone());
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
-            let reach = (Standalone::new(&caches, &config.pools, stores.clock()), resolver.clone());
+            let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
+            let reach = (standalone, resolver.clone());
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let shared = (Arc::clone(&registry), Arc::clone(&life));

@@ -47,8 +47,13 @@ impl Stores {
             caches.rev().map(|cache| (cache.store.as_str(), cache)).collect();
         let total = first.values().map(|cache| cache.memory).sum();
         let open = |name: &str| {
-            let store = Arc::new(Store::new(settings(first[name], total, config.workers)));
-            (name.to_owned(), store)
+            let store = Store::new(settings(first[name], total, config.workers));
+            let pools = config.pools.iter().filter_map(|pool| pool.cache.as_ref());
+            let of_it = pools.filter(|cache| cache.store == name);
+            if let Some(keys) = of_it.map(|cache| cache.tracking_table_max_keys).min() {
+                store.limit_watched(usize::try_from(keys).unwrap_or(usize::MAX));
+            }
+            (name.to_owned(), Arc::new(store))
         };
         Self { named: Self::names(config).into_iter().map(open).collect(), clock: Clock::start() }
     }
@@ -87,6 +92,7 @@ impl Stores {
             let now = self.clock.time(Instant::now());
             for ((_, store), metrics) in self.named.iter().zip(&registry.stores) {
                 store.sweep(now, SWEEP_STEPS);
+                store.tell_due(now);
                 if round.is_multiple_of(ROUNDS_PER_LOOK) {
                     let usage = store.usage(now);
                     metrics.set(StoreMetric::Items, usage.items);
@@ -96,6 +102,10 @@ impl Stores {
                     metrics.set(StoreMetric::Stored, usage.stored);
                     metrics.set(StoreMetric::Evicted, usage.evicted);
                     metrics.set(StoreMetric::Expired, usage.expired);
+                    let watched = store.watched(now);
+                    metrics.set(StoreMetric::TrackingClients, watched.watchers);
+                    metrics.set(StoreMetric::TrackedKeys, watched.keys);
+                    metrics.set(StoreMetric::Invalidations, watched.told);
                 }
             }
         }

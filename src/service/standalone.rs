@@ -3,12 +3,15 @@
 //! ```text
 //!  session ─▶ Standalone::execute ─▶ cache (memcache, redis) ─▶ the session's output
 //! ```
-//! Nothing is in flight, so a reply goes straight behind those before it.
+//! Nothing is in flight, so a reply goes straight behind those before it. What a client is told
+//! unasked, when something that it has read has changed, goes between two replies; its worker is
+//! told of that by a letter.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::{self, Cache, Clock, Context, Loan, Now};
+use crate::backend::{Inbox, Letter, Ticket};
+use crate::cache::{self, Cache, Clock, Context, Loan, Now, Wake};
 use crate::config::{Pool, Protocol, Secret};
 use crate::metrics::PoolMetrics;
 use crate::protocol::{Outline, Refusal, Request, Span, memcache};
@@ -19,13 +22,21 @@ use crate::service::local::After;
 const LOAN: usize = 256 << 10;
 
 /// What a cache knows of a client between two of its requests; nothing for memcache.
-#[derive(Debug, Default)]
-pub struct State(Option<Box<cache::redis::Session>>);
+#[derive(Debug)]
+pub struct State {
+    redis: Option<Box<cache::redis::Session>>,
+    ticket: Ticket,
+}
 
 impl State {
+    /// That of a client which has this ticket and has sent nothing yet.
+    pub fn new(ticket: Ticket) -> Self {
+        Self { redis: None, ticket }
+    }
+
     /// Whether the client has given its password, if that has come up.
     pub fn is_authenticated(&self) -> Option<bool> {
-        self.0.as_ref().map(|session| session.is_authenticated())
+        self.redis.as_ref().map(|session| session.is_authenticated())
     }
 }
 
@@ -42,26 +53,41 @@ struct Place {
     cache: Arc<Cache>,
     protocol: Protocol,
     password: Option<Arc<Secret>>,
+    inbox: Inbox<Letter>,
 }
 
 impl Place {
     /// The session of a Redis client, which begins with its first request.
     fn session<'a>(&self, state: &'a mut State) -> &'a mut cache::redis::Session {
-        state.0.get_or_insert_with(|| match &self.password {
-            Some(password) => Box::new(cache::redis::Session::locked(Arc::clone(password))),
-            None => Box::default(),
+        let ticket = state.ticket;
+        state.redis.get_or_insert_with(|| {
+            let session = match &self.password {
+                Some(password) => cache::redis::Session::locked(Arc::clone(password)),
+                None => cache::redis::Session::default(),
+            };
+            let inbox = self.inbox.clone();
+            // One letter for each client that has nothing to take yet, so they are bounded.
+            let wake = Wake::new(move || inbox.push(Letter::Changed(ticket)));
+            Box::new(session.woken_by(wake))
         })
     }
 }
 
 impl Standalone {
-    /// The caches of `pools`, in their order; `None` for a pool that has servers.
-    pub fn new(caches: &[Option<Arc<Cache>>], pools: &[Pool], mut clock: Clock) -> Self {
+    /// The caches of `pools`, in their order; `None` for a pool that has servers. The worker gets
+    /// what is in `inbox`.
+    pub fn new(
+        caches: &[Option<Arc<Cache>>],
+        pools: &[Pool],
+        mut clock: Clock,
+        inbox: &Inbox<Letter>,
+    ) -> Self {
         let place = |(cache, pool): (&Option<Arc<Cache>>, &Pool)| {
             cache.as_ref().map(|cache| Place {
                 cache: Arc::clone(cache),
                 protocol: pool.protocol,
                 password: pool.redis_auth.clone().map(Arc::new),
+                inbox: inbox.clone(),
             })
         };
         let pools = caches.iter().zip(pools).map(place).collect();
@@ -119,7 +145,14 @@ impl Standalone {
         let context = Context { cache: &place.cache, counters, now: self.now, incoming };
         let after = match place.protocol {
             Protocol::Memcache => cache::memcache::execute(&context, request, out),
-            Protocol::Redis => cache::redis::execute(&context, place.session(state), request, out),
+            Protocol::Redis => {
+                let session = place.session(state);
+                // What came before the request goes before its reply, what comes of it behind.
+                session.push(out);
+                let after = cache::redis::execute(&context, session, request, out);
+                session.push(out);
+                after
+            }
             Protocol::Ping => {
                 out.extend_from_slice(b"PONG\r\n");
                 cache::After::Stay
@@ -128,6 +161,13 @@ impl Standalone {
         match after {
             cache::After::Stay => After::Stay,
             cache::After::Close => After::Close,
+        }
+    }
+
+    /// Appends what a client is to be told of changes of what it has read.
+    pub fn push(&self, state: &State, out: &mut Vec<u8>) {
+        if let Some(session) = &state.redis {
+            session.push(out);
         }
     }
 

@@ -7,6 +7,7 @@ use super::engine::{Amend, Engine, PutError, Usage};
 use super::item::{Item, Key, NewItem};
 use super::store::{Chosen, Guard, Shards};
 use super::time::Time;
+use super::watch::{News, Watch, Watched};
 
 /// Shards that nobody else can touch now. Keys of other shards have no items here, and cannot get
 /// any: lock the shards of all keys that a command names.
@@ -15,6 +16,8 @@ pub struct Locked<'a> {
     shards: &'a Shards,
     first: Option<Guard<'a>>,
     others: Vec<Guard<'a>>,
+    /// The last field: it is told when the shards have been given back.
+    news: News<'a>,
 }
 
 impl<'a> Locked<'a> {
@@ -23,13 +26,47 @@ impl<'a> Locked<'a> {
         first: Option<Guard<'a>>,
         others: Vec<Guard<'a>>,
     ) -> Self {
-        Self { shards, first, others }
+        Self { shards, first, others, news: News::new(shards.watchers()) }
+    }
+
+    fn guard(&mut self, key: Key<'_>) -> Option<&mut Guard<'a>> {
+        let number = self.shards.number(key);
+        let mut guards = self.first.iter_mut().chain(&mut self.others);
+        guards.find(|guard| guard.number == number)
     }
 
     fn engine(&mut self, key: Key<'_>) -> Option<&mut Chosen> {
-        let number = self.shards.number(key);
-        let mut guards = self.first.iter_mut().chain(&mut self.others);
-        guards.find(|guard| guard.number == number).map(Guard::engine)
+        self.guard(key).map(Guard::engine)
+    }
+
+    /// The item of a key has changed, or it was removed and perhaps was not there.
+    fn note(&mut self, key: Key<'_>, was_there: bool) {
+        let watched = self.guard(key).map(Guard::watched).filter(|watched| !watched.is_empty());
+        let told = watched.and_then(|watched| watched.take(key.bytes, was_there));
+        self.news.add_all(told);
+    }
+
+    /// Says who makes the changes to come, by the number of its [`Watch`].
+    pub fn act_for(&mut self, id: u64) {
+        self.news.act_for(id);
+    }
+
+    /// Has somebody told of the next change of `key`, as which counts that it gets an item.
+    pub fn watch(&mut self, key: Key<'_>, watch: &Watch, now: Time) {
+        let found = self.peek(key, now).map(|item| item.expiry);
+        let most = self.shards.watched_max();
+        let Some(watched) = self.guard(key).map(Guard::watched) else { return };
+        let dead = watched.take_dead(key.bytes, now);
+        watched.add(key.bytes, found, watch.watcher());
+        let excess: Vec<_> = watched.excess(most).collect();
+        self.news.add_all(dead);
+        self.news.add_all(excess);
+    }
+
+    /// How much is watched in the shards that are locked.
+    pub fn watched(&mut self) -> Watched {
+        let guards = self.first.iter_mut().chain(&mut self.others);
+        guards.fold(self.shards.watchers().watched(), |sum, guard| sum.and(guard.watched()))
     }
 
     fn holds(&self, number: usize) -> bool {
@@ -51,7 +88,9 @@ impl<'a> Locked<'a> {
     /// # Errors
     /// See [`PutError`].
     pub fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {
-        self.with_room(key, now, |engine| engine.put(key, item, now))
+        let stored = self.with_room(key, now, |engine| engine.put(key, item, now));
+        self.note(key, true);
+        stored
     }
 
     /// Stores a value that has come in by and by; that of `item` does not matter.
@@ -66,7 +105,10 @@ impl<'a> Locked<'a> {
         now: Time,
     ) -> Result<u64, PutError> {
         let pieces = draft.finish();
-        self.with_room(key, now, |engine| engine.put_pieces(key, pieces.clone(), item, now))
+        let store = |engine: &mut Chosen| engine.put_pieces(key, pieces.clone(), item, now);
+        let stored = self.with_room(key, now, store);
+        self.note(key, true);
+        stored
     }
 
     /// Stores something; if its shard has too little to evict from, others are asked first for
@@ -95,17 +137,26 @@ impl<'a> Locked<'a> {
 
     /// See [`Engine::amend`].
     pub fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
-        self.engine(key)?.amend(key, change, now)
+        let version = self.engine(key)?.amend(key, change, now)?;
+        // Marks alone are of no interest to who has read the item.
+        if change.expiry.is_some() || change.renew || change.cas.is_some() {
+            self.note(key, true);
+        }
+        Some(version)
     }
 
     /// See [`Engine::remove`].
     pub fn remove(&mut self, key: Key<'_>, now: Time) -> bool {
-        self.engine(key).is_some_and(|engine| engine.remove(key, now))
+        let removed = self.engine(key).is_some_and(|engine| engine.remove(key, now));
+        self.note(key, removed);
+        removed
     }
 
     /// Removes everything in the shards that are locked.
     pub fn clear(&mut self) {
-        self.first.iter_mut().chain(&mut self.others).for_each(|guard| guard.engine().clear());
+        let guards = self.first.iter_mut().chain(&mut self.others);
+        guards.for_each(|guard| guard.clear(&mut self.news));
+        self.news.add_flush();
     }
 
     /// Items in the shards that are locked.

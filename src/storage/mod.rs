@@ -16,6 +16,7 @@
 //! * `engine`: the narrow face that a storage engine has.
 //! * `segcache`: an engine, on `segments` that hold the items and an `index` that finds them.
 //! * `cuckoo`: another one, for small items: cells of one size, each item in one of a few.
+//! * `watch`: who is told when an item changes.
 //! * `budget`: the memory that all shards share, in `pages` from the system.
 
 mod budget;
@@ -32,6 +33,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time;
+mod watch;
 
 pub use crate::config::{Eviction, Storage};
 pub use draft::{Draft, Loan};
@@ -40,3 +42,4 @@ pub use item::{Item, Key, Marks, NewItem, Value};
 pub use locked::Locked;
 pub use store::{Settings, Store};
 pub use time::Time;
+pub use watch::{Change, Wake, Watch, Watched};

@@ -12,7 +12,7 @@ use crate::support::{Cache, Client, Cut, Redis, Transcript, escaped};
 const REQUESTS: usize = 400;
 
 /// As many settings as make redis-server answer as a cache does.
-const LIKE_A_CACHE: [&str; 6] =
+pub(crate) const LIKE_A_CACHE: [&str; 6] =
     ["--databases", "1", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"];
 
 /// A cache as large, whose values may be as long as tests make them.

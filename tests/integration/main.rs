@@ -8,7 +8,9 @@
 )]
 
 mod admin;
+mod cache_large;
 mod cache_redis;
+mod cache_tracking;
 mod cli;
 mod clients;
 mod compat;

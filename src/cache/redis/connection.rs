@@ -1,6 +1,7 @@
 //! What a client says of itself: HELLO, AUTH, CLIENT, RESET; PING, ECHO, SELECT.
 
 use super::session::{Replies, Session};
+use super::tracking;
 use crate::cache::strings::{Done, Fault, Task, database};
 use crate::protocol::redis::{VERSION, is_client_name};
 use crate::protocol::{Op, integer};
@@ -155,8 +156,8 @@ fn client(session: &mut Session, task: &mut Task<'_, '_>) -> Done {
             task.reply.ok();
         }
         b"reply" => return reply(session, task),
-        b"tracking" => {
-            return Err(Fault::text("ERR CLIENT TRACKING is not supported by this server"));
+        b"tracking" | b"caching" | b"trackinginfo" | b"getredir" => {
+            return tracking::run(session, task);
         }
         _ => return Err(Fault::SYNTAX),
     }
@@ -205,11 +206,12 @@ fn is_on(task: &Task<'_, '_>) -> Result<bool, Fault> {
 fn line(session: &Session, command: &str) -> String {
     let name = session.name.as_deref().unwrap_or_default();
     format!(
-        "id={} name={} db=0 sub=0 psub=0 ssub=0 multi={} cmd={command} user=default redir=-1 \
+        "id={} name={} db=0 sub=0 psub=0 ssub=0 multi={} cmd={command} user=default redir={} \
          resp={}\n",
         session.id(),
         String::from_utf8_lossy(name),
         session.queued().map_or(-1, |count| count as i64),
+        session.tracking.redirection(),
         if session.is_resp3() { 3 } else { 2 },
     )
 }

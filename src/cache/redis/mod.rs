@@ -12,12 +12,14 @@
 //! * `session`: what is remembered of a client.
 //! * `connection`, `server`: commands without items.
 //! * `transaction`: MULTI, EXEC, WATCH.
+//! * `tracking`: CLIENT TRACKING, and what is pushed because of it.
 
 mod connection;
 mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod transaction;
 
 use crate::cache::strings::{self, Fault, Task};
@@ -38,6 +40,9 @@ pub fn execute(
     let start = out.len();
     let after = step(context, session, request, out);
     session.settle(start, out);
+    if !server::is_client(request) {
+        session.forget_caching();
+    }
     after
 }
 
@@ -45,6 +50,7 @@ pub fn execute(
 pub fn refuse(session: &mut Session, refusal: &Refusal, out: &mut Vec<u8>) {
     let start = out.len();
     session.spoil();
+    session.forget_caching();
     write_refusal(refusal, out);
     session.settle(start, out);
 }
@@ -71,6 +77,7 @@ fn step(
         return After::Stay;
     }
     let mut items = lock(context, request);
+    items.act_for(session.id());
     run(context, session, request, (&mut items, out))
 }
 
@@ -123,19 +130,18 @@ fn run(
         context,
         request,
         key: first.unwrap_or_else(|| context.cache.store.key(b"")),
-        items,
+        items: &mut *items,
         reply: Reply::new(out, session.is_resp3()),
         touches: session.touches(),
     };
     let mark = task.reply.mark();
-    match dispatch(session, &mut task) {
-        Ok(after) => after,
-        Err(Fault(text)) => {
-            task.reply.cut(mark);
-            task.reply.error(&text);
-            After::Stay
-        }
-    }
+    let after = dispatch(session, &mut task).unwrap_or_else(|Fault(text)| {
+        task.reply.cut(mark);
+        task.reply.error(&text);
+        After::Stay
+    });
+    session.remember((request, items), keys(context, request), context);
+    after
 }
 
 fn dispatch(session: &mut Session, task: &mut Task<'_, '_>) -> Result<After, Fault> {

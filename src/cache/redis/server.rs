@@ -9,10 +9,10 @@ use crate::config::Eviction;
 use crate::metrics::PoolMetric;
 use crate::protocol::redis::{VERSION, cache_commands};
 use crate::protocol::{Op, Request};
-use crate::storage::Usage;
+use crate::storage::{Usage, Watched};
 
 /// Subcommands and how many arguments they have, as in a command table.
-const SUBCOMMANDS: [(Op, &str, i16); 21] = [
+const SUBCOMMANDS: [(Op, &str, i16); 24] = [
     (Op::Client, "id", 2),
     (Op::Client, "getname", 2),
     (Op::Client, "setname", 3),
@@ -23,6 +23,9 @@ const SUBCOMMANDS: [(Op, &str, i16); 21] = [
     (Op::Client, "no-touch", 3),
     (Op::Client, "reply", 3),
     (Op::Client, "tracking", -3),
+    (Op::Client, "caching", 3),
+    (Op::Client, "trackinginfo", 2),
+    (Op::Client, "getredir", 2),
     (Op::Config, "get", -3),
     (Op::Config, "set", -4),
     (Op::Command, "count", 2),
@@ -36,6 +39,17 @@ const SUBCOMMANDS: [(Op, &str, i16); 21] = [
     (Op::Object, "help", 2),
 ];
 
+/// The row of a request's subcommand.
+fn subcommand(request: Request<'_>) -> Option<&'static (Op, &'static str, i16)> {
+    let (op, word) = (request.head.command.op, request.arg(1));
+    SUBCOMMANDS.iter().find(|row| row.0 == op && row.1.as_bytes().eq_ignore_ascii_case(word))
+}
+
+/// Whether a request is a CLIENT with a subcommand that there is.
+pub(super) fn is_client(request: Request<'_>) -> bool {
+    request.head.command.op == Op::Client && subcommand(request).is_some()
+}
+
 /// Checks the subcommand of a command that has some.
 pub(super) fn check_subcommand(request: Request<'_>) -> Done {
     let (command, count) = (request.head.command, request.args.len());
@@ -43,10 +57,8 @@ pub(super) fn check_subcommand(request: Request<'_>) -> Done {
     if !has_some || count < 2 {
         return Ok(());
     }
-    let word = request.arg(1);
-    let named =
-        |row: &&(Op, &str, i16)| row.0 == command.op && row.1.as_bytes().eq_ignore_ascii_case(word);
-    let Some((_, name, arity)) = SUBCOMMANDS.iter().find(named) else {
+    let Some((_, name, arity)) = subcommand(request) else {
+        let word = request.arg(1);
         let word = String::from_utf8_lossy(word.get(..128).unwrap_or(word));
         let text = format!("ERR unknown subcommand '{word}'. Try {} HELP.", command.name);
         return Err(Fault::of(text));
@@ -209,7 +221,7 @@ fn info(task: &mut Task<'_, '_>) -> Done {
     let asked: Vec<Vec<u8>> = (1..task.count()).map(|at| task.word(at)).collect();
     let all = asked.is_empty()
         || asked.iter().any(|word| matches!(word.as_slice(), b"default" | b"all" | b"everything"));
-    let usage = task.items.usage();
+    let (usage, watched) = (task.items.usage(), task.items.watched());
     let mut text = String::new();
     for section in SECTIONS {
         if !all && !asked.iter().any(|word| word == section.as_bytes()) {
@@ -221,7 +233,7 @@ fn info(task: &mut Task<'_, '_>) -> Done {
         let (first, rest) = section.split_at(1);
         // Writing to a String cannot fail.
         let _ = write!(text, "# {}{rest}\r\n", first.to_ascii_uppercase());
-        for (name, value) in fields(task, section, &usage) {
+        for (name, value) in fields(task, section, (&usage, &watched)) {
             let _ = write!(text, "{name}:{value}\r\n");
         }
     }
@@ -230,12 +242,19 @@ fn info(task: &mut Task<'_, '_>) -> Done {
 }
 
 /// The lines of a section.
-fn fields(task: &Task<'_, '_>, section: &str, usage: &Usage) -> Vec<(&'static str, String)> {
+fn fields(
+    task: &Task<'_, '_>,
+    section: &str,
+    (usage, watched): (&Usage, &Watched),
+) -> Vec<(&'static str, String)> {
     let cache = task.context.cache;
     let count = |metric| cache.registry.pool(cache.pool, metric).to_string();
     match section {
         "server" => server(task),
-        "clients" => vec![("connected_clients", count(PoolMetric::ClientConnections))],
+        "clients" => vec![
+            ("connected_clients", count(PoolMetric::ClientConnections)),
+            ("tracking_clients", watched.watchers.to_string()),
+        ],
         "memory" => {
             let store = cache.store.settings();
             vec![
@@ -259,6 +278,8 @@ fn fields(task: &Task<'_, '_>, section: &str, usage: &Usage) -> Vec<(&'static st
                 ("evicted_keys", usage.evicted.to_string()),
                 ("keyspace_hits", count(PoolMetric::Hits)),
                 ("keyspace_misses", count(PoolMetric::Misses)),
+                ("tracking_total_keys", watched.keys.to_string()),
+                ("tracking_total_items", watched.pairs.to_string()),
             ]
         }
         "replication" => {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::tracking::Tracking;
 use super::transaction::Transaction;
 use crate::cache::strings::Fault;
 use crate::config::Secret;
 use crate::protocol::Op;
 use crate::protocol::redis::Reply;
+use crate::storage::Wake;
 
 /// The number of the next session.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -25,6 +27,8 @@ pub struct Session {
     lock: Option<Box<Lock>>,
     /// What MULTI and WATCH have begun.
     pub(super) transaction: Option<Box<Transaction>>,
+    /// What it is told of keys that it has read.
+    pub(super) tracking: Tracking,
 }
 
 /// A password, and whether it has been given.
@@ -55,6 +59,7 @@ impl Default for Session {
             name: None,
             lock: None,
             transaction: None,
+            tracking: Tracking::default(),
         }
     }
 }
@@ -64,6 +69,11 @@ impl Session {
     pub fn locked(password: Arc<Secret>) -> Self {
         let lock = Box::new(Lock { password, open: false });
         Self { lock: Some(lock), ..Self::default() }
+    }
+
+    /// Has the client woken so when there is something to push.
+    pub fn woken_by(self, wake: Wake) -> Self {
+        Self { tracking: Tracking::woken_by(wake), ..self }
     }
 
     /// Unique among the clients of caches in this process.
@@ -160,7 +170,9 @@ impl Session {
     pub(super) fn reset(&mut self) {
         self.open(false);
         let lock = self.lock.take();
-        *self = Self { id: self.id, lock, ..Self::default() };
+        self.tracking.reset();
+        let tracking = std::mem::take(&mut self.tracking);
+        *self = Self { id: self.id, lock, tracking, ..Self::default() };
     }
 }
 

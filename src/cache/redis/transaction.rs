@@ -112,6 +112,7 @@ pub(super) fn exec(context: &Context<'_>, session: &mut Session, out: &mut Vec<u
         return reply.error("EXECABORT Transaction discarded because of previous errors.");
     }
     let mut items = lock(context, &watches, &queue.requests);
+    items.act_for(session.id());
     if !watches.iter().all(|watch| watch.is_fresh(context, &mut items)) {
         return reply.null_array();
     }

@@ -80,10 +80,14 @@ pub(super) fn setbit(task: &mut Task<'_, '_>) -> Done {
         _ => return Err(Fault::text("ERR bit is not an integer or out of range")),
     };
     let (mut bytes, kept) = task.taken(task.key).unwrap_or_default();
-    bytes.resize(bytes.len().max(byte + 1), 0);
+    let len = bytes.len();
+    bytes.resize(len.max(byte + 1), 0);
     let old = bytes[byte] >> bit & 1;
-    bytes[byte] = bytes[byte] & !(1 << bit) | on << bit;
-    task.put(task.key, &[&bytes], kept)?;
+    // A bit that is there and stays as it is counts for no change, as in Redis.
+    if old != on || bytes.len() != len {
+        bytes[byte] = bytes[byte] & !(1 << bit) | on << bit;
+        task.put(task.key, &[&bytes], kept)?;
+    }
     task.reply.integer(old.into());
     Ok(())
 }

@@ -19,6 +19,8 @@ const VALUE_SHARE: u64 = 2;
 const ITEM_SIZE: u64 = 64;
 /// Below this there is hardly room for a key; above it lives what segcache keeps well.
 const ITEM_SIZE_BOUNDS: (u64, u64) = (40, 4 << 10);
+/// As in Redis.
+const TRACKING_TABLE_MAX_KEYS: u32 = 1_000_000;
 
 /// Keys that say how servers are found and treated: whoever writes one of them means a pool with
 /// servers, and has forgotten these.
@@ -61,6 +63,9 @@ pub(super) fn read(section: &Section<'_>, name: &str) -> CacheSettings {
         max_value: max_value(section, memory, storage),
         storage,
         eviction: eviction(section, storage),
+        tracking_table_max_keys: section
+            .number("tracking_table_max_keys", 1)
+            .unwrap_or(TRACKING_TABLE_MAX_KEYS),
     }
 }
 
@@ -131,7 +136,16 @@ fn max_value(section: &Section<'_>, memory: u64, storage: Storage) -> u64 {
 
 /// Keys that only a cache has; in a pool with servers they are refused with a reason.
 pub(super) fn refuse_without_cache(section: &Section<'_>) {
-    for key in ["memory", "max_value", "storage", "item_size", "eviction", "store"] {
+    let keys = [
+        "memory",
+        "max_value",
+        "storage",
+        "item_size",
+        "eviction",
+        "store",
+        "tracking_table_max_keys",
+    ];
+    for key in keys {
         if let Some(value) = section.take(key) {
             value.refuse(format!("directive \"{key}\" is only valid for a pool without servers"));
         }

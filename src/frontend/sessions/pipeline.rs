@@ -87,6 +87,12 @@ impl Pipeline {
         &mut self.out
     }
 
+    /// Where something goes that answers no request: between the replies that are whole and those
+    /// that are not begun.
+    pub(in crate::frontend) fn between_replies(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
     /// What is ready for the client and not written yet.
     pub(in crate::frontend) fn output(&self) -> &[u8] {
         &self.out[self.out_from..]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::frontend::sessions::pipeline::Pipeline;
 use crate::protocol::redis;
-use crate::service::{Deposit, Identity, State, UploadId};
+use crate::service::{Deposit, Identity, State, Ticket, UploadId};
 
 /// How long a client that has got its last reply may take to close its side.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -126,20 +126,20 @@ pub(in crate::frontend) enum Reason {
 impl Session {
     /// A client of `pool` that has just come.
     pub(in crate::frontend) fn new(
-        serial: u32,
+        ticket: Ticket,
         pool: u16,
         identity: Identity,
         now: Instant,
     ) -> Self {
         Self {
-            serial,
+            serial: ticket.serial,
             pool,
             pipeline: Pipeline::default(),
             input: Vec::new(),
             need: 0,
             mode: Mode::Parsing,
             identity,
-            state: State::default(),
+            state: State::new(ticket),
             heard: now,
             hold: Hold::None,
             idle_at: None,

@@ -81,7 +81,8 @@ impl Sessions {
             self.places.resize_with(place + 1, || None);
         }
         self.next_serial = self.next_serial.wrapping_add(1);
-        self.places[place] = Some(Box::new(Session::new(self.next_serial, pool, identity, now)));
+        let ticket = Ticket { session: token.0, serial: self.next_serial, seq: 0 };
+        self.places[place] = Some(Box::new(Session::new(ticket, pool, identity, now)));
         self.count += 1;
     }
 
@@ -161,7 +162,7 @@ impl Sessions {
     }
 
     /// The client whose request this is, if it is still there.
-    pub(super) fn of(&mut self, ticket: Ticket) -> Option<&mut Session> {
+    pub(in crate::frontend) fn of(&mut self, ticket: Ticket) -> Option<&mut Session> {
         self.get(Token(ticket.session)).filter(|session| session.serial == ticket.serial)
     }
 }

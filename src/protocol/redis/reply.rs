@@ -113,6 +113,11 @@ impl<'a> Reply<'a> {
         if self.resp3 { self.line(b'~', len as i64) } else { self.array(len) }
     }
 
+    /// The header of a push of `len` elements, which only RESP3 has and which answers nothing.
+    pub fn push(&mut self, len: usize) {
+        self.line(b'>', len as i64);
+    }
+
     fn line(&mut self, kind: u8, number: i64) {
         self.out.push(kind);
         let mut buffer = [0; DIGITS];

@@ -16,6 +16,7 @@ use crate::storage::engine::{Engine, PutError, Start, Usage};
 use crate::storage::item::{Item, Key, KeyHasher};
 use crate::storage::locked::Locked;
 use crate::storage::time::Time;
+use crate::storage::watch::{News, Table, Watchers};
 
 mod chosen;
 
@@ -67,6 +68,8 @@ pub(super) struct Shards {
     settings: Settings,
     budget: Arc<Budget>,
     share: u64,
+    /// Who is told of changes.
+    watchers: Arc<Watchers>,
     /// Whose turn it is to give memory.
     turn: AtomicUsize,
     /// What the shards take whatever is in them.
@@ -84,6 +87,8 @@ struct State {
     engine: Chosen,
     /// When everything that is there then is to be removed.
     clear_at: Option<Time>,
+    /// Keys whose next change somebody is to be told of.
+    watched: Table,
 }
 
 /// A shard that is locked.
@@ -102,6 +107,11 @@ impl Store {
     /// What it was told.
     pub fn settings(&self) -> &Settings {
         &self.shards.settings
+    }
+
+    /// What it shares with its drafts.
+    pub(super) fn shards(&self) -> &Shards {
+        &self.shards
     }
 
     /// `bytes` as a key of this store.
@@ -163,11 +173,15 @@ impl Store {
     /// Removes, at `at`, everything that is there then. A later call takes the place of an
     /// earlier one that has not come about.
     pub fn clear_at(&self, at: Time, now: Time) {
+        let mut news = News::new(&self.shards.watchers);
         for mut guard in self.shards.guards(now) {
             guard.state.clear_at = (at > now).then_some(at);
             if at <= now {
-                guard.state.engine.clear();
+                guard.clear(&mut news);
             }
+        }
+        if at <= now {
+            news.add_flush();
         }
     }
 
@@ -225,11 +239,12 @@ impl Shards {
         let engine = |_| Chosen::new(settings.storage, start.clone());
         let engines: Vec<Chosen> = (0..count).map(engine).collect();
         let fixed = engines.iter().map(|engine| engine.fixed_cost()).sum();
-        let shard = |engine| Shard(Mutex::new(State { engine, clear_at: None }));
+        let state = |engine| State { engine, clear_at: None, watched: Table::default() };
+        let shard = |engine| Shard(Mutex::new(state(engine)));
         let list: Box<[Shard]> = engines.into_iter().map(shard).collect();
         let _fixed = budget.take(fixed);
-        let shards =
-            Self { list, keys, settings, budget, share, turn: AtomicUsize::new(0), _fixed };
+        let (watchers, turn) = (Arc::default(), AtomicUsize::new(0));
+        let shards = Self { list, keys, settings, budget, share, watchers, turn, _fixed };
         shards.guards(Time::default()).for_each(|mut guard| guard.engine().keep(shards.keeps()));
         shards
     }
@@ -242,6 +257,21 @@ impl Shards {
     /// What all memory is taken from.
     pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// Who is told of changes.
+    pub(super) fn watchers(&self) -> &Arc<Watchers> {
+        &self.watchers
+    }
+
+    /// Keys of each shard that may be watched.
+    pub(super) fn watched_max(&self) -> usize {
+        self.watchers.keys_max().div_ceil(self.list.len())
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
     }
 
     /// The lowest bits of the hash choose the shard; the others are the engine's.
@@ -265,7 +295,7 @@ impl Shards {
         }
     }
 
-    fn guard(&self, number: usize, now: Time) -> Guard<'_> {
+    pub(super) fn guard(&self, number: usize, now: Time) -> Guard<'_> {
         let state = self.list[number].0.lock().unwrap_or_else(PoisonError::into_inner);
         Guard::new(number, state, now)
     }
@@ -334,8 +364,20 @@ impl<'a> Guard<'a> {
         if state.clear_at.is_some_and(|at| at <= now) {
             state.clear_at = None;
             state.engine.clear();
+            state.watched.flush();
         }
         Self { number, state }
+    }
+
+    /// Removes everything; who watched it is told when everybody is.
+    pub(super) fn clear(&mut self, news: &mut News<'_>) {
+        self.state.engine.clear();
+        news.bury(std::mem::take(&mut self.state.watched));
+    }
+
+    /// Keys whose next change somebody is to be told of.
+    pub(super) fn watched(&mut self) -> &mut Table {
+        &mut self.state.watched
     }
 
     /// The shard's engine.

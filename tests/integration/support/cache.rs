@@ -1,9 +1,10 @@
 //! twinring without servers: the cache server under test, as its arguments set it up.
 
+use std::fmt::Write;
 use std::process::Command;
 
 use super::client::Client;
-use super::ports::Port;
+use super::ports::{Port, Scratch};
 use super::process::Process;
 use super::proxy::Metrics;
 
@@ -13,6 +14,7 @@ pub(crate) struct Cache {
     memcache: Port,
     redis: Port,
     admin: Port,
+    _scratch: Option<Scratch>,
 }
 
 impl Cache {
@@ -25,10 +27,37 @@ impl Cache {
             command.arg(flag).arg(format!("127.0.0.1:{}", port.number()));
         }
         command.args(args);
+        Self::run(command, [memcache, redis, admin], None)
+    }
+
+    /// Starts it from a file in which its two pools, of one store, have these settings.
+    pub(crate) fn configured(workers: u32, settings: &[&str]) -> Self {
+        let (memcache, redis, admin) = (Port::take(), Port::take(), Port::take());
+        let mut text = format!(
+            "workers: {workers}\nadmin: {{ listen: \"127.0.0.1:{}\" }}\npools:\n",
+            admin.number()
+        );
+        for (protocol, port) in [("memcache", &memcache), ("redis", &redis)] {
+            let listen = port.number();
+            write!(
+                text,
+                "  {protocol}:\n    listen: 127.0.0.1:{listen}\n    protocol: {protocol}\n    store: main\n"
+            )
+            .unwrap();
+            settings.iter().for_each(|setting| writeln!(text, "    {setting}").unwrap());
+        }
+        let scratch = Scratch::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+        command.arg("-c").arg(scratch.file("twinring.yml", &text));
+        Self::run(command, [memcache, redis, admin], Some(scratch))
+    }
+
+    fn run(command: Command, ports: [Port; 3], scratch: Option<Scratch>) -> Self {
+        let [memcache, redis, admin] = ports;
         let mut process = Process::start(command);
         process.wait_for(memcache.number());
         process.wait_for(redis.number());
-        Self { process, memcache, redis, admin }
+        Self { process, memcache, redis, admin, _scratch: scratch }
     }
 
     /// Starts one that keeps items of up to 4 KiB in cells.

@@ -260,7 +260,7 @@ pub(crate) mod frame {
             left -= 1;
             match line[0] {
                 b'$' | b'=' => at += usize::try_from(integer(line)).map_or(0, |length| length + 2),
-                b'*' | b'~' => left += integer(line).max(0),
+                b'*' | b'~' | b'>' => left += integer(line).max(0),
                 b'%' => left += 2 * integer(line).max(0),
                 _ => {}
             }
