@@ -300,22 +300,23 @@ fn what_comes_with_time_is_told_without_anybody_asking() {
     let cache = Cache::start(&["--workers", "2"]);
     let (mut writer, mut reader) = (cache.redis(), tracking(cache.redis_port(), "ON"));
     let set = Instant::now();
-    writer.ask("SET k 1 PX 300\r\nSET stays 1 EX 100\r\n", "+OK\r\n+OK\r\n");
+    writer.ask("SET k 1 PX 2000\r\nSET stays 1 EX 100\r\n", "+OK\r\n+OK\r\n");
     reader.ask("GET k\r\nGET stays\r\n", "$1\r\n1\r\n$1\r\n1\r\n");
     reader.expect(invalidated("k"));
-    assert!(set.elapsed() >= Duration::from_millis(300), "too early: {:?}", set.elapsed());
+    // Moments are whole milliseconds.
+    assert!(set.elapsed() >= Duration::from_millis(1990), "too early: {:?}", set.elapsed());
     reader.ask("GET k\r\n", "_\r\n");
     // Another expiry is a change; then it has its time.
-    writer.ask("PEXPIRE stays 200\r\n", ":1\r\n");
+    writer.ask("PEXPIRE stays 2000\r\n", ":1\r\n");
     reader.expect(invalidated("stays"));
-    reader.ask("TTL stays\r\n", ":0\r\n");
+    read(&mut reader, &["stays"]);
     reader.expect(invalidated("stays"));
-    cache.memcache().ask("flush_all 1\r\n", "OK\r\n");
+    cache.memcache().ask("flush_all 2\r\n", "OK\r\n");
     let flushed = Instant::now();
     reader.ask("SET k 1\r\n", ["+OK\r\n", &invalidated("k")].concat());
     reader.ask("GET k\r\n", "$1\r\n1\r\n");
     reader.expect(FLUSHED);
-    assert!(flushed.elapsed() >= Duration::from_millis(900), "early: {:?}", flushed.elapsed());
+    assert!(flushed.elapsed() >= Duration::from_millis(1900), "early: {:?}", flushed.elapsed());
     reader.ask("GET k\r\n", "_\r\n");
 }
 
@@ -338,7 +339,7 @@ fn a_full_table_tells_of_what_it_forgets() {
     let figure = |name: &str| cache.metrics().get(name, &[("store", "main")]);
     assert!(wait_until(LONG, || figure("twinring_store_tracked_keys") == 100.0));
     assert_eq!(figure("twinring_store_tracking_clients"), 1.0);
-    assert_eq!(figure("twinring_store_invalidations_total"), 900.0);
+    assert!(wait_until(LONG, || figure("twinring_store_invalidations_total") == 900.0));
     // The last ones are tracked still.
     cache.redis().ask("SET key999 1\r\n", "+OK\r\n");
     reader.expect(invalidated("key999"));

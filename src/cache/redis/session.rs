@@ -28,7 +28,7 @@ pub struct Session {
     /// What MULTI and WATCH have begun.
     pub(super) transaction: Option<Box<Transaction>>,
     /// What it is told of keys that it has read.
-    pub(super) tracking: Tracking,
+    pub(super) tracking: Box<Tracking>,
 }
 
 /// A password, and whether it has been given.
@@ -59,7 +59,7 @@ impl Default for Session {
             name: None,
             lock: None,
             transaction: None,
-            tracking: Tracking::default(),
+            tracking: Box::default(),
         }
     }
 }
@@ -73,7 +73,7 @@ impl Session {
 
     /// Has the client woken so when there is something to push.
     pub fn woken_by(self, wake: Wake) -> Self {
-        Self { tracking: Tracking::woken_by(wake), ..self }
+        Self { tracking: Box::new(Tracking::woken_by(wake)), ..self }
     }
 
     /// Unique among the clients of caches in this process.

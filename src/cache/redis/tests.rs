@@ -524,6 +524,7 @@ fn lookups_are_counted_and_info_tells() {
 #[test]
 fn a_session_is_small() {
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+    assert!(size_of::<super::tracking::Tracking>() <= 32);
 }
 
 #[test]
