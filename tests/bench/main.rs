@@ -9,11 +9,13 @@
 //!
 //! * [`scenario`]: what is asked and what the answer is held against,
 //! * [`measure`]: one scenario, one proxy, once; [`stage`]: what the measurements share,
+//! * [`cache`]: the same for the cache server, beside memcached and redis-server,
 //! * [`load`]: the clients; [`peers`]: the processes; [`probe`]: what is read off a process,
 //! * [`report`]: the table; [`wire`], [`poller`]: what load and storage-less server share.
 //!
 //! `cargo bench --bench proxy -- --help`; `tests/bench/README.md` says how to read the table.
 
+mod cache;
 mod load;
 mod measure;
 mod peers;
@@ -117,7 +119,9 @@ fn main() -> ExitCode {
 /// The whole benchmark; success unless a reply was wrong or nothing could be measured.
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let chosen: Vec<_> = scenario::all().into_iter().filter(|s| is_chosen(options, s)).collect();
+    let caches = cache::chosen(&options.only);
     if options.list {
+        caches.iter().try_for_each(|row| writeln!(io::stdout(), "{row}"))?;
         return list(&chosen);
     }
     if !options.bench {
@@ -134,11 +138,17 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         outcomes.push(measure_rounds(&mut stage, scenario, &proxies, options.rounds));
     }
     describe(options, &proxies, &stage)?;
-    report::print(&outcomes)?;
+    if !outcomes.is_empty() {
+        report::print(&outcomes)?;
+    }
     if let Some(path) = &options.json {
         report::write_json(path, &outcomes)?;
     }
-    let mistakes: u64 = outcomes.iter().map(Outcome::mistakes).sum();
+    let mut mistakes: u64 = outcomes.iter().map(Outcome::mistakes).sum();
+    if !caches.is_empty() {
+        let ours = twinring(options);
+        mistakes += cache::run(&ours, &stage, &caches, options.rounds)?;
+    }
     Ok(if mistakes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -166,16 +176,20 @@ fn measure_rounds<'a>(
 
 /// Ours, and theirs if it is there.
 fn proxies(options: &Options) -> Vec<Proxy> {
-    let ours = options.twinring.clone().or_else(|| env::var_os("TWINRING").map(PathBuf::from));
-    let ours = ours.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_twinring")));
     let theirs =
         options.nutcracker.clone().or_else(|| env::var_os("NUTCRACKER").map(PathBuf::from));
-    let mut proxies = vec![Proxy::new(OURS, ours)];
+    let mut proxies = vec![Proxy::new(OURS, twinring(options))];
     match theirs.or_else(|| find_program("nutcracker")) {
         Some(program) => proxies.push(Proxy::new(THEIRS, program)),
         None => say("no nutcracker here: no ratios"),
     }
     proxies
+}
+
+/// The twinring that is measured.
+fn twinring(options: &Options) -> PathBuf {
+    let ours = options.twinring.clone().or_else(|| env::var_os("TWINRING").map(PathBuf::from));
+    ours.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_twinring")))
 }
 
 /// A program on the PATH, or where Debian keeps servers.
@@ -186,7 +200,7 @@ fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 fn is_chosen(options: &Options, scenario: &Scenario) -> bool {
-    let named = |part: &String| scenario.name.contains(part.as_str());
+    let named = |part: &String| !cache::is_meant(part) && scenario.name.contains(part.as_str());
     options.only.is_empty() || options.only.iter().any(named)
 }
 

@@ -137,7 +137,7 @@ fn both(outcome: &Outcome, figure: Figure) -> String {
 }
 
 /// A Markdown table whose columns are aligned for the eye as well.
-fn write_table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
+pub(crate) fn write_table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
@@ -182,7 +182,7 @@ fn sample_json(sample: &Sample) -> Value {
 }
 
 /// Three digits, or as many as stand before the point.
-fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     match value {
         None => "n/a".to_owned(),
         Some(value) if value.abs() < 10.0 => format!("{value:.2}"),

@@ -229,7 +229,9 @@ fn small(protocol: Protocol) -> Workload {
         reads_permille: 900,
         keys_per_read: 1,
         value_bytes: 100,
+        sizes: 1,
         keys: 100_000,
+        skew: 0.0,
         rate: None,
     }
 }

@@ -52,6 +52,11 @@ impl Stage {
         })
     }
 
+    /// Where one worker runs.
+    pub(crate) fn last_core(&self) -> &[usize] {
+        &self.proxy_cores[self.proxy_cores.len().saturating_sub(1)..]
+    }
+
     /// Whether two workers, load and servers can have cores of their own.
     pub(crate) fn has_room_for_two(&self) -> bool {
         self.cores() >= CORES_FOR_TWO_WORKERS

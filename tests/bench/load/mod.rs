@@ -42,13 +42,22 @@ pub(crate) struct Workload {
     pub(crate) keys_per_read: u32,
     /// Bytes of a value, at least 16.
     pub(crate) value_bytes: usize,
-    /// Distinct keys, drawn uniformly.
+    /// Sizes of values, so many and each half of the one before, of which each key has one.
+    pub(crate) sizes: u32,
+    /// Distinct keys.
     pub(crate) keys: u32,
+    /// How they are drawn: by Zipf's law with this exponent; 0 is uniformly.
+    pub(crate) skew: f64,
     /// Requests a second; `None`: each client sends as soon as it has its replies.
     pub(crate) rate: Option<f64>,
 }
 
 impl Workload {
+    /// The workload of the keys whose values are halved so many times.
+    fn halved(&self, times: u32) -> Self {
+        Self { value_bytes: self.value_bytes >> times, ..*self }
+    }
+
     /// What all its keys begin with; one for each size of value, as all share the servers.
     pub(crate) fn key_prefix(&self) -> String {
         format!("bench:{:09}:", self.value_bytes)

@@ -10,7 +10,7 @@ mod proxy;
 
 pub(crate) use backends::{Backends, Kind};
 pub(crate) use floor::serve as serve_floor;
-pub(crate) use process::{Process, become_child, pause, raise_file_limit};
+pub(crate) use process::{Process, become_child, free_port, pause, raise_file_limit, scratch};
 pub(crate) use proxy::{Duty, Proxy, Running};
 
 /// What goes wrong around a measurement, in words.

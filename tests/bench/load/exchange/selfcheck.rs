@@ -85,6 +85,8 @@ fn workload(protocol: Protocol, keys_per_read: u32) -> Workload {
         keys_per_read,
         value_bytes: 40,
         keys: 1000,
+        sizes: 1,
+        skew: 0.0,
         rate: None,
     }
 }
