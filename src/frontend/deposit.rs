@@ -5,12 +5,12 @@
 //! ```
 
 use super::serve::Next;
-use super::sessions::Mode;
+use super::sessions::{Hold, Mode};
 use super::worker::Worker;
 use crate::config::Protocol;
 use crate::net::Token;
 use crate::protocol::{Head, Outline, Parsed, Request, Span, memcache, redis};
-use crate::service::Deposit;
+use crate::service::{Accepted, Deposit};
 
 /// A request longer than this has its value put where it will stay while it comes in.
 const DEPOSIT_FROM: u64 = 256 * 1024;
@@ -34,11 +34,26 @@ impl Worker {
         };
         let value_at = outline.as_ref().map_or(0, |outline: &Outline| outline.value_at);
         let state = &mut session.state;
-        let deposit = outline.and_then(|outline| self.standalone.accept(pool, outline, state));
-        let Some(deposit) = deposit else { return self.need(token, head.len as usize) };
-        session.need = 0;
-        session.mode = Mode::Depositing(Box::new(deposit));
-        Next::Go(value_at)
+        let accepted = outline.map(|outline| self.standalone.accept(pool, outline, state));
+        match accepted {
+            Some(Accepted::Now(deposit)) => {
+                session.need = 0;
+                session.mode = Mode::Depositing(deposit);
+                Next::Go(value_at)
+            }
+            Some(Accepted::Later) => {
+                self.depositors.push(token);
+                self.hold(token, Hold::Memory)
+            }
+            Some(Accepted::Held) | None => self.need(token, head.len as usize),
+        }
+    }
+
+    /// Lets those go on that wait for a place among the values under way.
+    pub(super) fn release_depositors(&mut self) {
+        for token in std::mem::take(&mut self.depositors) {
+            self.sessions.release(&mut self.io, token, Hold::Memory);
+        }
     }
 
     /// More of such a request.

@@ -6,7 +6,7 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics};
 use crate::net::Token;
-use crate::protocol::{Plan, Refusal, Request, memcache, redis};
+use crate::protocol::{Output, Plan, Refusal, Request, memcache, redis};
 use crate::service::{After, Caller, Deposit, Flow, Ticket, Turn, count_request};
 
 impl Worker {
@@ -22,7 +22,7 @@ impl Worker {
         }
         let local = matches!(request.head.command.plan, Plan::Local(_));
         if local || !session.identity.authenticated {
-            let mut line = Vec::new();
+            let mut line = Output::default();
             if !self.proxy.admits(pool, request.head.command, &session.identity, &mut line) {
                 return self.reply_locally(token, &line, done);
             }
@@ -81,7 +81,7 @@ impl Worker {
     /// Answers a request without asking a server.
     fn answer(&mut self, token: Token, request: Request<'_>) -> Next {
         let done = Next::Go(request.head.len as usize);
-        let mut line = Vec::new();
+        let mut line = Output::default();
         let Some(session) = self.sessions.get(token) else { return done };
         let pool = session.pool;
         self.metrics.pools[pool as usize].add(PoolMetric::RequestsOther, 1);

@@ -38,7 +38,7 @@ impl Worker {
         let now = self.now;
         let Some(session) = self.sessions.get(token) else { return };
         session.heard = now;
-        if !session.pipeline.output().is_empty() {
+        if session.pipeline.has_output() {
             self.sessions.write(&mut self.io, token);
         }
         if self.sessions.must_wait(token) && self.sessions.starve(token, self.now) {

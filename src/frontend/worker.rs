@@ -20,6 +20,8 @@ use crate::signal::{Life, Phase};
 /// How often a worker that has nothing to do shows that it is alive, and looks at clients that
 /// make no progress.
 const BEAT: Duration = Duration::from_secs(1);
+/// After which those look again that wait for other values to come in, be it at another worker.
+const DEPOSIT_AGAIN: Duration = Duration::from_millis(5);
 
 /// How long after a drain has begun clients may still come from the listener: it notices within
 /// [`REST`](super::accept::REST), and takes those who had connected before.
@@ -45,6 +47,8 @@ pub struct Worker {
     /// What a client sends is first seen here.
     pub(super) scratch: Vec<u8>,
     pub(super) args: Vec<Span>,
+    /// Clients whose large value must wait for others.
+    pub(super) depositors: Vec<Token>,
     /// Clients with an unfinished request.
     pub(super) watched: Vec<Token>,
     /// How long clients of each pool may be silent.
@@ -78,6 +82,7 @@ impl Worker {
             now,
             scratch: Vec::with_capacity(READ_BYTES),
             args: Vec::new(),
+            depositors: Vec::new(),
             watched: Vec::new(),
             idle_timeouts: config.pools.iter().map(|pool| pool.idle_timeout).collect(),
             life,
@@ -98,6 +103,7 @@ impl Worker {
             for letter in mail.drain(..) {
                 self.open(letter);
             }
+            self.release_depositors();
             for &token in &tokens {
                 self.ready(token);
             }
@@ -114,7 +120,8 @@ impl Worker {
 
     fn next_alarm(&self) -> Instant {
         let drained = self.drained_from.filter(|&at| at > self.now);
-        let alarms = [self.proxy.next_alarm(), drained];
+        let waited = (!self.depositors.is_empty()).then(|| self.now + DEPOSIT_AGAIN);
+        let alarms = [self.proxy.next_alarm(), drained, waited];
         alarms.into_iter().flatten().fold(self.next_beat, Instant::min)
     }
 
@@ -242,7 +249,7 @@ impl Worker {
             self.close(token, reason);
         }
         self.sessions.note_elsewhere(self.proxy.buffered());
-        self.standalone.hold(self.sessions.buffered());
+        self.standalone.hold(self.sessions.memory(), self.now);
         self.sessions.release_starved(&mut self.io, self.now);
     }
 
@@ -253,8 +260,7 @@ impl Worker {
         if reason != Reason::Protocol
             && let Some(session) = self.sessions.get(token)
         {
-            let output = session.pipeline.output();
-            let _ = self.io.write(token, [output, &[]]);
+            let _ = self.io.write(token, session.pipeline.output());
         }
         let Some(session) = self.sessions.remove(token) else { return };
         self.io.remove(token);

@@ -14,6 +14,7 @@ pub mod memcache;
 mod message;
 mod names;
 mod op;
+mod output;
 pub mod ping;
 pub mod redis;
 #[cfg(test)]
@@ -25,3 +26,6 @@ pub use message::{
     Refusal, Request, Rules, Scan, Span,
 };
 pub use op::Op;
+#[cfg(test)]
+pub(crate) use output::COMPACT_FROM;
+pub use output::Output;

@@ -21,12 +21,18 @@ pub struct Deposit {
 }
 
 impl Deposit {
-    /// Begins one; `None` if such a value is not stored, which the request will be told once it is
-    /// whole.
-    pub(super) fn new(cache: &Cache, outline: Outline) -> Option<Self> {
-        let len = usize::try_from(outline.len).ok().filter(|len| *len <= cache.value_max)?;
-        let value = Ok(cache.store.draft(len).ok()?);
-        Some(Self { text: outline.text, value, len: outline.len, left: outline.len })
+    /// Begins one.
+    ///
+    /// # Errors
+    /// [`PutError::TooLarge`] if such a value is not stored, [`PutError::Full`] if others must
+    /// come in first.
+    pub(super) fn new(cache: &Cache, outline: Outline) -> Result<Self, PutError> {
+        let len = usize::try_from(outline.len).map_err(|_| PutError::TooLarge)?;
+        if len > cache.value_max {
+            return Err(PutError::TooLarge);
+        }
+        let value = Ok(cache.store.draft(len)?);
+        Ok(Self { text: outline.text, value, len: outline.len, left: outline.len })
     }
 
     /// Bytes of the value.

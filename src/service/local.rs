@@ -3,7 +3,7 @@
 use super::proxy::Proxy;
 use crate::cache::memcache::VERSION;
 use crate::protocol::redis::{self, Reply};
-use crate::protocol::{Command, Local, Plan, Refusal, Request};
+use crate::protocol::{Command, Local, Output, Plan, Refusal, Request};
 
 /// What the proxy knows of a client beyond its socket.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Proxy {
         pool: u16,
         request: Request<'_>,
         identity: &mut Identity,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> After {
         let Plan::Local(local) = request.head.command.plan else { return After::Stay };
         match local {
@@ -65,7 +65,7 @@ impl Proxy {
         pool: u16,
         command: &Command,
         identity: &Identity,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         let free = matches!(command.plan, Plan::Local(Local::Auth | Local::Quit));
         if identity.authenticated || free {
@@ -85,7 +85,7 @@ impl Proxy {
         self.pools[pool as usize].settings.redis_auth.is_some()
     }
 
-    fn quit(&self, pool: u16, out: &mut Vec<u8>) -> After {
+    fn quit(&self, pool: u16, out: &mut Output) -> After {
         let redis = self.pools[pool as usize].settings.protocol == crate::config::Protocol::Redis;
         if redis && !self.compat {
             out.extend_from_slice(b"+OK\r\n");
@@ -93,7 +93,7 @@ impl Proxy {
         After::Close
     }
 
-    fn auth(&self, pool: u16, request: Request<'_>, identity: &mut Identity, out: &mut Vec<u8>) {
+    fn auth(&self, pool: u16, request: Request<'_>, identity: &mut Identity, out: &mut Output) {
         let Some(secret) = &self.pools[pool as usize].settings.redis_auth else {
             let text = if self.compat {
                 "ERR Client sent AUTH, but no password is set"
@@ -119,7 +119,7 @@ impl Proxy {
         }
     }
 
-    fn select(&self, pool: u16, request: Request<'_>, out: &mut Vec<u8>) {
+    fn select(&self, pool: u16, request: Request<'_>, out: &mut Output) {
         match request.arg(1) {
             b"0" => out.extend_from_slice(b"+OK\r\n"),
             db if db.iter().all(u8::is_ascii_digit) && !db.is_empty() => {
@@ -129,7 +129,7 @@ impl Proxy {
         }
     }
 
-    fn refuse(&self, pool: u16, text: &str, out: &mut Vec<u8>) {
+    fn refuse(&self, pool: u16, text: &str, out: &mut Output) {
         self.pools[pool as usize].write_refusal(&Refusal::Redis(text.to_owned()), out);
     }
 }
@@ -140,7 +140,7 @@ fn same(given: &[u8], wanted: &[u8]) -> bool {
     given.len() == wanted.len() && differs == 0
 }
 
-fn bulk(text: &[u8], out: &mut Vec<u8>) {
+fn bulk(text: &[u8], out: &mut Output) {
     Reply::new(out, false).bulk(text);
 }
 
@@ -156,7 +156,7 @@ fn info(identity: &Identity) -> String {
 }
 
 /// CLIENT SETNAME, GETNAME, ID, SETINFO.
-fn client(request: Request<'_>, identity: &mut Identity, out: &mut Vec<u8>) {
+fn client(request: Request<'_>, identity: &mut Identity, out: &mut Output) {
     let mut reply = Reply::new(out, false);
     let word = request.arg(1).to_ascii_uppercase();
     match (word.as_slice(), request.args.len()) {
@@ -185,7 +185,7 @@ fn set_name(name: &[u8], identity: &mut Identity, reply: &mut Reply<'_>) {
 }
 
 /// COMMAND, COMMAND COUNT, COMMAND INFO; COMMAND DOCS is empty, which clients take well.
-fn command(request: Request<'_>, out: &mut Vec<u8>) {
+fn command(request: Request<'_>, out: &mut Output) {
     let rows = redis::commands();
     let mut reply = Reply::new(out, false);
     match request.arg(1).to_ascii_uppercase().as_slice() {

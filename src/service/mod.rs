@@ -26,5 +26,5 @@ pub use dispatch::Turn;
 pub use local::{After, Identity};
 pub use proxy::{Caller, Proxy};
 pub use replies::{Clients, Progress, count_request};
-pub use standalone::{Standalone, State};
+pub use standalone::{Accepted, Standalone, State};
 pub use upload::UploadId;

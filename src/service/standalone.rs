@@ -8,18 +8,21 @@
 //! told of that by a letter.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backend::{Inbox, Letter, Ticket};
-use crate::cache::{self, Cache, Clock, Context, Loan, Now, Wake};
+use crate::cache::{self, Cache, Clock, Context, Loan, Now, PutError, Wake};
 use crate::config::{Pool, Protocol, Secret};
 use crate::metrics::PoolMetrics;
-use crate::protocol::{Outline, Refusal, Request, Span, memcache};
+use crate::protocol::{Outline, Output, Refusal, Request, Span, memcache};
 use crate::service::deposit::Deposit;
 use crate::service::local::After;
 
 /// Bytes that buffers borrow at a time.
 const LOAN: usize = 256 << 10;
+
+/// For so long loans outlast the need for them: the allocator gives nothing back at once.
+const LOAN_TIME: Duration = Duration::from_secs(1);
 
 /// What a cache knows of a client between two of its requests; nothing for memcache.
 #[derive(Debug)]
@@ -40,6 +43,17 @@ impl State {
     }
 }
 
+/// Whether a value comes in by itself.
+#[derive(Debug)]
+pub enum Accepted {
+    /// From now on.
+    Now(Box<Deposit>),
+    /// When others have come in.
+    Later,
+    /// It does not: the request is to be held until it is whole.
+    Held,
+}
+
 /// The caches of all pools that are one, as a worker sees them.
 pub struct Standalone {
     pools: Vec<Option<Place>>,
@@ -47,6 +61,8 @@ pub struct Standalone {
     now: Now,
     /// What the worker's buffers have borrowed of the store.
     loans: Vec<Loan>,
+    /// How many there have had to be lately, and until when that counts.
+    wanted: (usize, Instant),
 }
 
 struct Place {
@@ -91,7 +107,8 @@ impl Standalone {
             })
         };
         let pools = caches.iter().zip(pools).map(place).collect();
-        Self { pools, clock, now: clock.at(Instant::now()), loans: Vec::new() }
+        let now = Instant::now();
+        Self { pools, clock, now: clock.at(now), loans: Vec::new(), wanted: (0, now) }
     }
 
     /// True if requests of this pool are executed here.
@@ -106,10 +123,14 @@ impl Standalone {
         }
     }
 
-    /// The worker's buffers hold so many bytes: large ones take the place of items.
-    pub fn hold(&mut self, bytes: usize) {
+    /// At `now` the worker's buffers hold so many bytes: large ones take the place of items.
+    pub fn hold(&mut self, bytes: usize, now: Instant) {
         let loans = bytes / LOAN;
-        self.loans.truncate(loans);
+        self.wanted.0 = self.wanted.0.max(loans);
+        if now >= self.wanted.1 {
+            self.loans.truncate(self.wanted.0);
+            self.wanted = (loans, now + LOAN_TIME);
+        }
         let Some(place) = self.pools.iter().flatten().next() else { return };
         while self.loans.len() < loans {
             // If nothing may be evicted, the bound on buffers is all there is.
@@ -118,12 +139,16 @@ impl Standalone {
         }
     }
 
-    /// Has the value of a request that has begun come in by itself; `None` if the client may not
-    /// store it, or not now.
-    pub fn accept(&self, pool: u16, outline: Outline, state: &mut State) -> Option<Deposit> {
-        let place = self.pools.get(pool as usize)?.as_ref()?;
+    /// Has the value of a request that has begun come in by itself.
+    pub fn accept(&self, pool: u16, outline: Outline, state: &mut State) -> Accepted {
+        let Some(Some(place)) = self.pools.get(pool as usize) else { return Accepted::Held };
         let ready = place.protocol != Protocol::Redis || place.session(state).may_deposit();
-        ready.then(|| Deposit::new(&place.cache, outline)).flatten()
+        match ready.then(|| Deposit::new(&place.cache, outline)) {
+            Some(Ok(deposit)) => Accepted::Now(Box::new(deposit)),
+            Some(Err(PutError::Full)) => Accepted::Later,
+            // It is told when it is whole.
+            Some(Err(PutError::TooLarge)) | None => Accepted::Held,
+        }
     }
 
     /// Takes bytes of such a value from the front of `bytes`; says how many.
@@ -137,7 +162,7 @@ impl Standalone {
         pool: u16,
         (request, deposit): (Request<'_>, Option<Deposit>),
         counters: &PoolMetrics,
-        (state, out): (&mut State, &mut Vec<u8>),
+        (state, out): (&mut State, &mut Output),
     ) -> After {
         let Some(Some(place)) = self.pools.get(pool as usize) else { return After::Close };
         let incoming = deposit.map(Deposit::into_value);
@@ -165,7 +190,7 @@ impl Standalone {
     }
 
     /// Appends what a client is to be told of changes of what it has read.
-    pub fn push(&self, state: &State, out: &mut Vec<u8>) {
+    pub fn push(&self, state: &State, out: &mut Output) {
         if let Some(session) = &state.redis {
             session.push(out);
         }
@@ -188,7 +213,7 @@ impl Standalone {
     }
 
     /// Appends the answer to a request that cannot be executed.
-    pub fn refuse(&self, pool: u16, refusal: &Refusal, state: &mut State, out: &mut Vec<u8>) {
+    pub fn refuse(&self, pool: u16, refusal: &Refusal, state: &mut State, out: &mut Output) {
         let Some(Some(place)) = self.pools.get(pool as usize) else { return };
         match place.protocol {
             Protocol::Memcache | Protocol::Ping => memcache::write_refusal(refusal, out),

@@ -39,7 +39,8 @@ pub(super) struct Charge {
 impl Budget {
     /// `limit` bytes in all, segments of `segment_len`.
     pub(super) fn new(limit: u64, segment_len: usize) -> Arc<Self> {
-        let (used, spare, region) = Default::default();
+        let (used, spare) = Default::default();
+        let region = Mutex::new(Region::new(limit));
         Arc::new(Self { limit, segment_len, used, spare, region })
     }
 

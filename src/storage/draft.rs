@@ -20,13 +20,30 @@ use super::time::Time;
 /// A value on its way in.
 #[derive(Debug)]
 pub struct Draft {
-    shards: Arc<Shards>,
+    announced: Announced,
     pieces: Pieces,
 }
 
+/// Bytes that are to come, and are not expected any more when this is dropped.
+#[derive(Debug)]
+struct Announced {
+    shards: Arc<Shards>,
+    len: u64,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.shards.forget_draft(self.len);
+    }
+}
+
 impl Draft {
-    pub(super) fn new(shards: Arc<Shards>, len: usize) -> Self {
-        Self { shards, pieces: Pieces::new(len) }
+    /// One for which there is a place among those under way; `None` if it has to wait.
+    pub(super) fn new(shards: &Arc<Shards>, len: usize) -> Option<Self> {
+        shards.admit_draft(len as u64).then(|| {
+            let announced = Announced { shards: Arc::clone(shards), len: len as u64 };
+            Self { announced, pieces: Pieces::new(len) }
+        })
     }
 
     /// Appends bytes. Items are evicted for them if need be.
@@ -39,8 +56,9 @@ impl Draft {
             return Err(PutError::TooLarge);
         }
         let mut rest = bytes;
-        let budget = Arc::clone(self.shards.budget());
-        self.shards.with_room(now, || self.pieces.write(&budget, &mut rest))
+        let shards = &self.announced.shards;
+        let budget = Arc::clone(shards.budget());
+        shards.with_room(now, || self.pieces.write(&budget, &mut rest))
     }
 
     /// All pieces.

@@ -20,12 +20,18 @@ const PAGE: u64 = 4096;
 /// Bytes that are mapped at once: some huge pages of 2 MiB.
 const REGION: usize = 32 << 20;
 
+/// Memory of a store from which on it has huge pages.
+const HUGE_FROM: u64 = 128 << 20;
+
 /// Bytes that belong to one owner alone, zero at first, resident once they are written.
 pub(crate) struct Pages(MmapMut);
 
 /// Bytes that nobody has yet.
-#[derive(Debug, Default)]
-pub(crate) struct Region(Option<Pages>);
+#[derive(Debug)]
+pub(crate) struct Region {
+    rest: Option<Pages>,
+    flags: MmapFlags,
+}
 
 impl Pages {
     /// `len` bytes, mapped by themselves; `None` if the system has none.
@@ -45,18 +51,26 @@ impl Pages {
 }
 
 impl Region {
+    /// One for a store of so much memory. A small one does without huge pages: of the last of them
+    /// a part is resident that nobody has.
+    pub(crate) fn new(memory: u64) -> Self {
+        let huge = memory >= HUGE_FROM;
+        let flags = if huge { MmapFlags::TRANSPARENT_HUGE_PAGES } else { MmapFlags::empty() };
+        Self { rest: None, flags }
+    }
+
     /// `len` bytes, a power of two of at least a page and at most 1 MiB; `None` if the system has
     /// none.
     pub(crate) fn take(&mut self, len: usize) -> Option<Pages> {
-        match self.0.as_mut().map(|rest| rest.0.split_to(len)) {
+        match self.rest.as_mut().map(|rest| rest.0.split_to(len)) {
             Some(Ok(pages)) => return Some(Pages(pages)),
             // So much is just what is left; or less is, which is given up.
-            _ => match self.0.take() {
+            _ => match self.rest.take() {
                 Some(rest) if rest.len() == len => return Some(rest),
-                _ => self.0 = Some(Pages::map(REGION, MmapFlags::TRANSPARENT_HUGE_PAGES)?),
+                _ => self.rest = Some(Pages::map(REGION, self.flags)?),
             },
         }
-        self.0.as_mut()?.0.split_to(len).ok().map(Pages)
+        self.rest.as_mut()?.0.split_to(len).ok().map(Pages)
     }
 }
 
@@ -86,7 +100,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_region_are_zero_and_do_not_overlap() {
-        let mut region = Region::default();
+        let mut region = Region::new(HUGE_FROM);
         let lens = [4096, 1 << 20, 16 << 10, 1 << 15].into_iter().cycle().take(200);
         let mut all: Vec<Pages> = lens.map(|len| region.take(len).unwrap()).collect();
         for (number, pages) in all.iter_mut().enumerate() {
@@ -101,10 +115,10 @@ mod tests {
 
     #[test]
     fn the_last_part_of_a_region_is_used() {
-        let mut region = Region::default();
+        let mut region = Region::new(HUGE_FROM);
         let parts = REGION >> 20;
         let first: Vec<Pages> = (0..parts).map(|_| region.take(1 << 20).unwrap()).collect();
-        assert!(region.0.is_none());
+        assert!(region.rest.is_none());
         assert_eq!(first.iter().map(|pages| pages.len()).sum::<usize>(), REGION);
     }
 }

@@ -10,10 +10,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Those that must pass, without a part left out.
-const TESTS: [&str; 24] = [
+const TESTS: [&str; 25] = [
     "bogus-commands",
     "cas",
     "chunked-items",
+    "dash-M",
     "evictions",
     "expirations",
     "flags",

@@ -4,11 +4,11 @@ use crate::cache::Context;
 use crate::cache::memcache::store::{Change, Counted, Delta, Mode, Outcome, add, store};
 use crate::cache::memcache::words::{expiry, signed, unsigned, write_number};
 use crate::metrics::PoolMetric;
-use crate::protocol::{Op, Request};
-use crate::storage::{Amend, Item, Time};
+use crate::protocol::{Op, Output, Request};
+use crate::storage::{Amend, Item, Time, Value};
 
 /// get, gets, gat, gats. Every key is looked up on its own.
-pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) {
+pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output) {
     let op = request.head.command.op;
     let with_cas = matches!(op, Op::Gets | Op::Gats);
     let touch = matches!(op, Op::Gat | Op::Gats);
@@ -22,7 +22,7 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>
         let Some(item) = locked.read(key, now) else { continue };
         hits += 1;
         write_value(key.bytes, item, with_cas, out);
-        if done > 0 && out.len() - start > context.cache.reply_max {
+        if done > 0 && out.len() - start + out.shared() > context.cache.reply_max {
             out.truncate(start);
             return out.extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");
         }
@@ -40,7 +40,7 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>
     context.counters.add(miss, keys.len() as u64 - hits);
 }
 
-fn write_value(key: &[u8], item: Item<'_>, with_cas: bool, out: &mut Vec<u8>) {
+fn write_value(key: &[u8], item: Item<'_>, with_cas: bool, out: &mut Output) {
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     out.push(b' ');
@@ -52,8 +52,16 @@ fn write_value(key: &[u8], item: Item<'_>, with_cas: bool, out: &mut Vec<u8>) {
         write_number(item.cas, out);
     }
     out.extend_from_slice(b"\r\n");
-    item.value.write_to(out);
+    write_bytes(item.value, out);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a value; a large one is not copied.
+pub(super) fn write_bytes(value: Value<'_>, out: &mut Output) {
+    match value {
+        Value::Whole(bytes) => out.extend_from_slice(bytes),
+        Value::Pieces(pieces) => out.share(pieces),
+    }
 }
 
 /// The time at a word; the parser has seen that it is one.
@@ -91,7 +99,7 @@ pub(super) fn update(context: &Context<'_>, request: Request<'_>, mode: Mode) ->
 }
 
 /// incr, decr.
-pub(super) fn count(context: &Context<'_>, request: Request<'_>, up: bool, out: &mut Vec<u8>) {
+pub(super) fn count(context: &Context<'_>, request: Request<'_>, up: bool, out: &mut Output) {
     let key = context.cache.store.key(request.arg(1));
     let delta = Delta { up, by: unsigned(request.arg(2)).unwrap_or(0), compare: 0, cas: None };
     let mut locked = context.cache.store.lock(key, context.now.time);

@@ -5,12 +5,12 @@
 
 use crate::cache::Context;
 use crate::cache::memcache::Failure;
-use crate::cache::memcache::classic::data;
+use crate::cache::memcache::classic::{data, write_bytes};
 use crate::cache::memcache::flags::{Flags, KeyBuffer, Told};
 use crate::cache::memcache::store::{Change, Counted, Delta, Mode, Outcome, add, store};
 use crate::cache::memcache::words::{Decimal, expiry, seconds_until, write_base64, write_number};
 use crate::metrics::PoolMetric;
-use crate::protocol::Request;
+use crate::protocol::{Output, Request};
 use crate::storage::{Amend, Item, Key, Locked, Marks, NewItem, Time};
 
 const BAD_FORMAT: Failure = "CLIENT_ERROR bad command line format";
@@ -21,7 +21,7 @@ const NO_MEMORY: Failure = "SERVER_ERROR out of memory storing object";
 pub(super) fn get(
     context: &Context<'_>,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), Failure> {
     let flags = Flags::of(request, 2)?;
     let mut buffer = KeyBuffer::default();
@@ -68,7 +68,7 @@ fn write_item(
     flags: &Flags<'_>,
     (key, item): (&[u8], Item<'_>),
     created: bool,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Option<Amend> {
     let mut told = Told {
         len: item.value.len() as u64,
@@ -99,7 +99,7 @@ fn write_item(
     }
     out.extend_from_slice(b"\r\n");
     if flags.value {
-        item.value.write_to(out);
+        write_bytes(item.value, out);
         out.extend_from_slice(b"\r\n");
     }
     let fetched = marks.fetched || !flags.unseen;
@@ -113,7 +113,7 @@ fn write_item(
 }
 
 /// Appends `VA` and the length if the value is asked for, else `HD`.
-fn write_code(flags: &Flags<'_>, len: u64, out: &mut Vec<u8>) {
+fn write_code(flags: &Flags<'_>, len: u64, out: &mut Output) {
     if flags.value {
         out.extend_from_slice(b"VA ");
         write_number(len, out);
@@ -123,7 +123,7 @@ fn write_code(flags: &Flags<'_>, len: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends a reply that tells nothing of an item.
-fn write_echoed(code: &[u8], flags: &Flags<'_>, key: &[u8], out: &mut Vec<u8>) {
+fn write_echoed(code: &[u8], flags: &Flags<'_>, key: &[u8], out: &mut Output) {
     out.extend_from_slice(code);
     flags.write_echo(key, out);
     out.extend_from_slice(b"\r\n");
@@ -133,7 +133,7 @@ fn write_echoed(code: &[u8], flags: &Flags<'_>, key: &[u8], out: &mut Vec<u8>) {
 pub(super) fn set(
     context: &Context<'_>,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), Failure> {
     let flags = Flags::of(request, 3)?;
     let mut buffer = KeyBuffer::default();
@@ -180,7 +180,7 @@ pub(super) fn set(
     Ok(())
 }
 
-fn write_told(flag: &[u8], number: u64, out: &mut Vec<u8>) {
+fn write_told(flag: &[u8], number: u64, out: &mut Output) {
     out.extend_from_slice(flag);
     write_number(number, out);
 }
@@ -189,7 +189,7 @@ fn write_told(flag: &[u8], number: u64, out: &mut Vec<u8>) {
 pub(super) fn delete(
     context: &Context<'_>,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), Failure> {
     let flags = Flags::of(request, 2).map_err(any_flag)?;
     let mut buffer = KeyBuffer::default();
@@ -255,7 +255,7 @@ fn remove(
 pub(super) fn arithmetic(
     context: &Context<'_>,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), Failure> {
     let flags = Flags::of(request, 2).map_err(any_flag)?;
     let mut buffer = KeyBuffer::default();
@@ -317,7 +317,7 @@ fn finish(
     flags: &Flags<'_>,
     (locked, key): (&mut Locked<'_>, Key<'_>),
     (made, expires): (Made, Option<Time>),
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) {
     let mut until = expires;
     let digits = Decimal::of(made.number);
@@ -350,7 +350,7 @@ fn finish(
 pub(super) fn debug(
     context: &Context<'_>,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), Failure> {
     let binary = request.arg(2) == b"b";
     let mut buffer = KeyBuffer::default();

@@ -23,14 +23,14 @@ mod words;
 use crate::cache::memcache::store::Mode;
 use crate::cache::{After, Context};
 use crate::metrics::PoolMetric;
-use crate::protocol::{Op, Refusal, Request, Span};
+use crate::protocol::{Op, Output, Refusal, Request, Span};
 
 /// What `version` says, but for our own name: the memcached whose commands these are.
 pub const VERSION: &str = "1.6.18";
 
 /// Executes a request that was parsed by the rules of a cache, and appends its reply to `out`;
 /// nothing if it wants none.
-pub fn execute(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) -> After {
+pub fn execute(context: &Context<'_>, request: Request<'_>, out: &mut Output) -> After {
     let start = out.len();
     let line: &[u8] = match request.head.command.op {
         Op::Get | Op::Gets | Op::Gat | Op::Gats => {
@@ -60,7 +60,7 @@ pub fn execute(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) -
 }
 
 /// As [`execute`], for what is not classic or concerns no item.
-fn execute_other(context: &Context<'_>, request: Request<'_>, op: Op, out: &mut Vec<u8>) -> After {
+fn execute_other(context: &Context<'_>, request: Request<'_>, op: Op, out: &mut Output) -> After {
     match op {
         Op::MetaGet => answer(context, request, meta::get, out),
         Op::MetaSet => answer(context, request, meta::set, out),
@@ -88,8 +88,8 @@ type Failure = &'static str;
 fn answer(
     context: &Context<'_>,
     request: Request<'_>,
-    command: fn(&Context<'_>, Request<'_>, &mut Vec<u8>) -> Result<(), Failure>,
-    out: &mut Vec<u8>,
+    command: fn(&Context<'_>, Request<'_>, &mut Output) -> Result<(), Failure>,
+    out: &mut Output,
 ) {
     context.counters.add(PoolMetric::CacheMetas, 1);
     let start = out.len();

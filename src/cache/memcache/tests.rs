@@ -13,7 +13,7 @@ use crate::cache::{After, Cache, Context, Now};
 use crate::config::{Eviction, Storage};
 use crate::metrics::{PoolShape, Registry};
 use crate::protocol::memcache::{parse, write_refusal};
-use crate::protocol::{Parsed, Request, Rules};
+use crate::protocol::{Output, Parsed, Request, Rules};
 use crate::storage::{Settings, Store, Time};
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -86,7 +86,9 @@ impl Client {
             Parsed::Request(head) => {
                 let bytes = &self.sent[..head.len as usize];
                 let request = Request { head: &head, bytes, args: &args };
-                self.closed = execute(context, request, &mut self.replies) == After::Close;
+                let mut out = Output::default();
+                self.closed = execute(context, request, &mut out) == After::Close;
+                self.replies.extend(out.into_bytes());
                 self.skip = head.len;
             }
             Parsed::Refused { len, refusal } => {

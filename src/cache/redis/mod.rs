@@ -25,7 +25,7 @@ mod transaction;
 use crate::cache::strings::{self, Fault, Task};
 use crate::cache::{After, Context};
 use crate::protocol::redis::{Reply, write_refusal};
-use crate::protocol::{Keys, Op, Refusal, Request};
+use crate::protocol::{Keys, Op, Output, Refusal, Request};
 use crate::storage::{Key, Locked};
 
 pub use session::Session;
@@ -35,7 +35,7 @@ pub fn execute(
     context: &Context<'_>,
     session: &mut Session,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> After {
     let start = out.len();
     let after = step(context, session, request, out);
@@ -47,7 +47,7 @@ pub fn execute(
 }
 
 /// Tells a client of a bad request; a transaction is spoiled by one.
-pub fn refuse(session: &mut Session, refusal: &Refusal, out: &mut Vec<u8>) {
+pub fn refuse(session: &mut Session, refusal: &Refusal, out: &mut Output) {
     let start = out.len();
     session.spoil();
     session.forget_caching();
@@ -59,7 +59,7 @@ fn step(
     context: &Context<'_>,
     session: &mut Session,
     request: Request<'_>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> After {
     let op = request.head.command.op;
     let allowed = server::check_subcommand(request).and_then(|()| session.admit(op));
@@ -123,7 +123,7 @@ fn run(
     context: &Context<'_>,
     session: &mut Session,
     request: Request<'_>,
-    (items, out): (&mut Locked<'_>, &mut Vec<u8>),
+    (items, out): (&mut Locked<'_>, &mut Output),
 ) -> After {
     let first = keys(context, request).next();
     let mut task = Task {

@@ -7,8 +7,8 @@ use super::tracking::Tracking;
 use super::transaction::Transaction;
 use crate::cache::strings::Fault;
 use crate::config::Secret;
-use crate::protocol::Op;
 use crate::protocol::redis::Reply;
+use crate::protocol::{Op, Output};
 use crate::storage::Wake;
 
 /// The number of the next session.
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Where its next reply goes.
-    pub(super) const fn reply<'a>(&self, out: &'a mut Vec<u8>) -> Reply<'a> {
+    pub(super) const fn reply<'a>(&self, out: &'a mut Output) -> Reply<'a> {
         Reply::new(out, self.resp3)
     }
 
@@ -154,7 +154,7 @@ impl Session {
     }
 
     /// Takes back what was written since `start` if it is not wanted.
-    pub(super) fn settle(&mut self, start: usize, out: &mut Vec<u8>) {
+    pub(super) fn settle(&mut self, start: usize, out: &mut Output) {
         if self.replies == Replies::On {
             return;
         }

@@ -12,7 +12,7 @@ use crate::cache::{After, Cache, Context, Now};
 use crate::config::Secret;
 use crate::metrics::{PoolMetric, PoolShape, Registry};
 use crate::protocol::redis::{parse, write_command};
-use crate::protocol::{Parsed, Request, Rules};
+use crate::protocol::{Output, Parsed, Request, Rules};
 use crate::storage::{Eviction, Settings, Storage, Store, Time};
 
 const VALUE_MAX: usize = 10_000;
@@ -68,7 +68,7 @@ impl Place {
     }
 
     fn send(&self, session: &mut Session, words: &[&[u8]]) -> (Vec<u8>, After) {
-        let (mut bytes, mut out, mut args) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bytes, mut out, mut args) = (Vec::new(), Output::default(), Vec::new());
         write_command(words.iter().copied(), &mut bytes);
         let counters = &self.cache.registry.workers[0].pools[0];
         let context = Context { cache: &self.cache, counters, now: self.now, incoming: None };
@@ -83,7 +83,7 @@ impl Place {
             }
             other => panic!("{other:?}"),
         };
-        (out, after)
+        (out.into_bytes(), after)
     }
 }
 

@@ -12,7 +12,7 @@ use super::session::Session;
 use crate::cache::Context;
 use crate::cache::strings::{Done, Fault, Task};
 use crate::protocol::redis::Reply;
-use crate::protocol::{Access, Request, integer};
+use crate::protocol::{Access, Output, Request, integer};
 use crate::storage::{Change, Key, Locked, Wake, Watch};
 
 /// What a client has said about tracking.
@@ -101,7 +101,7 @@ impl Session {
     }
 
     /// Appends what has changed of that which the client has read.
-    pub fn push(&self, out: &mut Vec<u8>) {
+    pub fn push(&self, out: &mut Output) {
         let Some(watch) = &self.tracking.watch else { return };
         for change in watch.take() {
             // RESP2 knows no pushes; who speaks it is told nothing, as in Redis.

@@ -8,7 +8,7 @@ use super::session::Session;
 use super::{keys, needs_all, run as execute};
 use crate::cache::Context;
 use crate::cache::strings::{Done, Fault, TOO_LONG, Task};
-use crate::protocol::{Head, Op, Request, Span};
+use crate::protocol::{Head, Op, Output, Request, Span};
 use crate::storage::Locked;
 
 /// Bytes of the requests that one client may have queued.
@@ -84,7 +84,7 @@ pub(super) fn may_wait(op: Op) -> bool {
 }
 
 /// Queues a request.
-pub(super) fn queue(session: &mut Session, request: Request<'_>, out: &mut Vec<u8>) {
+pub(super) fn queue(session: &mut Session, request: Request<'_>, out: &mut Output) {
     let mut reply = session.reply(out);
     let Some(queue) = session.queue() else { return };
     queue.bytes += request.bytes.len();
@@ -102,7 +102,7 @@ pub(super) fn queue(session: &mut Session, request: Request<'_>, out: &mut Vec<u
 }
 
 /// EXEC: all that is queued, in one critical section.
-pub(super) fn exec(context: &Context<'_>, session: &mut Session, out: &mut Vec<u8>) {
+pub(super) fn exec(context: &Context<'_>, session: &mut Session, out: &mut Output) {
     let begun = session.transaction.take_if(|transaction| transaction.queue.is_some());
     let mut reply = session.reply(out);
     let Some(Transaction { watches, queue: Some(queue) }) = begun.map(|begun| *begun) else {

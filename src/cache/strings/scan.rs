@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::task::{Done, Fault, Task};
 use crate::cache::text::matches;
-use crate::protocol::integer;
 use crate::protocol::redis::Reply;
+use crate::protocol::{Output, integer};
 
 /// Steps of a SCAN for each key that it is asked for: where hardly any are left.
 const STEPS_PER_KEY: i64 = 10;
@@ -14,7 +14,7 @@ const STEPS_PER_KEY: i64 = 10;
 #[derive(Default)]
 struct Found {
     count: usize,
-    replies: Vec<u8>,
+    replies: Output,
 }
 
 impl Found {

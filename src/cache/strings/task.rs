@@ -134,6 +134,7 @@ impl<'t> Task<'t, '_> {
             if self.touches { self.items.read(key, now) } else { self.items.peek(key, now) };
         self.context.counters.add(lookup(found.is_some()), 1);
         match found {
+            Some(Item { value: Value::Pieces(pieces), .. }) => self.reply.bulk_shared(pieces),
             Some(item) => self.reply.bulk_pieces(item.value.len(), item.value.pieces()),
             None => self.reply.null(),
         }

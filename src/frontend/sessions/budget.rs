@@ -16,6 +16,9 @@ use crate::service::Io;
 /// much as one client may.
 const BUDGET_SHARE: usize = 64;
 
+/// Bytes that a client takes that has nothing in its buffers, its socket's place included.
+const CLIENT: usize = 1024;
+
 /// Beats (of a second) for which a client whose socket is full may take nothing (faults F19), and
 /// for which it may while the buffers are full.
 const UNREAD_BEATS: u8 = 60;
@@ -25,6 +28,11 @@ impl Sessions {
     /// Bytes in all buffers.
     pub(in crate::frontend) fn buffered(&self) -> usize {
         self.buffered
+    }
+
+    /// Bytes that all clients take, but for what they share with items of ours.
+    pub(in crate::frontend) fn memory(&self) -> usize {
+        self.buffered - self.shared + self.count * CLIENT
     }
 
     /// Says how many bytes are held in other buffers that count against the same bound.
@@ -107,7 +115,7 @@ impl Sessions {
     fn is_unread(&mut self, token: Token, most: u8) -> bool {
         let Some(session) = self.get(token) else { return false };
         let Some(beats) = session.unread else { return false };
-        if session.pipeline.output().is_empty() {
+        if !session.pipeline.has_output() {
             session.unread = None;
             return false;
         }
@@ -123,8 +131,9 @@ impl Sessions {
         let Some(session) = self.places.get_mut(token.0 as usize).and_then(Option::as_mut) else {
             return;
         };
-        let now = session.buffered();
-        self.buffered = self.buffered + now - session.counted;
+        let now = (session.buffered(), session.pipeline.shared());
+        self.buffered = self.buffered + now.0 - session.counted.0;
+        self.shared = self.shared + now.1 - session.counted.1;
         session.counted = now;
     }
 
@@ -143,7 +152,7 @@ impl Sessions {
     /// sake, or even for ever (two clients could wait for each other's servers): then it may hold
     /// more.
     pub(super) fn should_wait(&self, session: &Session) -> bool {
-        let blocked = session.pipeline.output().is_empty() && !self.is_full();
+        let blocked = !session.pipeline.has_output() && !self.is_full();
         let most = match blocked {
             true => self.limits(session.pool).client_output_bytes / 2,
             false => self.pause_above(session.pool),

@@ -33,19 +33,21 @@ impl Sessions {
         if self.doomed.contains(&(token, Reason::Protocol)) {
             return;
         }
-        let output = session.pipeline.output();
-        if !output.is_empty() {
-            match io.write(token, [output, &[]]) {
-                Written::Bytes(n) => {
-                    let metrics = &self.metrics.pools[session.pool as usize];
-                    metrics.add(PoolMetric::ResponseBytes, n as u64);
-                    session.took(n);
-                    if session.unread.is_none() && !session.pipeline.output().is_empty() {
-                        session.unread = Some(0);
-                        self.unread.push(token);
-                    }
+        let metrics = &self.metrics.pools[session.pool as usize];
+        while session.pipeline.has_output() {
+            let output = session.pipeline.output();
+            let offered = output[0].len() + output[1].len();
+            let Written::Bytes(n) = io.write(token, output) else {
+                return self.doom(token, Reason::Reset);
+            };
+            metrics.add(PoolMetric::ResponseBytes, n as u64);
+            session.took(n);
+            if n < offered {
+                if session.unread.is_none() {
+                    session.unread = Some(0);
+                    self.unread.push(token);
                 }
-                Written::Failed(_) => return self.doom(token, Reason::Reset),
+                break;
             }
         }
         self.settle(io, token);
@@ -113,12 +115,14 @@ impl Session {
         bytes: &[u8],
         metrics: &PoolMetrics,
     ) -> Option<usize> {
-        if bytes.len() < WRITE_THROUGH || !self.pipeline.is_next(ticket.seq) {
+        let [waiting, more] = self.pipeline.output();
+        let next = self.pipeline.is_next(ticket.seq) && more.is_empty();
+        if bytes.len() < WRITE_THROUGH || !next {
             return Some(0);
         }
-        let waiting = self.pipeline.output().len();
-        match io.write(Token(ticket.session), [self.pipeline.output(), bytes]) {
+        match io.write(Token(ticket.session), [waiting, bytes]) {
             Written::Bytes(n) => {
+                let waiting = waiting.len();
                 metrics.add(PoolMetric::ResponseBytes, n as u64);
                 self.took(n.min(waiting));
                 self.note_taken(n);
@@ -188,10 +192,10 @@ impl Clients for Sessions {
     fn progress(&mut self, ticket: Ticket) -> Progress {
         let Some(session) = self.of(ticket) else { return Progress::Blocked };
         let moved = std::mem::take(&mut session.moved);
-        match session.pipeline.output().is_empty() {
-            true => Progress::Blocked,
-            false if moved => Progress::Reading,
-            false => Progress::Stuck,
+        match session.pipeline.has_output() {
+            false => Progress::Blocked,
+            true if moved => Progress::Reading,
+            true => Progress::Stuck,
         }
     }
 }

@@ -8,8 +8,7 @@
 
 use std::collections::VecDeque;
 
-/// Written bytes in front of unwritten ones that are worth moving the latter for.
-const COMPACT_FROM: usize = 64 * 1024;
+use crate::protocol::Output;
 
 /// Replies of one client, from the oldest unanswered request on.
 #[derive(Debug, Default)]
@@ -17,8 +16,7 @@ pub(in crate::frontend) struct Pipeline {
     /// The number of the oldest open request.
     oldest: u32,
     slots: VecDeque<Slot>,
-    out: Vec<u8>,
-    out_from: usize,
+    out: Output,
     held: usize,
 }
 
@@ -82,38 +80,41 @@ impl Pipeline {
     }
 
     /// Where the reply to a request goes that is answered at once, nothing being unanswered.
-    pub(in crate::frontend) fn next_output(&mut self) -> &mut Vec<u8> {
+    pub(in crate::frontend) fn next_output(&mut self) -> &mut Output {
         debug_assert!(self.slots.is_empty(), "a reply must not overtake those before it");
         &mut self.out
     }
 
     /// Where something goes that answers no request: between the replies that are whole and those
     /// that are not begun.
-    pub(in crate::frontend) fn between_replies(&mut self) -> &mut Vec<u8> {
+    pub(in crate::frontend) fn between_replies(&mut self) -> &mut Output {
         &mut self.out
     }
 
-    /// What is ready for the client and not written yet.
-    pub(in crate::frontend) fn output(&self) -> &[u8] {
-        &self.out[self.out_from..]
+    /// What is ready for the client and not written yet: the next two stretches of it, the first
+    /// empty only if there is nothing.
+    pub(in crate::frontend) fn output(&self) -> [&[u8]; 2] {
+        self.out.front()
+    }
+
+    /// True if there is something ready.
+    pub(in crate::frontend) fn has_output(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Counts the first `n` bytes of the output as written.
     pub(in crate::frontend) fn took(&mut self, n: usize) {
-        self.out_from += n;
-        if self.out_from >= self.out.len() {
-            self.out_from = 0;
-            self.out = Vec::new();
-        } else if self.out_from >= COMPACT_FROM.max(self.out.len() / 2) {
-            // A client that never quite catches up must not make the buffer grow for ever.
-            self.out.drain(..self.out_from);
-            self.out_from = 0;
-        }
+        self.out.advance(n);
     }
 
-    /// Bytes held and not written.
+    /// Bytes held or shared, and not written.
     pub(in crate::frontend) fn buffered(&self) -> usize {
-        self.held + self.out.len() - self.out_from
+        self.held + self.out.own() + self.out.shared()
+    }
+
+    /// Those of them that are shared: an item of ours, or what was one, has them.
+    pub(in crate::frontend) fn shared(&self) -> usize {
+        self.out.shared()
     }
 
     /// True if nothing is unanswered and nothing unwritten.
@@ -125,6 +126,11 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::COMPACT_FROM;
+
+    fn text(pipeline: &Pipeline) -> &[u8] {
+        pipeline.output()[0]
+    }
 
     #[test]
     fn replies_leave_in_the_order_of_requests() {
@@ -132,11 +138,11 @@ mod tests {
         let (a, b, c) = (pipeline.open(), pipeline.open(), pipeline.open());
         pipeline.put(c, b"C", true);
         pipeline.put(b, b"B1", false);
-        assert_eq!((pipeline.output(), pipeline.buffered()), (b"".as_slice(), 3));
+        assert_eq!((text(&pipeline), pipeline.buffered()), (b"".as_slice(), 3));
         pipeline.put(a, b"A", true);
-        assert_eq!(pipeline.output(), b"AB1");
+        assert_eq!(text(&pipeline), b"AB1");
         pipeline.put(b, b"B2", true);
-        assert_eq!(pipeline.output(), b"AB1B2C");
+        assert_eq!(text(&pipeline), b"AB1B2C");
         assert_eq!(pipeline.depth(), 0);
         pipeline.took(6);
         assert!(pipeline.is_idle());
@@ -164,7 +170,7 @@ mod tests {
         pipeline.put(a.wrapping_sub(1), b"x", true);
         pipeline.put(a, b"A", true);
         pipeline.put(a, b"again", true);
-        assert_eq!(pipeline.output(), b"A");
+        assert_eq!(text(&pipeline), b"A");
     }
 
     proptest::proptest! {
@@ -188,11 +194,11 @@ mod tests {
                 pipeline.put(seqs[i], tail, true);
                 put += texts[i].len();
                 proptest::prop_assert_eq!(pipeline.buffered() + taken.len(), put);
-                let n = pipeline.output().len() / 2;
-                taken.extend_from_slice(&pipeline.output()[..n]);
+                let n = text(&pipeline).len() / 2;
+                taken.extend_from_slice(&text(&pipeline)[..n]);
                 pipeline.took(n);
             }
-            taken.extend_from_slice(pipeline.output());
+            taken.extend_from_slice(text(&pipeline));
             proptest::prop_assert_eq!(taken, texts.concat().into_bytes());
             proptest::prop_assert_eq!(pipeline.depth(), 0);
         }

@@ -51,8 +51,8 @@ pub(in crate::frontend) struct Session {
     pub(in crate::frontend) begun: Option<Instant>,
     /// It is on the list of those whose progress is watched.
     pub(in crate::frontend) watched: bool,
-    /// Bytes of it that the worker's total counts.
-    pub(in crate::frontend) counted: usize,
+    /// Bytes of it that the worker's totals count: in buffers, and those of them that are shared.
+    pub(in crate::frontend) counted: (usize, usize),
 }
 
 /// How the next bytes of a client are to be taken.
@@ -110,6 +110,8 @@ pub(in crate::frontend) enum Hold {
     Server,
     /// The worker's buffers are full.
     Budget,
+    /// Other large values must come in first.
+    Memory,
 }
 
 /// Why a client is closed.
@@ -153,7 +155,7 @@ impl Session {
             lost: false,
             begun: None,
             watched: false,
-            counted: 0,
+            counted: (0, 0),
         }
     }
 
@@ -185,7 +187,7 @@ impl Session {
 
     /// Bytes that it holds in buffers.
     pub(in crate::frontend) fn buffered(&self) -> usize {
-        self.pipeline.buffered() + self.input.len()
+        self.pipeline.buffered() + self.input.capacity()
     }
 
     /// Whether it has taken too long: to finish a request, or to leave.

@@ -19,7 +19,7 @@ pub(in crate::frontend) struct Sessions {
     limits: Vec<Limits>,
     pub(super) metrics: Arc<WorkerMetrics>,
     next_serial: u32,
-    count: usize,
+    pub(super) count: usize,
     /// Those with something to write.
     pub(super) dirty: Vec<Token>,
     /// Those to be closed.
@@ -35,9 +35,10 @@ pub(in crate::frontend) struct Sessions {
     /// The one of them that may finish its request nevertheless, and how much of it was there
     /// when that was looked at last.
     pub(super) favoured: Option<(Token, usize)>,
-    /// Bytes in the buffers of all, in those of server connections, and how many there may be
+    /// Bytes in the buffers of all, those that items of ours have among them, in those of server connections, and how many there may be
     /// together.
     pub(super) buffered: usize,
+    pub(super) shared: usize,
     pub(super) elsewhere: usize,
     pub(super) budget: usize,
 }
@@ -64,6 +65,7 @@ impl Sessions {
             starved: Vec::new(),
             favoured: None,
             buffered: 0,
+            shared: 0,
             elsewhere: 0,
             budget,
         }
@@ -89,7 +91,8 @@ impl Sessions {
     /// Takes a client out.
     pub(in crate::frontend) fn remove(&mut self, token: Token) -> Option<Box<Session>> {
         let session = self.places.get_mut(token.0 as usize)?.take()?;
-        self.buffered -= session.counted;
+        self.buffered -= session.counted.0;
+        self.shared -= session.counted.1;
         self.count -= 1;
         Some(session)
     }

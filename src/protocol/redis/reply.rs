@@ -1,17 +1,19 @@
 //! What we answer ourselves: replies in RESP2, or in RESP3 where a client has asked for it.
 
-use crate::protocol::{Access, Command, Keys, Refusal};
+use bytes::Bytes;
+
+use crate::protocol::{Access, Command, Keys, Output, Refusal};
 
 /// Appends replies to a client's output.
 #[derive(Debug)]
 pub struct Reply<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Output,
     resp3: bool,
 }
 
 impl<'a> Reply<'a> {
     /// Appends to `out`.
-    pub const fn new(out: &'a mut Vec<u8>, resp3: bool) -> Self {
+    pub const fn new(out: &'a mut Output, resp3: bool) -> Self {
         Self { out, resp3 }
     }
 
@@ -26,7 +28,7 @@ impl<'a> Reply<'a> {
     }
 
     /// Where the next reply begins, for [`Reply::cut`].
-    pub const fn mark(&self) -> usize {
+    pub fn mark(&self) -> usize {
         self.out.len()
     }
 
@@ -84,6 +86,13 @@ impl<'a> Reply<'a> {
     pub fn bulk_pieces<'b>(&mut self, len: usize, pieces: impl Iterator<Item = &'b [u8]>) {
         self.line(b'$', len as i64);
         pieces.for_each(|piece| self.raw(piece));
+        self.raw(b"\r\n");
+    }
+
+    /// A string whose pieces are not copied.
+    pub fn bulk_shared(&mut self, pieces: &[Bytes]) {
+        self.line(b'$', pieces.iter().map(Bytes::len).sum::<usize>() as i64);
+        self.out.share(pieces);
         self.raw(b"\r\n");
     }
 

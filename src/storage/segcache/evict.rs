@@ -31,9 +31,11 @@ const KEPT_PERCENT: u64 = 75;
 /// The same, at most, of any one.
 const KEPT_PERCENT_MAX: usize = 90;
 
-/// A segment with less than so many living bytes in a hundred is rid of the dead ones first;
-/// the second number is for when nothing else may be done.
-const SPARSE_PERCENT: [usize; 2] = [50, 90];
+/// A segment with less than so many living bytes in a hundred is rid of the dead ones first.
+const SPARSE_PERCENT: usize = 50;
+
+/// Where nothing may be evicted: one with more than so many dead bytes in a hundred.
+const DEAD_PERCENT: usize = 10;
 
 /// Steps after which a segment is dropped whole, so that it does not take too long.
 const STEPS_MAX: usize = 48;
@@ -101,7 +103,8 @@ impl Segcache {
     pub(super) fn make_room(&mut self, bytes: u64, now: Time) -> Result<(), PutError> {
         let before = self.memory();
         let enough = bytes.saturating_mul(2) + self.start.budget.segment_cost();
-        for step in 0.. {
+        // More steps than these get nothing further, but only what moves items in a circle.
+        for step in 0..STEPS_MAX + 2 * self.segments.count() {
             // Memory that a reader still holds is not free yet: there is an end to waiting for it.
             let freed = before.saturating_sub(self.memory());
             if freed > enough || self.memory() <= self.keeps || !self.evict(step, now) {
@@ -157,11 +160,13 @@ impl Segcache {
         if policy == Eviction::Fifo {
             return by_age;
         }
+        let len = self.start.budget.segment_len();
+        if policy == Eviction::None {
+            let dead = |segment: &Segment| segment.used() - segment.live_bytes();
+            return oldest(&|segment| closed(segment) && dead(segment) * 100 > len * DEAD_PERCENT);
+        }
         let sparse = self.sparse();
         let by_death = oldest(&|segment| closed(segment) && segment.live_bytes() < sparse);
-        if policy == Eviction::None {
-            return by_death;
-        }
         let young = self.segments.count_of(Generation::Young);
         let turn = if young * 100 > self.segments.count() * YOUNG_PERCENT {
             Generation::Young
@@ -173,10 +178,13 @@ impl Segcache {
             .or(by_age)
     }
 
-    /// Living bytes below which a segment is rid of the dead ones.
+    /// Living bytes below which a segment is only rid of the dead ones; always, where nothing may
+    /// be evicted.
     fn sparse(&self) -> usize {
-        let percent = SPARSE_PERCENT[usize::from(self.start.eviction == Eviction::None)];
-        self.start.budget.segment_len() * percent / 100
+        match self.start.eviction {
+            Eviction::None => usize::MAX,
+            _ => self.start.budget.segment_len() * SPARSE_PERCENT / 100,
+        }
     }
 
     /// Removes all items of a segment whose time has come, as many as there are steps left for,

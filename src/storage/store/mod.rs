@@ -6,7 +6,7 @@
 //! shard that needs some evicts its own items, and those of others only if it has far less than
 //! they have; it never waits for their locks then.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::config::{Eviction, Storage};
@@ -33,6 +33,9 @@ const SEGMENTS: u64 = 256;
 
 /// The smallest and the largest segment: either way an offset has 20 bits.
 const SEGMENT_LEN: (u64, u64) = (32 << 10, 1 << 20);
+
+/// The part of the memory that drafts may have together.
+const DRAFTS_PART: u64 = 2;
 
 /// Times that memory is asked for in vain before it is given up.
 const TRIES_MAX: usize = 8;
@@ -72,6 +75,8 @@ pub(super) struct Shards {
     watchers: Arc<Watchers>,
     /// Whose turn it is to give memory.
     turn: AtomicUsize,
+    /// Bytes of the drafts under way.
+    drafts: AtomicU64,
     /// What the shards take whatever is in them.
     _fixed: Option<Charge>,
 }
@@ -151,15 +156,18 @@ impl Store {
         Locked::new(&self.shards, first, guards.collect())
     }
 
-    /// A value of `len` bytes that is to come in by and by. Its memory is taken as it comes.
+    /// A value of `len` bytes that is to come in by and by. Its memory is taken as it comes. So
+    /// that those under way do not keep each other from all memory, together they may have half of
+    /// it; a larger one comes in alone.
     ///
     /// # Errors
-    /// [`PutError::TooLarge`] if no item may be so large.
+    /// [`PutError::TooLarge`] if no item may be so large, [`PutError::Full`] if others must come
+    /// in first.
     pub fn draft(&self, len: usize) -> Result<Draft, PutError> {
         if len > self.shards.settings.item_max || len as u64 > self.shards.budget.limit() {
             return Err(PutError::TooLarge);
         }
-        Ok(Draft::new(Arc::clone(&self.shards), len))
+        Draft::new(&self.shards, len).ok_or(PutError::Full)
     }
 
     /// So many bytes of the store's memory for something else, until the loan is dropped.
@@ -243,8 +251,8 @@ impl Shards {
         let shard = |engine| Shard(Mutex::new(state(engine)));
         let list: Box<[Shard]> = engines.into_iter().map(shard).collect();
         let _fixed = budget.take(fixed);
-        let (watchers, turn) = (Arc::default(), AtomicUsize::new(0));
-        let shards = Self { list, keys, settings, budget, share, watchers, turn, _fixed };
+        let (watchers, turn, drafts) = (Arc::default(), AtomicUsize::new(0), AtomicU64::new(0));
+        let shards = Self { list, keys, settings, budget, share, watchers, turn, drafts, _fixed };
         shards.guards(Time::default()).for_each(|mut guard| guard.engine().keep(shards.keeps()));
         shards
     }
@@ -311,6 +319,18 @@ impl Shards {
             Err(TryLockError::WouldBlock) => return None,
         };
         Some(Guard::new(number, state, now))
+    }
+
+    /// Whether a draft of so many bytes may begin; it is counted then.
+    pub(super) fn admit_draft(&self, len: u64) -> bool {
+        let most = self.budget.limit() / DRAFTS_PART;
+        let sum = |others: u64| (others == 0 || others + len <= most).then_some(others + len);
+        self.drafts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
+    }
+
+    /// A draft has come to its end.
+    pub(super) fn forget_draft(&self, len: u64) {
+        self.drafts.fetch_sub(len, Ordering::Relaxed);
     }
 
     /// Does something that says how many bytes of memory it lacks, and evicts for these from any

@@ -99,6 +99,19 @@ fn nothing_is_removed_if_nothing_may_be() {
 }
 
 #[test]
+fn there_is_an_end_to_looking_for_room_if_nothing_may_be_removed() {
+    // Three such items fill three quarters of a segment: none is ever full, and none has dead.
+    for len in [470, 8 << 10, 15 << 10] {
+        let store = with(Eviction::None);
+        let mut keys = (0..).map(|number| format!("{len} {number}"));
+        let refused =
+            keys.find_map(|key| put(&store, key.as_bytes(), &pattern(len, 1), START).err());
+        assert_eq!(refused, Some(PutError::Full));
+        store.check_integrity(START);
+    }
+}
+
+#[test]
 fn overwriting_over_and_over_loses_nothing() {
     let store = with(Eviction::Merge);
     for round in 0..60_000_usize {
