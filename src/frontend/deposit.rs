@@ -32,7 +32,8 @@ impl Worker {
             Protocol::Redis => redis::outline(bytes, args),
             Protocol::Ping => None,
         };
-        let value_at = outline.as_ref().map_or(0, |outline: &Outline| outline.value_at);
+        let place = |outline: &Outline| (outline.value_at, outline.len);
+        let (value_at, len) = outline.as_ref().map_or((0, 0), place);
         let state = &mut session.state;
         let accepted = outline.map(|outline| self.standalone.accept(pool, outline, state));
         match accepted {
@@ -42,16 +43,23 @@ impl Worker {
                 Next::Go(value_at)
             }
             Some(Accepted::Later) => {
-                self.depositors.push(token);
+                self.depositors.push((token, len));
                 self.hold(token, Hold::Memory)
             }
             Some(Accepted::Held) | None => self.need(token, head.len as usize),
         }
     }
 
-    /// Lets those go on that wait for a place among the values under way.
+    /// Lets the first of those go on that wait for a place among the values under way, if there is
+    /// one now. Who went on in vain would only read more of what cannot be taken yet.
     pub(super) fn release_depositors(&mut self) {
-        for token in std::mem::take(&mut self.depositors) {
+        let Some((token, len)) = self.depositors.first().copied() else { return };
+        let Some(pool) = self.sessions.get(token).map(|session| session.pool) else {
+            self.depositors.remove(0);
+            return;
+        };
+        if self.standalone.may_accept(pool, len) {
+            self.depositors.remove(0);
             self.sessions.release(&mut self.io, token, Hold::Memory);
         }
     }

@@ -47,8 +47,8 @@ pub struct Worker {
     /// What a client sends is first seen here.
     pub(super) scratch: Vec<u8>,
     pub(super) args: Vec<Span>,
-    /// Clients whose large value must wait for others.
-    pub(super) depositors: Vec<Token>,
+    /// Clients whose large value must wait for others, and how long it is.
+    pub(super) depositors: Vec<(Token, u64)>,
     /// Clients with an unfinished request.
     pub(super) watched: Vec<Token>,
     /// How long clients of each pool may be silent.

@@ -151,6 +151,12 @@ impl Standalone {
         }
     }
 
+    /// Whether a value of `len` bytes that was to come later may come now.
+    pub fn may_accept(&self, pool: u16, len: u64) -> bool {
+        let place = self.pools.get(pool as usize).and_then(Option::as_ref);
+        place.is_none_or(|place| place.cache.store.has_place_for(len))
+    }
+
     /// Takes bytes of such a value from the front of `bytes`; says how many.
     pub fn fill(&self, deposit: &mut Deposit, bytes: &[u8]) -> usize {
         deposit.fill(bytes, self.now)

@@ -170,6 +170,12 @@ impl Store {
         Draft::new(&self.shards, len).ok_or(PutError::Full)
     }
 
+    /// Whether a draft of so many bytes may begin now.
+    pub fn has_place_for(&self, len: u64) -> bool {
+        let others = self.shards.drafts.load(Ordering::Relaxed);
+        self.shards.drafts_with(others, len).is_some()
+    }
+
     /// So many bytes of the store's memory for something else, until the loan is dropped.
     ///
     /// # Errors
@@ -321,10 +327,15 @@ impl Shards {
         Some(Guard::new(number, state, now))
     }
 
+    /// What drafts under way come to with another one of `len` bytes, if it may begin.
+    fn drafts_with(&self, others: u64, len: u64) -> Option<u64> {
+        let most = self.budget.limit() / DRAFTS_PART;
+        (others == 0 || others + len <= most).then_some(others + len)
+    }
+
     /// Whether a draft of so many bytes may begin; it is counted then.
     pub(super) fn admit_draft(&self, len: u64) -> bool {
-        let most = self.budget.limit() / DRAFTS_PART;
-        let sum = |others: u64| (others == 0 || others + len <= most).then_some(others + len);
+        let sum = |others: u64| self.drafts_with(others, len);
         self.drafts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
     }
 
