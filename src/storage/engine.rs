@@ -87,6 +87,18 @@ pub trait Engine: Send {
     /// eviction goes by). The item is seen as it was before.
     fn read(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>>;
 
+    /// Where the item of `key` is, most likely: a number for [`touch`](Self::touch). What is looked
+    /// at does not depend on what is found, so that the processor goes on with other keys while it
+    /// waits for memory.
+    fn guess(&self, _key: Key<'_>) -> u64 {
+        0
+    }
+
+    /// Looks at what is at such a place, which brings it near; what is there is of no meaning.
+    fn touch(&self, _place: u64) -> u8 {
+        0
+    }
+
     /// Stores an item in place of whatever `key` has; returns its version.
     ///
     /// # Errors

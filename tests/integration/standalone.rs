@@ -157,7 +157,7 @@ fn cells_that_are_full_evict_or_refuse() {
     let set = |number: u32| format!("set {number:08} 0 0 4\r\nitem\r\n");
     for eviction in ["random", "expiry", "none"] {
         let cache =
-            Cache::start(&["--storage", "cuckoo", "--memory", "1MiB", "--eviction", eviction]);
+            Cache::start(&["--storage", "cuckoo", "--memory", "2MiB", "--eviction", eviction]);
         let mut client = cache.memcache();
         let (mut stored, mut refused) = (0, 0);
         for first in (0..30_000).step_by(100) {
@@ -181,12 +181,12 @@ fn cells_that_are_full_evict_or_refuse() {
 
 #[test]
 fn what_is_stored_is_told() {
-    let cache = Cache::start(&["--memory", "8MiB"]);
+    let cache = Cache::start(&["--memory", "512MiB"]);
     cache.memcache().ask("set k 0 0 5\r\nvalue\r\n", "STORED\r\n");
     let figure = |name: &str| cache.metrics().get(name, &[("store", "main")]);
     assert!(wait_until(LONG, || figure("twinring_store_items") == 1.0));
     assert_eq!(figure("twinring_store_bytes"), 6.0);
-    assert_eq!(figure("twinring_store_memory_limit_bytes"), f64::from(8 << 20));
+    assert_eq!(figure("twinring_store_memory_limit_bytes"), f64::from(512 << 20));
     cache.redis().ask("SET k v PX 1\r\n", "+OK\r\n");
     assert!(wait_until(LONG, || figure("twinring_store_expired_total") == 1.0));
 }

@@ -4,10 +4,13 @@ use crate::cache::Context;
 use crate::cache::memcache::store::{Change, Counted, Delta, Mode, Outcome, add, store};
 use crate::cache::memcache::words::{expiry, signed, unsigned, write_number};
 use crate::metrics::PoolMetric;
-use crate::protocol::{Op, Output, Request};
+use crate::protocol::{Op, Output, Request, Span};
 use crate::storage::{Amend, Item, Time, Value};
 
-/// get, gets, gat, gats. Every key is looked up on its own.
+/// Keys of a get that are looked up together.
+const BATCH: usize = 16;
+
+/// get, gets, gat, gats. Keys are looked up some at a time.
 pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output) {
     let op = request.head.command.op;
     let with_cas = matches!(op, Op::Gets | Op::Gats);
@@ -16,18 +19,32 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output)
     let keys = request.args.get(if touch { 2.. } else { 1.. }).unwrap_or_default();
     let (store, now) = (&context.cache.store, context.now.time);
     let (mut hits, start) = (0, out.len());
-    for (done, span) in keys.iter().enumerate() {
-        let key = store.key(span.of(request.bytes));
-        let mut locked = store.lock(key, now);
-        let Some(item) = locked.read(key, now) else { continue };
-        hits += 1;
-        write_value(key.bytes, item, with_cas, out);
-        if done > 0 && out.len() - start + out.shared() > context.cache.reply_max {
-            out.truncate(start);
-            return out.extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");
+    let key = |span: &Span| store.key(span.of(request.bytes));
+    for (number, spans) in keys.chunks(BATCH).enumerate() {
+        let (one, many);
+        let (batch, mut locked) = if let [span] = spans {
+            one = [key(span)];
+            (one.as_slice(), store.lock(one[0], now))
+        } else {
+            many = spans.iter().map(key).collect::<Vec<_>>();
+            (many.as_slice(), store.lock_keys(many.iter().copied(), now))
+        };
+        if batch.len() > 1 {
+            locked.approach(batch);
         }
-        if until.is_some() {
-            locked.amend(key, Amend { expiry: until, ..Amend::default() }, now);
+        for (at, key) in batch.iter().enumerate() {
+            let Some(item) = locked.read(*key, now) else { continue };
+            hits += 1;
+            write_value(key.bytes, item, with_cas, out);
+            let first = number == 0 && at == 0;
+            if !first && out.len() - start + out.shared() > context.cache.reply_max {
+                out.truncate(start);
+                return out
+                    .extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");
+            }
+            if until.is_some() {
+                locked.amend(*key, Amend { expiry: until, ..Amend::default() }, now);
+            }
         }
     }
     out.extend_from_slice(b"END\r\n");

@@ -4,7 +4,7 @@ use super::TOO_LONG;
 use super::expiry::{Unit, moment};
 use super::task::{Done, Fault, Kept, Task};
 use crate::protocol::Op;
-use crate::storage::{Amend, Time};
+use crate::storage::{Amend, Key, Time};
 
 /// GET key
 pub(super) fn get(task: &mut Task<'_, '_>) -> Done {
@@ -165,8 +165,10 @@ pub(super) fn getex(task: &mut Task<'_, '_>) -> Done {
 pub(super) fn mget(task: &mut Task<'_, '_>) -> Done {
     let (count, begun) = (task.count(), task.reply.mark());
     task.reply.array(count - 1);
+    let keys: Vec<Key<'_>> = (1..count).map(|at| task.key_at(at)).collect();
+    task.items.approach(&keys);
     for at in 1..count {
-        task.reply_value(task.key_at(at));
+        task.reply_value(keys[at - 1]);
         if at > 1 && task.reply.mark() - begun > task.context.cache.reply_max {
             task.reply.cut(begun);
             return Err(Fault::text(TOO_LONG));

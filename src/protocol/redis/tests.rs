@@ -374,8 +374,11 @@ fn a_cache_says_why_it_has_no_other_data_type() {
 
 #[test]
 fn a_cache_waits_for_whole_requests_and_counts_pairs_itself() {
-    let start = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$70000\r\nab";
+    let start = b"*3\r\n$6\r\nAPPEND\r\n$1\r\nk\r\n$70000\r\nab";
     assert!(matches!(once(parse, start, &cache()).0, Parsed::Incomplete { .. }));
+    // A value that is stored as it is can be taken as it comes; what stands behind it may follow.
+    let start = b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$70000\r\nab";
+    assert!(matches!(once(parse, start, &cache()).0, Parsed::Begun(_)));
     assert!(matches!(once(parse, &words("mset a 1 b"), &cache()).0, Parsed::Request(_)));
     let (text, _, _) = answer(&words("rename a"), &cache());
     assert_eq!(text, "ERR wrong number of arguments for 'rename' command");

@@ -20,7 +20,8 @@ mod table;
 mod tests;
 
 pub(crate) use table::CHUNK_LEN;
-use table::{Chunk, Slot, Spot, Table};
+pub(crate) use table::Slot;
+use table::{Chunk, Spot, Table};
 
 /// Home buckets of an empty index: one chunk.
 const HOMES_MIN: usize = 250;
@@ -102,7 +103,7 @@ impl Slot {
     }
 
     fn may_be(self, hash: u64) -> bool {
-        (self.0 >> FREQUENCY_BITS) & ((1 << TAG_BITS) - 1) == tag(hash) && self.0 != 0
+        ((self.0 >> FREQUENCY_BITS) & ((1 << TAG_BITS) - 1) == tag(hash)) & (self.0 != 0)
     }
 }
 
@@ -153,6 +154,12 @@ impl Index {
         let table = self.table(in_next);
         let spot = table.find(home, |slot| slot.may_be(hash) && wanted(slot.place()))?;
         Some(Found { in_next, spot, slot: table.slot(spot) })
+    }
+
+    /// The slot of an item, most likely: one with its tag in its home bucket.
+    pub(crate) fn guess(&self, hash: u64) -> Slot {
+        let (in_next, home) = self.home(position(hash));
+        self.table(in_next).guess(home, |slot| slot.may_be(hash))
     }
 
     /// Puts an item in that is not there. [`Index::prepare`] must have said yes before.

@@ -164,6 +164,14 @@ impl Table {
         }
     }
 
+    /// A slot of a bucket that `wanted` says yes to, or any other; found without a branch.
+    pub(crate) fn guess(&self, bucket: usize, wanted: impl Fn(Slot) -> bool) -> Slot {
+        let Some((chunk, at)) = self.chunk(bucket) else { return Slot::default() };
+        let slots = chunk.slots(at);
+        let found = slots.map(|slot| if wanted(slot) { slot.0 } else { 0 });
+        Slot(found.into_iter().fold(0, |all, slot| all.max(slot)))
+    }
+
     /// Puts a slot in on the way from `home`; `fresh` gives chunks that are needed for it.
     pub(crate) fn insert(&mut self, home: usize, slot: Slot, mut fresh: impl FnMut() -> Chunk) {
         let mut bucket = home;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::storage::engine::{Amend, Engine, PutError, Usage};
-use crate::storage::index::{LARGE, Place, in_scan};
+use crate::storage::index::{LARGE, Place, Slot, in_scan};
 use crate::storage::item::{Item, Key, NewItem, Value};
 use crate::storage::segments::{Context, Fields, Record};
 use crate::storage::time::Time;
@@ -29,6 +29,14 @@ impl Engine for Segcache {
         let fields = layout.fields(bytes, at);
         layout.touch(bytes, now);
         Some(layout.seen(bytes, fields))
+    }
+
+    fn guess(&self, key: Key<'_>) -> u64 {
+        self.index.guess(key.hash).0
+    }
+
+    fn touch(&self, place: u64) -> u8 {
+        self.segments.glance(Slot(place).place())
     }
 
     fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {

@@ -23,6 +23,9 @@ const OCTAVES: u8 = 31;
 /// Log2 of the segments that a shard has for each class in an octave.
 const SEGMENTS_PER_CLASS_BITS: u32 = 6;
 
+/// Bytes that the processor fetches at once.
+const CACHE_LINE: usize = 64;
+
 /// All segments of a shard.
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -216,6 +219,12 @@ impl Segments {
     pub(crate) fn item_mut(&mut self, place: Place) -> (Layout, &mut [u8]) {
         let bytes = self.get_mut(place.segment).at_mut(place.offset as usize);
         (Layout::parse(bytes), bytes)
+    }
+
+    /// Looks at the item that may be at a place: at its beginning, and a cache line further on.
+    pub(crate) fn glance(&self, place: Place) -> u8 {
+        let Some(segment) = self.find(place.segment) else { return 0 };
+        segment.byte(place.offset as usize) ^ segment.byte(place.offset as usize + CACHE_LINE)
     }
 
     /// Copies an item of `len` bytes to the end of the segment `to`; `None` if it has no room.

@@ -115,6 +115,11 @@ impl Segment {
         };
     }
 
+    /// The byte at `offset`, if there is one.
+    pub(crate) fn byte(&self, offset: usize) -> u8 {
+        self.bytes.get(offset).copied().unwrap_or_default()
+    }
+
     /// The item at `offset` and all after it.
     pub(crate) fn at(&self, offset: usize) -> &[u8] {
         &self.bytes[offset..self.used]

@@ -59,6 +59,14 @@ impl Engine for Chosen {
         on!(self, engine => engine.read(key, now))
     }
 
+    fn guess(&self, key: Key<'_>) -> u64 {
+        on!(self, engine => engine.guess(key))
+    }
+
+    fn touch(&self, place: u64) -> u8 {
+        on!(self, engine => engine.touch(place))
+    }
+
     fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {
         on!(self, engine => engine.put(key, item, now))
     }

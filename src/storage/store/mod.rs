@@ -34,6 +34,10 @@ const SEGMENTS: u64 = 256;
 /// The smallest and the largest segment: either way an offset has 20 bits.
 const SEGMENT_LEN: (u64, u64) = (32 << 10, 1 << 20);
 
+/// Versions of a shard before those of the next begin: items of different keys seldom have the
+/// same. (Those of one key never do, for they come from one counter.)
+const VERSION_BITS: u32 = 26;
+
 /// The part of the memory that drafts may have together.
 const DRAFTS_PART: u64 = 2;
 
@@ -250,7 +254,10 @@ impl Shards {
             version: settings.version,
             eviction: settings.eviction,
         };
-        let engine = |_| Chosen::new(settings.storage, start.clone());
+        let engine = |number| {
+            let version = settings.version + (number << VERSION_BITS);
+            Chosen::new(settings.storage, Start { version, ..start.clone() })
+        };
         let engines: Vec<Chosen> = (0..count).map(engine).collect();
         let fixed = engines.iter().map(|engine| engine.fixed_cost()).sum();
         let state = |engine| State { engine, clear_at: None, watched: Table::default() };

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use twinring::storage::{NewItem, Settings, Storage, Store, Time};
+use twinring::storage::{Key, NewItem, Settings, Storage, Store, Time};
 
 use crate::random::{Random, Zipf};
 use crate::report::Rate;
@@ -58,12 +58,16 @@ struct Load {
     writes: f64,
     /// Of Zipf's law.
     alpha: f64,
+    /// Keys that are read at once, as a get of many is.
+    at_once: usize,
     bar: Option<f64>,
 }
 
 const LOADS: &[Load] = &[
     load("read uniform", 1, 0.0, 0.0, Some(READS_BAR)),
     load("read zipf", 1, 0.0, 1.0, Some(READS_BAR)),
+    Load { at_once: 16, ..load("read 16 uniform", 1, 0.0, 0.0, Some(READS_BAR)) },
+    Load { at_once: 16, ..load("read 16 zipf", 1, 0.0, 1.0, Some(READS_BAR)) },
     load("write uniform", 1, 1.0, 0.0, None),
     load("write zipf", 1, 1.0, 1.0, None),
     load("mixed uniform 1 thread", 1, 0.5, 0.0, None),
@@ -91,7 +95,7 @@ const fn load(
     alpha: f64,
     bar: Option<f64>,
 ) -> Load {
-    Load { name, items: Items::Usual, threads, writes, alpha, bar }
+    Load { name, items: Items::Usual, threads, writes, alpha, at_once: 1, bar }
 }
 
 const fn of(items: Items, load: Load) -> Load {
@@ -128,7 +132,8 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
 /// Million operations a second of all threads together, and how long these had to wait.
 fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     let zipf = Zipf::new(ITEMS, load.alpha);
-    let thread = |seed| Thread::new(stage, &zipf, load.writes, seed);
+    let at_once = load.at_once;
+    let thread = |seed| Thread { at_once, ..Thread::new(stage, &zipf, load.writes, seed) };
     let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
     let samples = RefCell::new(Vec::new());
     let mut group = criterion.benchmark_group("storage");
@@ -204,6 +209,18 @@ impl Stage {
         black_box(self.store.lock(key, NOW).put(key, &item, NOW)).ok();
     }
 
+    /// The same for some keys, in what is one critical section.
+    fn read_all(&self, draws: &[Draw], out: &mut Vec<u8>) {
+        let keys: Vec<Key<'_>> = draws.iter().map(|(key, _)| self.store.key(key)).collect();
+        let mut locked = self.store.lock_keys(keys.iter().copied(), NOW);
+        locked.approach(&keys);
+        for key in keys {
+            if let Some(item) = locked.read(key, NOW) {
+                item.value.write_to(out);
+            }
+        }
+    }
+
     /// Copies the value out, as a reply would have it.
     fn read(&self, key: &[u8], out: &mut Vec<u8>) {
         let key = self.store.key(key);
@@ -223,6 +240,7 @@ type Draw = ([u8; KEY_BYTES], bool);
 struct Thread {
     draws: Vec<Draw>,
     at: usize,
+    at_once: usize,
 }
 
 impl Thread {
@@ -232,10 +250,13 @@ impl Thread {
             let write = random.unit() < writes;
             (stage.keys[zipf.pick(&mut random)], write)
         };
-        Self { draws: (0..DRAWS).map(|_| draw()).collect(), at: 0 }
+        Self { draws: (0..DRAWS).map(|_| draw()).collect(), at: 0, at_once: 1 }
     }
 
     fn run(&mut self, stage: &Stage, count: u64) {
+        if self.at_once > 1 {
+            return self.run_many(stage, count);
+        }
         let mut out = Vec::with_capacity(VALUE_BYTES);
         for _ in 0..count {
             let (key, write) = &self.draws[self.at % DRAWS];
@@ -247,6 +268,18 @@ impl Thread {
             } else {
                 stage.put(key);
             }
+        }
+    }
+
+    /// As `run`, some reads at once.
+    fn run_many(&mut self, stage: &Stage, count: u64) {
+        let mut out = Vec::with_capacity(VALUE_BYTES * self.at_once);
+        for _ in 0..count.div_ceil(self.at_once as u64) {
+            let from = self.at % (DRAWS - self.at_once);
+            self.at += self.at_once;
+            out.clear();
+            stage.read_all(&self.draws[from..from + self.at_once], &mut out);
+            black_box(&out);
         }
     }
 }
