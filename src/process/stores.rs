@@ -1,14 +1,14 @@
 //! The stores of items that pools without servers are made of, and their upkeep.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::memory;
 use crate::cache::{Cache, Clock, wall_millis};
 use crate::config::{CacheSettings, Config};
 use crate::metrics::{Registry, StoreMetric};
-use crate::storage::{Settings, Store};
+use crate::storage::{Loan, Settings, Store, Time};
 
 /// Shards of a store for each worker: so many that two workers seldom want the same one.
 const SHARDS_PER_WORKER: usize = 16;
@@ -18,6 +18,12 @@ const SWEEP_STEPS: usize = 64;
 
 /// Rounds of upkeep between two looks at how full the stores are.
 const ROUNDS_PER_LOOK: u64 = 10;
+
+/// Bytes that a key takes that a client tracks, if it is of usual length.
+const TRACKED_KEY: u64 = 256;
+
+/// Bytes that tracked keys borrow from their store at a time.
+const LOAN: u64 = 1 << 20;
 
 /// Room for a key and what an item says of itself beside its value.
 const KEY_ROOM: usize = 64 << 10;
@@ -87,10 +93,12 @@ impl Stores {
     /// What the admin thread does for the stores ten times a second.
     pub(super) fn upkeep(self, registry: Arc<Registry>) -> impl Fn() + Send + Sync {
         let rounds = std::sync::atomic::AtomicU64::new(0);
+        let lent: Vec<Mutex<Vec<Loan>>> = self.named.iter().map(|_| Mutex::default()).collect();
         move || {
             let round = rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let now = self.clock.time(Instant::now());
-            for ((_, store), metrics) in self.named.iter().zip(&registry.stores) {
+            let stores = self.named.iter().zip(&registry.stores).zip(&lent);
+            for (((_, store), metrics), lent) in stores {
                 store.sweep(now, SWEEP_STEPS);
                 store.tell_due(now);
                 if round.is_multiple_of(ROUNDS_PER_LOOK) {
@@ -106,9 +114,22 @@ impl Stores {
                     metrics.set(StoreMetric::TrackingClients, watched.watchers);
                     metrics.set(StoreMetric::TrackedKeys, watched.keys);
                     metrics.set(StoreMetric::Invalidations, watched.told);
+                    lend(store, lent, watched.keys * TRACKED_KEY, now);
                 }
             }
         }
+    }
+}
+
+/// Has what is not an item take `bytes` of the store's memory, in large parts.
+fn lend(store: &Store, lent: &Mutex<Vec<Loan>>, bytes: u64, now: Time) {
+    let mut lent = lent.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = usize::try_from(bytes / LOAN).unwrap_or(usize::MAX);
+    lent.truncate(wanted);
+    while lent.len() < wanted {
+        // If nothing may be evicted, the bound on tracked keys is all there is.
+        let Ok(loan) = store.lend(LOAN, now) else { return };
+        lent.push(loan);
     }
 }
 
