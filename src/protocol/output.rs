@@ -38,8 +38,8 @@ impl Output {
     /// the vector's own, which knows nothing of what is shared.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
-        while let Some((_, piece)) = self.pieces.pop_back_if(|(at, _)| *at > len) {
-            self.shared -= piece.len();
+        while self.pieces.back().is_some_and(|(at, _)| *at > len) {
+            self.shared -= self.pieces.pop_back().map_or(0, |(_, piece)| piece.len());
         }
     }
 
