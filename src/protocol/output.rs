@@ -43,6 +43,12 @@ impl Output {
         }
     }
 
+    /// All bytes appended since it was empty, and shared ones that are not sent: what two such
+    /// sizes differ by has come between them, if nothing was sent meanwhile.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.shared
+    }
+
     /// Shared bytes that are not sent.
     pub fn shared(&self) -> usize {
         self.shared

@@ -109,6 +109,26 @@ fn redis_values_come_in_whatever_their_pieces() {
 }
 
 #[test]
+fn a_reply_of_many_large_values_is_bounded_though_they_are_not_copied() {
+    let cache = Cache::start(&["--memory", "64MiB"]);
+    let (mut memcache, mut redis) = (cache.memcache(), cache.redis());
+    let text = value(5, MIB);
+    memcache.ask(storage(&format!("set k 0 0 {MIB}"), &text), "STORED\r\n");
+    // 32 MiB is what a client may be owed.
+    redis.ask(
+        format!("MGET{}\r\nPING\r\n", " k".repeat(40)),
+        "-ERR the reply is larger than the limit\r\n+PONG\r\n",
+    );
+    memcache.ask(
+        format!("get{}\r\nmn\r\n", " k".repeat(40)),
+        "SERVER_ERROR out of memory writing get response\r\nMN\r\n",
+    );
+    redis.send("MGET k k\r\n");
+    let one = joined(&[format!("${MIB}\r\n").as_bytes(), &text, b"\r\n"]);
+    redis.expect(joined(&[b"*2\r\n", &one, &one]));
+}
+
+#[test]
 fn who_goes_away_in_the_middle_of_a_value_leaves_nothing() {
     let cache = Cache::start(&["--memory", "64MiB", "--max-value", "30MiB"]);
     let mut client = cache.memcache();

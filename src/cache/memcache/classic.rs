@@ -18,7 +18,7 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output)
     let until = if touch { Some(exptime(context, request, 1)) } else { None };
     let keys = request.args.get(if touch { 2.. } else { 1.. }).unwrap_or_default();
     let (store, now) = (&context.cache.store, context.now.time);
-    let (mut hits, start) = (0, out.len());
+    let (mut hits, start, before) = (0, out.len(), out.size());
     let key = |span: &Span| store.key(span.of(request.bytes));
     for (number, spans) in keys.chunks(BATCH).enumerate() {
         let (one, many);
@@ -37,7 +37,7 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output)
             hits += 1;
             write_value(key.bytes, item, with_cas, out);
             let first = number == 0 && at == 0;
-            if !first && out.len() - start + out.shared() > context.cache.reply_max {
+            if !first && out.size() - before > context.cache.reply_max {
                 out.truncate(start);
                 return out
                     .extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");

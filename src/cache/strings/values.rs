@@ -163,13 +163,13 @@ pub(super) fn getex(task: &mut Task<'_, '_>) -> Done {
 
 /// MGET key…
 pub(super) fn mget(task: &mut Task<'_, '_>) -> Done {
-    let (count, begun) = (task.count(), task.reply.mark());
+    let (count, begun, before) = (task.count(), task.reply.mark(), task.reply.size());
     task.reply.array(count - 1);
     let keys: Vec<Key<'_>> = (1..count).map(|at| task.key_at(at)).collect();
     task.items.approach(&keys);
     for at in 1..count {
         task.reply_value(keys[at - 1]);
-        if at > 1 && task.reply.mark() - begun > task.context.cache.reply_max {
+        if at > 1 && task.reply.size() - before > task.context.cache.reply_max {
             task.reply.cut(begun);
             return Err(Fault::text(TOO_LONG));
         }

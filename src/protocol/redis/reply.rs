@@ -32,6 +32,11 @@ impl<'a> Reply<'a> {
         self.out.len()
     }
 
+    /// See [`Output::size`].
+    pub fn size(&self) -> usize {
+        self.out.size()
+    }
+
     /// Takes back what was written since the mark.
     pub fn cut(&mut self, mark: usize) {
         self.out.truncate(mark);
