@@ -87,16 +87,15 @@ pub trait Engine: Send {
     /// eviction goes by). The item is seen as it was before.
     fn read(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>>;
 
-    /// Where the item of `key` is, most likely: a number for [`touch`](Self::touch). What is looked
-    /// at does not depend on what is found, so that the processor goes on with other keys while it
-    /// waits for memory.
-    fn guess(&self, _key: Key<'_>) -> u64 {
-        0
+    /// The memory that finding `key` begins with; it is not looked at here.
+    fn bucket(&self, _key: Key<'_>) -> &[u8] {
+        &[]
     }
 
-    /// Looks at what is at such a place, which brings it near; what is there is of no meaning.
-    fn touch(&self, _place: u64) -> u8 {
-        0
+    /// The memory in which the item of `key` begins, most likely, by what is in its `bucket`; it is
+    /// not looked at here.
+    fn likely(&self, _key: Key<'_>, _bucket: &[u8]) -> &[u8] {
+        &[]
     }
 
     /// Stores an item in place of whatever `key` has; returns its version.

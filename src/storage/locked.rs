@@ -1,46 +1,46 @@
 //! What a command sees of the store: the shards of its keys, which nobody else can touch.
 
+use std::array;
 use std::cell::Cell;
 use std::hint::black_box;
 
 use super::draft::Draft;
 use super::engine::{Amend, Engine, PutError, Usage};
 use super::item::{Item, Key, NewItem};
-use super::store::{Chosen, Guard, Shards};
+use super::store::{Chosen, Guard, Guards, Shards};
 use super::time::Time;
 use super::watch::{News, Watch, Watched};
 
 /// Keys for which memory is waited at the same time: more than the processor can do at once.
 const APPROACHED: usize = 16;
 
+/// Bytes that come from memory together.
+const CACHE_LINE: usize = 64;
+
+/// Lines of an item that are waited for: in most cases its key and the beginning of its value.
+const LINES: usize = 3;
+
 /// Shards that nobody else can touch now. Keys of other shards have no items here, and cannot get
 /// any: lock the shards of all keys that a command names.
 #[derive(Debug)]
 pub struct Locked<'a> {
     shards: &'a Shards,
-    first: Option<Guard<'a>>,
-    others: Vec<Guard<'a>>,
+    guards: Guards<'a>,
     /// The last field: it is told when the shards have been given back.
     news: News<'a>,
 }
 
 impl<'a> Locked<'a> {
-    pub(super) fn new(
-        shards: &'a Shards,
-        first: Option<Guard<'a>>,
-        others: Vec<Guard<'a>>,
-    ) -> Self {
-        Self { shards, first, others, news: News::new(shards.watchers()) }
+    pub(super) fn new(shards: &'a Shards, guards: Guards<'a>) -> Self {
+        Self { shards, guards, news: News::new(shards.watchers()) }
     }
 
     fn guard(&mut self, key: Key<'_>) -> Option<&mut Guard<'a>> {
-        let number = self.shards.number(key);
-        let mut guards = self.first.iter_mut().chain(&mut self.others);
-        guards.find(|guard| guard.number == number)
+        self.guards.get_mut(self.shards.number(key))
     }
 
     fn engine(&mut self, key: Key<'_>) -> Option<&mut Chosen> {
-        self.guard(key).map(Guard::engine)
+        self.guard(key).map(Guard::engine_mut)
     }
 
     /// The item of a key has changed, or it was removed and perhaps was not there.
@@ -69,12 +69,8 @@ impl<'a> Locked<'a> {
 
     /// How much is watched in the shards that are locked.
     pub fn watched(&mut self) -> Watched {
-        let guards = self.first.iter_mut().chain(&mut self.others);
+        let guards = self.guards.all_mut().iter_mut();
         guards.fold(self.shards.watchers().watched(), |sum, guard| sum.and(guard.watched()))
-    }
-
-    fn holds(&self, number: usize) -> bool {
-        self.first.iter().chain(&self.others).any(|guard| guard.number == number)
     }
 
     /// See [`Engine::peek`].
@@ -84,24 +80,22 @@ impl<'a> Locked<'a> {
 
     /// Brings what reading these keys will look at nearer to the processor, for all of them at the
     /// same time. Of each that is read by itself first its bucket is waited for, then its item.
-    pub fn approach(&mut self, keys: &[Key<'_>]) {
+    ///
+    /// So the steps are apart: where memory is looked at, there is nothing else to do, and the
+    /// processor comes to the last of them before the first is there.
+    pub fn approach(&self, keys: &[Key<'_>]) {
         for keys in keys.chunks(APPROACHED) {
-            let mut places = [(0, 0); APPROACHED];
-            for (key, place) in keys.iter().zip(&mut places) {
-                let number = self.shards.number(*key);
-                let engines = self.first.iter_mut().chain(&mut self.others);
-                let engine = engines.enumerate().find(|(_, guard)| guard.number == number);
-                *place = engine.map_or((0, 0), |(at, guard)| (at, guard.engine().guess(*key)));
-            }
-            let mut seen = 0;
-            for (at, place) in places.into_iter().take(keys.len()) {
-                let guard = match at {
-                    0 => self.first.as_mut(),
-                    other => self.others.get_mut(other - 1),
-                };
-                seen ^= guard.map_or(0, |guard| guard.engine().touch(place));
-            }
-            black_box(seen);
+            let engines: [Option<&Chosen>; APPROACHED] = array::from_fn(|at| {
+                Some(self.guards.get(self.shards.number(*keys.get(at)?))?.engine())
+            });
+            let known = |at: usize| Some((engines[at]?, *keys.get(at)?));
+            let buckets: [&[u8]; APPROACHED] =
+                array::from_fn(|at| known(at).map_or(&[][..], |(engine, key)| engine.bucket(key)));
+            look_at(&buckets, 1);
+            let items: [&[u8]; APPROACHED] = array::from_fn(|at| {
+                known(at).map_or(&[][..], |(engine, key)| engine.likely(key, buckets[at]))
+            });
+            look_at(&items, LINES);
         }
     }
 
@@ -153,7 +147,7 @@ impl<'a> Locked<'a> {
                 break;
             }
             let Some(wanted) = self.engine(key).and_then(|engine| engine.wanted()) else { break };
-            self.shards.relieve((wanted, keeps), |number| self.holds(number), now);
+            self.shards.relieve((wanted, keeps), |number| self.guards.has(number), now);
             let engine = self.engine(key).ok_or(PutError::Full)?;
             engine.keep(keeps);
             stored = store(engine);
@@ -181,8 +175,7 @@ impl<'a> Locked<'a> {
 
     /// Removes everything in the shards that are locked.
     pub fn clear(&mut self) {
-        let guards = self.first.iter_mut().chain(&mut self.others);
-        guards.for_each(|guard| guard.clear(&mut self.news));
+        self.guards.all_mut().iter_mut().for_each(|guard| guard.clear(&mut self.news));
         self.news.add_flush();
     }
 
@@ -192,16 +185,14 @@ impl<'a> Locked<'a> {
     }
     /// How full the shards that are locked are together.
     pub fn usage(&self) -> Usage {
-        let guards = self.first.iter().chain(&self.others);
-        guards.fold(Usage::default(), |sum, guard| sum.plus(guard.usage()))
+        self.guards.all().iter().fold(Usage::default(), |sum, guard| sum.plus(guard.usage()))
     }
 
     /// As [`Store::scan`](super::Store::scan), where all shards are locked.
     pub fn scan(&mut self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
         let (number, within) = self.shards.place_of(cursor);
-        let mut guards = self.first.iter_mut().chain(&mut self.others);
-        let guard = guards.find(|guard| guard.number == number);
-        let next = guard.map_or(0, |guard| guard.engine().scan(within, now, visit));
+        let guard = self.guards.get_mut(number);
+        let next = guard.map_or(0, |guard| guard.engine_mut().scan(within, now, visit));
         self.shards.cursor_after(number, next)
     }
 
@@ -212,14 +203,14 @@ impl<'a> Locked<'a> {
             found.set(true);
             visit(key, item);
         };
-        let mut guards: Vec<_> = self.first.iter_mut().chain(&mut self.others).collect();
+        let mut guards: Vec<_> = self.guards.all_mut().iter_mut().collect();
         let turn = random as usize % guards.len().max(1);
         guards.rotate_left(turn);
         for guard in guards {
             let (mut cursor, mut rounds) = (random >> 32, 0);
             // From there to the end, then from the start.
             while rounds < 2 {
-                cursor = guard.engine().scan(cursor, now, &mut note);
+                cursor = guard.engine_mut().scan(cursor, now, &mut note);
                 if found.get() {
                     return;
                 }
@@ -227,4 +218,11 @@ impl<'a> Locked<'a> {
             }
         }
     }
+}
+
+/// Looks at the first lines of each.
+fn look_at(all: &[&[u8]], lines: usize) {
+    let byte = |bytes: &&[u8], line: usize| bytes.get(line * CACHE_LINE).copied().unwrap_or(0);
+    let one = |bytes: &&[u8]| (0..lines).fold(0, |sum, line| sum ^ byte(bytes, line));
+    black_box(all.iter().fold(0, |sum, bytes| sum ^ one(bytes)));
 }

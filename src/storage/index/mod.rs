@@ -27,7 +27,7 @@ use table::{Chunk, Spot, Table};
 const HOMES_MIN: usize = 250;
 
 /// The next table has one part in so many more at least, and twice as many buckets at most.
-const GROWTH_PARTS: u64 = 10;
+const GROWTH_PARTS: u64 = 50;
 
 /// Percent of the items that all memory will hold, by what it holds now, for which the next table
 /// is made: so it need not grow again when memory is full.
@@ -102,6 +102,14 @@ impl Slot {
         self.0 as u8
     }
 
+    /// The slot of a bucket's bytes that is most likely that of an item: one with its tag, or else
+    /// an empty one. Found without a branch.
+    pub(crate) fn likely(bucket: &[u8], hash: u64) -> Self {
+        let (lanes, _) = bucket.as_chunks();
+        let slots = lanes.iter().map(|lane| Self(u64::from_le_bytes(*lane)));
+        Self(slots.fold(0, |all, slot| all.max(if slot.may_be(hash) { slot.0 } else { 0 })))
+    }
+
     fn may_be(self, hash: u64) -> bool {
         ((self.0 >> FREQUENCY_BITS) & ((1 << TAG_BITS) - 1) == tag(hash)) & (self.0 != 0)
     }
@@ -148,18 +156,24 @@ impl Index {
         self.next.as_mut().filter(|_| in_next).unwrap_or(&mut self.table)
     }
 
-    /// The slot of an item: one with the hash's tag that `wanted` says yes to.
-    pub(crate) fn find(&self, hash: u64, wanted: impl Fn(Place) -> bool) -> Option<Found> {
+    /// The slot of an item: one with the hash's tag that `wanted` takes, and what that made of it.
+    pub(crate) fn find<T>(
+        &self,
+        hash: u64,
+        wanted: impl Fn(Place) -> Option<T>,
+    ) -> Option<(Found, T)> {
         let (in_next, home) = self.home(position(hash));
         let table = self.table(in_next);
-        let spot = table.find(home, |slot| slot.may_be(hash) && wanted(slot.place()))?;
-        Some(Found { in_next, spot, slot: table.slot(spot) })
+        let may_be = |slot: Slot| slot.may_be(hash);
+        let take = |slot: Slot| Some((slot, wanted(slot.place())?));
+        let (spot, (slot, made)) = table.find(home, may_be, take)?;
+        Some((Found { in_next, spot, slot }, made))
     }
 
-    /// The slot of an item, most likely: one with its tag in its home bucket.
-    pub(crate) fn guess(&self, hash: u64) -> Slot {
+    /// The bytes of the bucket that the search for an item begins with.
+    pub(crate) fn bucket(&self, hash: u64) -> &[u8] {
         let (in_next, home) = self.home(position(hash));
-        self.table(in_next).guess(home, |slot| slot.may_be(hash))
+        self.table(in_next).bucket(home)
     }
 
     /// Puts an item in that is not there. [`Index::prepare`] must have said yes before.
@@ -325,7 +339,7 @@ impl Index {
 
     /// The frequency of the item at a place.
     pub(crate) fn find_place(&self, hash: u64, place: Place) -> Option<Found> {
-        self.find(hash, |other| other == place)
+        Some(self.find(hash, |other| (other == place).then_some(()))?.0)
     }
 
     /// Every slot.

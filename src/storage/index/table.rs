@@ -64,8 +64,12 @@ impl Chunk {
         self.0.fill(0);
     }
 
+    fn bytes(&self, at: usize) -> &[u8] {
+        &self.0[at * BUCKET..][..BUCKET]
+    }
+
     fn slots(&self, at: usize) -> [Slot; LANES] {
-        let (lanes, _) = self.0[at * BUCKET..][..BUCKET].as_chunks();
+        let (lanes, _) = self.bytes(at).as_chunks();
         std::array::from_fn(|lane| Slot(u64::from_le_bytes(lanes[lane])))
     }
 
@@ -137,11 +141,6 @@ impl Table {
         Some((chunk, bucket % CHUNK_BUCKETS))
     }
 
-    /// The slot at a spot.
-    pub(crate) fn slot(&self, spot: Spot) -> Slot {
-        self.chunk(spot.bucket).map_or_else(Slot::default, |(chunk, at)| chunk.slots(at)[spot.lane])
-    }
-
     /// Writes the slot at a spot that is there.
     pub(crate) fn set(&mut self, spot: Spot, slot: Slot) {
         if let Some((chunk, at)) = self.chunk_mut(spot.bucket) {
@@ -149,13 +148,27 @@ impl Table {
         }
     }
 
-    /// The first slot on the way from `home` that `wanted` says yes to.
-    pub(crate) fn find(&self, home: usize, wanted: impl Fn(Slot) -> bool) -> Option<Spot> {
+    /// The first slot on the way from `home` that `take` takes, of those that `may_be` the right
+    /// one; and what that made of it. All of a bucket are asked whether they may be, without a
+    /// branch for each that could be foreseen wrongly.
+    pub(crate) fn find<T>(
+        &self,
+        home: usize,
+        may_be: impl Fn(Slot) -> bool,
+        take: impl Fn(Slot) -> Option<T>,
+    ) -> Option<(Spot, T)> {
         let mut bucket = home;
         loop {
             let (chunk, at) = self.chunk(bucket)?;
-            if let Some(lane) = chunk.slots(at).iter().position(|slot| wanted(*slot)) {
-                return Some(Spot { bucket, lane });
+            let slots = chunk.slots(at);
+            let bit = |lane: usize| u32::from(may_be(slots[lane])) << lane;
+            let mut left = (0..LANES).fold(0, |bits, lane| bits | bit(lane));
+            while left != 0 {
+                let lane = left.trailing_zeros() as usize;
+                if let Some(made) = take(slots[lane % LANES]) {
+                    return Some((Spot { bucket, lane }, made));
+                }
+                left &= left - 1;
             }
             if chunk.passed(at) == 0 {
                 return None;
@@ -164,12 +177,9 @@ impl Table {
         }
     }
 
-    /// A slot of a bucket that `wanted` says yes to, or any other; found without a branch.
-    pub(crate) fn guess(&self, bucket: usize, wanted: impl Fn(Slot) -> bool) -> Slot {
-        let Some((chunk, at)) = self.chunk(bucket) else { return Slot::default() };
-        let slots = chunk.slots(at);
-        let found = slots.map(|slot| if wanted(slot) { slot.0 } else { 0 });
-        Slot(found.into_iter().fold(0, |all, slot| all.max(slot)))
+    /// The bytes of a bucket; none if it has no memory yet.
+    pub(crate) fn bucket(&self, bucket: usize) -> &[u8] {
+        self.chunk(bucket).map_or(&[], |(chunk, at)| chunk.bytes(at))
     }
 
     /// Puts a slot in on the way from `home`; `fresh` gives chunks that are needed for it.

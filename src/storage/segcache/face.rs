@@ -31,12 +31,12 @@ impl Engine for Segcache {
         Some(layout.seen(bytes, fields))
     }
 
-    fn guess(&self, key: Key<'_>) -> u64 {
-        self.index.guess(key.hash).0
+    fn bucket(&self, key: Key<'_>) -> &[u8] {
+        self.index.bucket(key.hash)
     }
 
-    fn touch(&self, place: u64) -> u8 {
-        self.segments.glance(Slot(place).place())
+    fn likely(&self, key: Key<'_>, bucket: &[u8]) -> &[u8] {
+        self.segments.behind(Slot::likely(bucket, key.hash).place())
     }
 
     fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {

@@ -23,7 +23,6 @@ mod put;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use super::engine::{Start, Usage};
@@ -108,17 +107,13 @@ impl Segcache {
 
     /// The slot of an item, and how it lies in its segment; a large one is in none.
     fn seek(&self, key: Key<'_>) -> Option<(Found, Option<Layout>)> {
-        let seen = Cell::new(None);
-        let found = self.index.find(key.hash, |place| {
+        self.index.find(key.hash, |place| {
             if place.segment == LARGE {
-                seen.set(None);
-                return *self.large.get(place).key == *key.bytes;
+                return (*self.large.get(place).key == *key.bytes).then_some(None);
             }
             let (layout, bytes) = self.segments.item(place);
-            seen.set(Some(layout));
-            layout.key(bytes) == key.bytes
-        })?;
-        Some((found, seen.get()))
+            (layout.key(bytes) == key.bytes).then_some(Some(layout))
+        })
     }
 
     fn key_at(&self, place: Place) -> &[u8] {

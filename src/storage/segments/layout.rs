@@ -1,12 +1,13 @@
 //! How an item lies in a segment, to the byte.
 //!
 //! ```text
-//!  meta 1 │ klen 1, or 255 and 2 │ vlen 1 to 3 │ cas 4 or 8 │ accessed 3 │ expiry 0, 4 or 8 │
-//!  flags 0 or 4 │ key │ value
+//!  meta 1 │ klen 1, or 255 and 2 │ vlen 1 to 3 │ cas 4 or 8 │ accessed 3 │
+//!  expiry 0, 3, 4 or 8 │ flags 0 or 4 │ key │ value
 //! ```
 //! The narrow form is the rule: the lower half of the version, which the shard's counter
-//! completes, and the expiry in milliseconds from the segment's base. The wide form has both
-//! whole. Seconds of access are kept to 24 bits (194 days) and completed by the clock.
+//! completes, and the expiry in milliseconds from the segment's base: in three bytes up to four
+//! hours and a half. The wide form has both whole. Seconds of access are kept to 23 bits (97 days)
+//! and completed by the clock; the bit above them says that the expiry has three bytes.
 
 use crate::storage::item::{Item, Marks, Value};
 use crate::storage::time::Time;
@@ -23,15 +24,23 @@ const WON: u8 = 1 << 7;
 /// In place of `klen`: the length follows in two bytes.
 const KEY_LONG: u8 = 255;
 
-/// In place of an expiry: none after all.
-const NEVER_NARROW: u32 = u32::MAX;
-const NEVER_WIDE: u64 = u64::MAX;
+/// Bytes that a narrow expiry has, if it fits into the first of these or not.
+const NARROW: [u8; 2] = [3, 4];
+
+/// Bytes of an expiry, and of a version, in the wide form.
+const WHOLE: u8 = 8;
+
+/// In the last byte of the access: the expiry has the first of the narrow lengths.
+const SHORT: u8 = 1 << 7;
 
 /// Bytes of the longest header.
 pub(crate) const HEADER_MAX: usize = 1 + 3 + 3 + 8 + 3 + 8 + 4;
 
 /// Bits of the second of the last access.
-const ACCESSED_BITS: u32 = 24;
+const ACCESSED_BITS: u32 = 23;
+
+/// Bytes of the access.
+const ACCESSED: u8 = 3;
 
 /// What an item has beside key and value.
 #[derive(Clone, Copy, Debug)]
@@ -51,14 +60,15 @@ pub(crate) struct Context {
     pub(crate) now: Time,
 }
 
-/// Where the parts of one item are, counted from its beginning.
+/// Where the parts of one item are, counted from its beginning. Small, as it is handed on often.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     meta: u8,
-    cas_at: usize,
-    key_at: usize,
-    key_len: usize,
-    value_len: usize,
+    cas_at: u8,
+    expiry_len: u8,
+    key_at: u8,
+    key_len: u16,
+    value_len: u32,
 }
 
 impl Context {
@@ -68,8 +78,7 @@ impl Context {
     }
 
     fn is_narrow(self, fields: &Fields) -> bool {
-        self.whole_cas(fields.cas as u32) == fields.cas
-            && narrow_expiry(fields.expiry, self.base).is_some()
+        self.whole_cas(fields.cas as u32) == fields.cas && fits(fields.expiry, self.base, NARROW[1])
     }
 }
 
@@ -93,10 +102,13 @@ impl Layout {
             meta |= if set { bit } else { 0 };
         }
         let key_bytes = if key_len < usize::from(KEY_LONG) { 1 } else { 3 };
-        Self::placed(meta, 1 + key_bytes + usize::from(value_bytes), key_len, value_len)
+        let cas_at = 1 + key_bytes + usize::from(value_bytes);
+        let short = fits(fields.expiry, at.base, NARROW[0]);
+        Self::placed(meta, cas_at, short, key_len, value_len)
     }
 
     /// The layout of the item at the beginning of `bytes`.
+    #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let (meta, key_len) = (bytes[0], bytes[1]);
         let (key_len, at) = match key_len {
@@ -109,34 +121,63 @@ impl Layout {
             2 => usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
             _ => u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]) as usize,
         };
-        Self::placed(meta, at + value_bytes, key_len, value_len)
+        let cas_at = at + value_bytes;
+        let accessed_end = cas_at + usize::from(cas_len(meta) + ACCESSED);
+        let short = bytes[accessed_end - 1] & SHORT != 0;
+        Self::placed(meta, cas_at, short, key_len, value_len)
     }
 
-    fn placed(meta: u8, cas_at: usize, key_len: usize, value_len: usize) -> Self {
-        let number = if meta & WIDE == 0 { 4 } else { 8 };
-        let expiry = if meta & EXPIRY == 0 { 0 } else { number };
+    /// Key and value are no longer than their lengths can be written, and a header no longer than
+    /// [`HEADER_MAX`].
+    #[inline]
+    fn placed(meta: u8, cas_at: usize, short: bool, key_len: usize, value_len: usize) -> Self {
+        let expiry_len = match (meta & EXPIRY, meta & WIDE) {
+            (0, _) => 0,
+            (_, 0) => NARROW[usize::from(!short)],
+            _ => WHOLE,
+        };
         let flags = if meta & FLAGS == 0 { 0 } else { 4 };
-        let key_at = cas_at + number + 3 + expiry + flags;
-        Self { meta, cas_at, key_at, key_len, value_len }
+        let cas_at = cas_at as u8;
+        let key_at = cas_at + cas_len(meta) + ACCESSED + expiry_len + flags;
+        let (key_len, value_len) = (key_len as u16, value_len as u32);
+        Self { meta, cas_at, expiry_len, key_at, key_len, value_len }
+    }
+
+    fn cas_at(self) -> usize {
+        usize::from(self.cas_at)
+    }
+
+    fn flags_at(self) -> usize {
+        self.key_at() - 4
+    }
+
+    fn key_at(self) -> usize {
+        usize::from(self.key_at)
+    }
+
+    fn value_at(self) -> usize {
+        self.key_at() + usize::from(self.key_len)
     }
 
     /// Bytes from the beginning to the end of the value.
+    #[inline]
     pub(crate) fn len(self) -> usize {
-        self.key_at + self.key_len + self.value_len
+        self.value_at() + self.value_len as usize
     }
 
     /// Bytes of key and value.
     pub(crate) fn payload(self) -> usize {
-        self.key_len + self.value_len
+        usize::from(self.key_len) + self.value_len as usize
     }
 
     /// The key in the item's bytes.
+    #[inline]
     pub(crate) fn key(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.key_at..self.key_at + self.key_len]
+        &bytes[self.key_at()..self.value_at()]
     }
 
     fn value(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.key_at + self.key_len..self.len()]
+        &bytes[self.value_at()..self.len()]
     }
 
     /// Writes all but the value; returns where that goes.
@@ -148,35 +189,35 @@ impl Layout {
         at: Context,
     ) -> &'b mut [u8] {
         bytes[0] = self.meta;
-        let lengths_at = if self.key_len < usize::from(KEY_LONG) {
+        let lengths_at = if self.key_len < u16::from(KEY_LONG) {
             bytes[1] = self.key_len as u8;
             2
         } else {
             bytes[1] = KEY_LONG;
-            bytes[2..4].copy_from_slice(&(self.key_len as u16).to_le_bytes());
+            bytes[2..4].copy_from_slice(&self.key_len.to_le_bytes());
             4
         };
-        let value_len = (self.value_len as u32).to_le_bytes();
-        bytes[lengths_at..self.cas_at].copy_from_slice(&value_len[..self.cas_at - lengths_at]);
+        let value_len = self.value_len.to_le_bytes();
+        bytes[lengths_at..self.cas_at()].copy_from_slice(&value_len[..self.cas_at() - lengths_at]);
         self.write_cas(bytes, fields.cas);
         self.write_accessed(bytes, fields.accessed);
-        self.write_expiry(bytes, fields.expiry, at);
+        self.write_expiry(bytes, fields.expiry, at.base);
         if self.meta & FLAGS != 0 {
-            put(bytes, self.key_at - 4, &fields.flags.to_le_bytes());
+            put(bytes, self.flags_at(), &fields.flags.to_le_bytes());
         }
-        put(bytes, self.key_at, key);
-        &mut bytes[self.key_at + self.key_len..self.len()]
+        put(bytes, self.key_at(), key);
+        &mut bytes[self.value_at()..self.len()]
     }
 
     /// What is written beside key and value.
     pub(crate) fn fields(self, bytes: &[u8], at: Context) -> Fields {
         let wide = self.meta & WIDE != 0;
         let cas = if wide {
-            u64_at(bytes, self.cas_at)
+            u64_at(bytes, self.cas_at())
         } else {
-            at.whole_cas(u32_at(bytes, self.cas_at))
+            at.whole_cas(u32_at(bytes, self.cas_at()))
         };
-        let flags = if self.meta & FLAGS == 0 { 0 } else { u32_at(bytes, self.key_at - 4) };
+        let flags = if self.meta & FLAGS == 0 { 0 } else { u32_at(bytes, self.flags_at()) };
         let marks = Marks {
             fetched: self.meta & FETCHED != 0,
             stale: self.meta & STALE != 0,
@@ -200,17 +241,14 @@ impl Layout {
 
     /// The first moment at which it is dead.
     pub(crate) fn expiry(self, bytes: &[u8], base: Time) -> Option<Time> {
-        match (self.meta & EXPIRY, self.meta & WIDE) {
-            (0, _) => None,
-            (_, 0) => match u32_at(bytes, self.expiry_at()) {
-                NEVER_NARROW => None,
-                millis => Some(base.after(u64::from(millis))),
-            },
-            _ => match u64_at(bytes, self.expiry_at()) {
-                NEVER_WIDE => None,
-                millis => Some(Time::from_millis(millis)),
-            },
-        }
+        let written = match self.expiry_len {
+            0 => return None,
+            3 => u64::from(u32_at(bytes, self.expiry_at()) & mask(24) as u32),
+            4 => u64::from(u32_at(bytes, self.expiry_at())),
+            _ => u64_at(bytes, self.expiry_at()),
+        };
+        let base = if self.expiry_len == WHOLE { Time::default() } else { base };
+        (written != never(self.expiry_len)).then(|| base.after(written))
     }
 
     /// Notes an access in the item's bytes.
@@ -227,7 +265,8 @@ impl Layout {
     pub(crate) fn rewrite(self, bytes: &mut [u8], fields: &Fields, at: Context) -> bool {
         let wide = self.meta & WIDE != 0;
         let no_place = fields.expiry.is_some() && self.meta & EXPIRY == 0;
-        if no_place || !(wide || at.is_narrow(fields)) {
+        if no_place || !(wide || at.is_narrow(fields) && self.has_room_for(fields.expiry, at.base))
+        {
             return false;
         }
         let mut meta = self.meta & !(FETCHED | STALE | WON);
@@ -238,57 +277,70 @@ impl Layout {
         }
         bytes[0] = meta;
         self.write_cas(bytes, fields.cas);
-        self.write_expiry(bytes, fields.expiry, at);
+        self.write_expiry(bytes, fields.expiry, at.base);
         true
+    }
+
+    fn has_room_for(self, expiry: Option<Time>, base: Time) -> bool {
+        self.expiry_len == 0 || fits(expiry, base, self.expiry_len)
     }
 
     /// Makes the expiry count from another base; false if it does not fit there.
     pub(crate) fn rebase(self, bytes: &mut [u8], expiry: Option<Time>, base: Time) -> bool {
-        if self.meta & EXPIRY == 0 || self.meta & WIDE != 0 {
-            return true;
+        let fits = self.has_room_for(expiry, base);
+        if fits {
+            self.write_expiry(bytes, expiry, base);
         }
-        let Some(millis) = narrow_expiry(expiry, base) else { return false };
-        put(bytes, self.expiry_at(), &millis.to_le_bytes());
-        true
+        fits
+    }
+
+    fn accessed_at(self) -> usize {
+        self.cas_at() + usize::from(cas_len(self.meta))
     }
 
     fn expiry_at(self) -> usize {
-        self.cas_at + if self.meta & WIDE == 0 { 4 } else { 8 } + 3
+        self.accessed_at() + usize::from(ACCESSED)
     }
 
     fn accessed(self, bytes: &[u8]) -> u64 {
-        let at = self.cas_at + if self.meta & WIDE == 0 { 4 } else { 8 };
-        u64::from(u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]))
+        let at = self.accessed_at();
+        let written = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]);
+        u64::from(written) & mask(ACCESSED_BITS)
     }
 
     fn write_accessed(self, bytes: &mut [u8], now: Time) {
-        let at = self.cas_at + if self.meta & WIDE == 0 { 4 } else { 8 };
-        put(bytes, at, &(now.millis() / 1000).to_le_bytes()[..3]);
+        let [low, middle, high, ..] = ((now.millis() / 1000) & mask(ACCESSED_BITS)).to_le_bytes();
+        let short = if self.expiry_len == NARROW[0] { SHORT } else { 0 };
+        put(bytes, self.accessed_at(), &[low, middle, high | short]);
     }
 
     fn write_cas(self, bytes: &mut [u8], cas: u64) {
-        let len = if self.meta & WIDE == 0 { 4 } else { 8 };
-        put(bytes, self.cas_at, &cas.to_le_bytes()[..len]);
+        put(bytes, self.cas_at(), &cas.to_le_bytes()[..usize::from(cas_len(self.meta))]);
     }
 
-    fn write_expiry(self, bytes: &mut [u8], expiry: Option<Time>, at: Context) {
-        if self.meta & EXPIRY == 0 {
-            return;
-        }
-        if self.meta & WIDE == 0 {
-            let millis = narrow_expiry(expiry, at.base).unwrap_or(NEVER_NARROW);
-            put(bytes, self.expiry_at(), &millis.to_le_bytes());
-        } else {
-            let millis = expiry.map_or(NEVER_WIDE, Time::millis);
-            put(bytes, self.expiry_at(), &millis.to_le_bytes());
-        }
+    /// Writes an expiry that fits.
+    fn write_expiry(self, bytes: &mut [u8], expiry: Option<Time>, base: Time) {
+        let base = if self.expiry_len == WHOLE { Time::default() } else { base };
+        let written = expiry.map(|at| at.millis().saturating_sub(base.millis()));
+        let written = written.unwrap_or_else(|| never(self.expiry_len)).to_le_bytes();
+        put(bytes, self.expiry_at(), &written[..usize::from(self.expiry_len)]);
     }
 }
 
-fn narrow_expiry(expiry: Option<Time>, base: Time) -> Option<u32> {
-    let Some(at) = expiry else { return Some(NEVER_NARROW) };
-    let millis = at.millis().checked_sub(base.millis())?;
-    u32::try_from(millis).ok().filter(|millis| *millis != NEVER_NARROW)
+/// True if an expiry can be written in so many bytes.
+fn fits(expiry: Option<Time>, base: Time, len: u8) -> bool {
+    let offset = |at: Time| at.millis().checked_sub(base.millis());
+    len == WHOLE || expiry.is_none_or(|at| offset(at).is_some_and(|offset| offset < never(len)))
+}
+
+/// Bytes of the version.
+fn cas_len(meta: u8) -> u8 {
+    if meta & WIDE == 0 { 4 } else { WHOLE }
+}
+
+/// In place of an expiry of so many bytes: none after all.
+fn never(len: u8) -> u64 {
+    u64::MAX.checked_shr(64 - 8 * u32::from(len)).unwrap_or_default()
 }
 
 /// The largest number up to `limit` whose lowest `bits` are `low`; `low` itself if there is none.

@@ -23,9 +23,6 @@ const OCTAVES: u8 = 31;
 /// Log2 of the segments that a shard has for each class in an octave.
 const SEGMENTS_PER_CLASS_BITS: u32 = 6;
 
-/// Bytes that the processor fetches at once.
-const CACHE_LINE: usize = 64;
-
 /// All segments of a shard.
 #[derive(Debug)]
 pub(crate) struct Segments {
@@ -221,10 +218,9 @@ impl Segments {
         (Layout::parse(bytes), bytes)
     }
 
-    /// Looks at the item that may be at a place: at its beginning, and a cache line further on.
-    pub(crate) fn glance(&self, place: Place) -> u8 {
-        let Some(segment) = self.find(place.segment) else { return 0 };
-        segment.byte(place.offset as usize) ^ segment.byte(place.offset as usize + CACHE_LINE)
+    /// All that is behind a place, where an item may begin; nothing if there is no such place.
+    pub(crate) fn behind(&self, place: Place) -> &[u8] {
+        self.find(place.segment).map_or(&[], |segment| segment.behind(place.offset as usize))
     }
 
     /// Copies an item of `len` bytes to the end of the segment `to`; `None` if it has no room.

@@ -115,9 +115,9 @@ impl Segment {
         };
     }
 
-    /// The byte at `offset`, if there is one.
-    pub(crate) fn byte(&self, offset: usize) -> u8 {
-        self.bytes.get(offset).copied().unwrap_or_default()
+    /// Its memory from `offset` on, if there is any.
+    pub(crate) fn behind(&self, offset: usize) -> &[u8] {
+        self.bytes.get(offset..).unwrap_or_default()
     }
 
     /// The item at `offset` and all after it.

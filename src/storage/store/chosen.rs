@@ -59,12 +59,12 @@ impl Engine for Chosen {
         on!(self, engine => engine.read(key, now))
     }
 
-    fn guess(&self, key: Key<'_>) -> u64 {
-        on!(self, engine => engine.guess(key))
+    fn bucket(&self, key: Key<'_>) -> &[u8] {
+        on!(self, engine => engine.bucket(key))
     }
 
-    fn touch(&self, place: u64) -> u8 {
-        on!(self, engine => engine.touch(place))
+    fn likely(&self, key: Key<'_>, bucket: &[u8]) -> &[u8] {
+        on!(self, engine => engine.likely(key, bucket))
     }
 
     fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {

@@ -7,7 +7,7 @@
 //! they have; it never waits for their locks then.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use crate::config::{Eviction, Storage};
 use crate::storage::budget::{Budget, Charge};
@@ -19,8 +19,11 @@ use crate::storage::time::Time;
 use crate::storage::watch::{News, Table, Watchers};
 
 mod chosen;
+mod guards;
 
 pub(super) use chosen::Chosen;
+pub(super) use guards::{Guard, Guards};
+use guards::{Numbers, SHARDS_MAX};
 
 /// Memory is at least this: less holds nothing.
 const MEMORY_MIN: u64 = 512 << 10;
@@ -51,7 +54,7 @@ pub struct Settings {
     pub memory: u64,
     /// Bytes of the largest item, key included.
     pub item_max: usize,
-    /// Shards; rounded up to a power of two, and fewer if there is little memory.
+    /// Shards; rounded up to a power of two of at most 256, and fewer if there is little memory.
     pub shards: usize,
     /// Versions begin here: above all that an earlier process may have given out.
     pub version: u64,
@@ -100,13 +103,6 @@ struct State {
     watched: Table,
 }
 
-/// A shard that is locked.
-#[derive(Debug)]
-pub(super) struct Guard<'a> {
-    pub(super) number: usize,
-    state: MutexGuard<'a, State>,
-}
-
 impl Store {
     /// An empty store.
     pub fn new(settings: Settings) -> Self {
@@ -131,33 +127,26 @@ impl Store {
     /// Takes the shard of one key.
     pub fn lock(&self, key: Key<'_>, now: Time) -> Locked<'_> {
         let number = self.shards.number(key);
-        Locked::new(&self.shards, Some(self.shards.guard(number, now)), Vec::new())
+        Locked::new(&self.shards, Guards::One(number, self.shards.guard(number, now)))
     }
 
     /// Takes the shards of several keys.
     pub fn lock_keys<'k>(&self, keys: impl Iterator<Item = Key<'k>>, now: Time) -> Locked<'_> {
-        let mut numbers = keys.map(|key| self.shards.number(key));
-        let Some(first) = numbers.next() else { return self.take(&[], now) };
-        let mut numbers: Vec<usize> = numbers.filter(|number| *number != first).collect();
-        if !numbers.is_empty() {
-            numbers.push(first);
-            numbers.sort_unstable();
-            numbers.dedup();
-            return self.take(&numbers, now);
-        }
-        self.take(&[first], now)
+        let mut numbers = Numbers::default();
+        keys.for_each(|key| numbers.add(self.shards.number(key)));
+        self.take(numbers, now)
     }
 
     /// Takes all shards.
     pub fn lock_all(&self, now: Time) -> Locked<'_> {
-        let numbers: Vec<usize> = (0..self.shards.list.len()).collect();
-        self.take(&numbers, now)
+        let mut numbers = Numbers::default();
+        (0..self.shards.list.len()).for_each(|number| numbers.add(number));
+        self.take(numbers, now)
     }
 
-    fn take(&self, numbers: &[usize], now: Time) -> Locked<'_> {
-        let mut guards = numbers.iter().map(|&number| self.shards.guard(number, now));
-        let first = guards.next();
-        Locked::new(&self.shards, first, guards.collect())
+    fn take(&self, numbers: Numbers, now: Time) -> Locked<'_> {
+        let shards = &*self.shards;
+        Locked::new(shards, Guards::take(numbers, |number| shards.guard(number, now)))
     }
 
     /// A value of `len` bytes that is to come in by and by. Its memory is taken as it comes. So
@@ -193,7 +182,7 @@ impl Store {
     pub fn clear_at(&self, at: Time, now: Time) {
         let mut news = News::new(&self.shards.watchers);
         for mut guard in self.shards.guards(now) {
-            guard.state.clear_at = (at > now).then_some(at);
+            guard.clear_at((at > now).then_some(at));
             if at <= now {
                 guard.clear(&mut news);
             }
@@ -205,7 +194,7 @@ impl Store {
 
     /// Takes memory of expired items back, a little in each shard; true if there is more to do.
     pub fn sweep(&self, now: Time, budget: usize) -> bool {
-        let one = |mut guard: Guard<'_>| guard.state.engine.sweep(now, budget);
+        let one = |mut guard: Guard<'_>| guard.engine_mut().sweep(now, budget);
         self.shards.guards(now).map(one).fold(false, |more, shard| more | shard)
     }
 
@@ -213,7 +202,7 @@ impl Store {
     /// end. The shard is locked meanwhile.
     pub fn scan(&self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
         let (number, within) = self.shards.place_of(cursor);
-        let next = self.shards.guard(number, now).state.engine.scan(within, now, visit);
+        let next = self.shards.guard(number, now).engine_mut().scan(within, now, visit);
         self.shards.cursor_after(number, next)
     }
 
@@ -231,7 +220,7 @@ impl Store {
     /// Panics if an engine contradicts itself.
     #[cfg(test)]
     pub(super) fn check_integrity(&self, now: Time) {
-        self.shards.guards(now).for_each(|guard| guard.state.engine.check_integrity());
+        self.shards.guards(now).for_each(|guard| guard.engine().check_integrity());
     }
 }
 
@@ -239,7 +228,7 @@ impl Shards {
     fn new(mut settings: Settings) -> Self {
         settings.item_max = settings.item_max.min(Chosen::item_max(settings.storage));
         let memory = settings.memory.max(MEMORY_MIN);
-        let wanted = settings.shards.max(1).next_power_of_two() as u64;
+        let wanted = settings.shards.clamp(1, SHARDS_MAX).next_power_of_two() as u64;
         let affordable = 1 << (memory / SHARE_MIN).max(1).ilog2();
         let count = wanted.min(affordable);
         let share = memory / count;
@@ -266,7 +255,9 @@ impl Shards {
         let _fixed = budget.take(fixed);
         let (watchers, turn, drafts) = (Arc::default(), AtomicUsize::new(0), AtomicU64::new(0));
         let shards = Self { list, keys, settings, budget, share, watchers, turn, drafts, _fixed };
-        shards.guards(Time::default()).for_each(|mut guard| guard.engine().keep(shards.keeps()));
+        shards
+            .guards(Time::default())
+            .for_each(|mut guard| guard.engine_mut().keep(shards.keeps()));
         shards
     }
 
@@ -318,7 +309,7 @@ impl Shards {
 
     pub(super) fn guard(&self, number: usize, now: Time) -> Guard<'_> {
         let state = self.list[number].0.lock().unwrap_or_else(PoisonError::into_inner);
-        Guard::new(number, state, now)
+        Guard::new(state, now)
     }
 
     fn guards(&self, now: Time) -> impl Iterator<Item = Guard<'_>> {
@@ -331,7 +322,7 @@ impl Shards {
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(Guard::new(number, state, now))
+        Some(Guard::new(state, now))
     }
 
     /// What drafts under way come to with another one of `len` bytes, if it may begin.
@@ -389,42 +380,10 @@ impl Shards {
             else {
                 return false;
             };
-            guard.engine().keep(keeps);
-            let found = guard.engine().give_up(bytes, now);
-            guard.engine().keep(self.keeps());
+            guard.engine_mut().keep(keeps);
+            let found = guard.engine_mut().give_up(bytes, now);
+            guard.engine_mut().keep(self.keeps());
             found
         })
-    }
-}
-
-impl<'a> Guard<'a> {
-    fn new(number: usize, mut state: MutexGuard<'a, State>, now: Time) -> Self {
-        if state.clear_at.is_some_and(|at| at <= now) {
-            state.clear_at = None;
-            state.engine.clear();
-            state.watched.flush();
-        }
-        Self { number, state }
-    }
-
-    /// Removes everything; who watched it is told when everybody is.
-    pub(super) fn clear(&mut self, news: &mut News<'_>) {
-        self.state.engine.clear();
-        news.bury(std::mem::take(&mut self.state.watched));
-    }
-
-    /// Keys whose next change somebody is to be told of.
-    pub(super) fn watched(&mut self) -> &mut Table {
-        &mut self.state.watched
-    }
-
-    /// The shard's engine.
-    pub(super) fn engine(&mut self) -> &mut Chosen {
-        &mut self.state.engine
-    }
-
-    /// How full the shard is.
-    pub(super) fn usage(&self) -> Usage {
-        self.state.engine.usage()
     }
 }

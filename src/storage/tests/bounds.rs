@@ -1,7 +1,7 @@
 //! Lengths and numbers at their bounds: nothing is cut short.
 
-use super::{AMPLE, START, bytes, is_there, pattern, put, settings, store, stores};
-use crate::storage::{Amend, Marks, NewItem, PutError, Settings, Store};
+use super::{AMPLE, START, bytes, is_there, pattern, put, put_until, settings, store, stores};
+use crate::storage::{Amend, Item, Marks, NewItem, PutError, Settings, Store};
 
 /// Half a segment of a store of one shard with ample memory: longer values stand by themselves.
 const HALF: usize = 128 << 10;
@@ -109,5 +109,44 @@ fn versions_never_repeat() {
                 put(&store, b"key", b"value", START).unwrap();
             }
         }
+    }
+}
+
+#[test]
+fn an_expiry_of_any_length_comes_back_to_the_millisecond() {
+    let store = store(AMPLE, 1);
+    let key = store.key(b"key");
+    let lengths = [1, (1 << 24) - 2, (1 << 24) - 1, 1 << 24, (1 << 32) - 2, (1 << 32) - 1, 1 << 32];
+    for before in lengths {
+        for after in lengths {
+            put_until(&store, b"key", b"value", Some(START.after(before)), START).unwrap();
+            let mut locked = store.lock(key, START);
+            let expiry = |item: Item<'_>| item.expiry;
+            assert_eq!(locked.peek(key, START).and_then(expiry), Some(START.after(before)));
+            for wanted in [Some(START.after(after)), None, Some(START.after(after))] {
+                let change = Amend { expiry: Some(wanted), ..Amend::default() };
+                assert!(locked.amend(key, change, START).is_some());
+                assert_eq!(locked.peek(key, START).and_then(expiry), wanted);
+            }
+        }
+    }
+    store.check_integrity(START);
+}
+
+#[test]
+fn an_item_costs_at_most_24_bytes_beside_key_and_value() {
+    const ITEMS: u64 = 1 << 20;
+    for minutes in [&[][..], &[60], &[1, 10, 60]] {
+        let store = store(64 << 20, 8);
+        for number in 0..ITEMS {
+            let minutes = minutes.get(number as usize % minutes.len().max(1));
+            let expiry = minutes.map(|minutes| START.after(minutes * 60_000));
+            let key = format!("{number:024}");
+            put_until(&store, key.as_bytes(), &[0; 32], expiry, START).unwrap();
+        }
+        let usage = store.usage(START);
+        assert!(usage.evicted > ITEMS / 10, "it is full: {usage:?}");
+        let beside = (usage.memory - usage.bytes) as f64 / usage.items as f64;
+        assert!(beside <= 24.0, "{beside:.1} bytes with {minutes:?} minutes");
     }
 }

@@ -68,8 +68,11 @@ fn run(options: &Options) -> io::Result<()> {
     }
     let rates = speed::run(&|name| options.is_chosen(name));
     report::print(&rates)?;
-    let sized = ["small", "cuckoo"].iter().any(|name| options.is_chosen(name));
-    if sized { report::print_sizes(&speed::sizes()) } else { Ok(()) }
+    if options.is_chosen("overhead") {
+        report::print_overheads(&speed::overheads())
+    } else {
+        Ok(())
+    }
 }
 
 /// What a store of `memory` bytes is told; all stores here are made of it.
@@ -84,8 +87,8 @@ fn settings(memory: u64) -> Settings {
     }
 }
 
-/// As many as the server has for one worker.
-const SHARDS: usize = 16;
+/// As many as the server has for two workers.
+const SHARDS: usize = 32;
 
 /// Tells the user at once, apart from the results.
 fn say(text: &str) {

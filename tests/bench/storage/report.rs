@@ -45,15 +45,15 @@ pub(crate) fn print(rates: &[Rate]) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints what one item takes.
+/// Prints what one item takes beside its key and value.
 ///
 /// # Errors
 /// Those of standard output.
-pub(crate) fn print_sizes(sizes: &[(&str, f64)]) -> io::Result<()> {
+pub(crate) fn print_overheads(overheads: &[(&str, f64)]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "\n| {:<26} | bytes/item |\n|{:-<28}|-----------:|", "items", "")?;
-    for (items, bytes) in sizes {
-        writeln!(out, "| {items:<26} | {bytes:>10.1} |")?;
+    writeln!(out, "\n| {:<28} | B beside |\n|{:-<30}|---------:|", "items", "")?;
+    for (items, bytes) in overheads {
+        writeln!(out, "| {items:<28} | {bytes:>8.1} |")?;
     }
     Ok(())
 }

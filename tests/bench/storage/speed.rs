@@ -20,6 +20,8 @@ use crate::report::Rate;
 
 /// Items in the store: far more than fit into the caches of a processor.
 const ITEMS: usize = 1 << 20;
+/// Keys whose items are in the caches of a core: what is left is mostly the work itself.
+const NEAR: usize = 1 << 12;
 const KEY_BYTES: usize = 24;
 const VALUE_BYTES: usize = 64;
 const SMALL_VALUE_BYTES: usize = 32;
@@ -30,8 +32,10 @@ const CELL_MEMORY: u64 = 128 << 20;
 /// Key, value and what an item says of itself.
 const CELL_BYTES: usize = KEY_BYTES + SMALL_VALUE_BYTES + 28;
 /// What is filled to see what an item takes, and the items that are stored there.
-const FULL_MEMORY: u64 = 32 << 20;
-const FULL_ITEMS: usize = ITEMS * 2;
+const FULL_MEMORY: u64 = 256 << 20;
+const FULL_ITEMS: usize = ITEMS * 5;
+/// Times to live of those that have one, in milliseconds.
+const TTLS: [u64; 3] = [60_000, 600_000, 3_600_000];
 /// Requests that a thread goes through again and again, their keys one after the other as in the
 /// input of a connection.
 const DRAWS: usize = 1 << 20;
@@ -60,6 +64,8 @@ struct Load {
     alpha: f64,
     /// Keys that are read at once, as a get of many is.
     at_once: usize,
+    /// How many of the keys are asked for.
+    keys: usize,
     bar: Option<f64>,
 }
 
@@ -68,6 +74,7 @@ const LOADS: &[Load] = &[
     load("read zipf", 1, 0.0, 1.0, Some(READS_BAR)),
     Load { at_once: 16, ..load("read 16 uniform", 1, 0.0, 0.0, Some(READS_BAR)) },
     Load { at_once: 16, ..load("read 16 zipf", 1, 0.0, 1.0, Some(READS_BAR)) },
+    Load { keys: NEAR, ..load("read near uniform", 1, 0.0, 0.0, Some(READS_BAR)) },
     load("write uniform", 1, 1.0, 0.0, None),
     load("write zipf", 1, 1.0, 1.0, None),
     load("mixed uniform 1 thread", 1, 0.5, 0.0, None),
@@ -95,7 +102,7 @@ const fn load(
     alpha: f64,
     bar: Option<f64>,
 ) -> Load {
-    Load { name, items: Items::Usual, threads, writes, alpha, at_once: 1, bar }
+    Load { name, items: Items::Usual, threads, writes, alpha, at_once: 1, keys: ITEMS, bar }
 }
 
 const fn of(items: Items, load: Load) -> Load {
@@ -131,7 +138,7 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
 
 /// Million operations a second of all threads together, and how long these had to wait.
 fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
-    let zipf = Zipf::new(ITEMS, load.alpha);
+    let zipf = Zipf::new(load.keys, load.alpha);
     let at_once = load.at_once;
     let thread = |seed| Thread { at_once, ..Thread::new(stage, &zipf, load.writes, seed) };
     let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
@@ -153,17 +160,25 @@ fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     Rate { load: load.name, figure: median(rates), waited: mean, bar: load.bar }
 }
 
-/// Bytes of memory for each small item in a store that is full of them, by the engine.
-pub(crate) fn sizes() -> [(&'static str, f64); 2] {
-    [("small", Items::Small), ("cuckoo", Items::InCells)].map(|(name, items)| {
-        let settings = Settings { memory: FULL_MEMORY, ..items.settings() };
-        let stage = Stage::new(settings, items);
-        for number in ITEMS..FULL_ITEMS {
+/// Bytes of memory for each small item in a store that is full of them, beside its key and value.
+pub(crate) fn overheads() -> [(&'static str, f64); 4] {
+    [
+        ("small", Items::Small, &[][..]),
+        ("small, 1 h to live", Items::Small, &TTLS[2..]),
+        ("small, 1 min to 1 h to live", Items::Small, &TTLS),
+        ("cuckoo", Items::InCells, &[]),
+    ]
+    .map(|(name, items, ttls)| {
+        let store = Store::new(Settings { memory: FULL_MEMORY, ..items.settings() });
+        for number in 0..FULL_ITEMS {
             let bytes = format!("{number:0KEY_BYTES$}");
-            stage.put(bytes.as_bytes());
+            let expiry = ttls.get(number % ttls.len().max(1)).map(|ttl| NOW.after(*ttl));
+            let item = NewItem { value: &[items.value()], expiry, ..NewItem::default() };
+            let key = store.key(bytes.as_bytes());
+            black_box(store.lock(key, NOW).put(key, &item, NOW)).ok();
         }
-        let usage = stage.store.usage(NOW);
-        (name, usage.memory as f64 / usage.items as f64)
+        let usage = store.usage(NOW);
+        (name, (usage.memory - usage.bytes) as f64 / usage.items as f64)
     })
 }
 
