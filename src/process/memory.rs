@@ -8,8 +8,8 @@ use std::fs;
 use nix::sys::prctl::set_thp_disable;
 
 /// Resident in a process under load beside items, index and buffers: its program, and what threads,
-/// tables and the allocator's slack take (with two workers 5 MB and 7 to 15 MB were seen).
-const OWN: u64 = 18 << 20;
+/// tables and the allocator's slack take (with two workers 5 MiB and up to 13.5 MiB were seen).
+const OWN: u64 = 20 << 20;
 /// Of that for each worker beyond two.
 const WORKER: u64 = 512 << 10;
 const WORKERS_INCLUDED: usize = 2;
