@@ -214,6 +214,7 @@ pub enum Local {
     Version,
     Verbosity,
     Quit,
+    MetaNoop,
     Ping,
     Echo,
     Select,
@@ -257,6 +258,10 @@ pub enum Expect {
     Stats,
     /// memcache: OK.
     Ok,
+    /// memcache: the line of a meta command, `VA` with a data block.
+    Meta,
+    /// The same or nothing, and `MN` behind it.
+    MetaQuiet,
     /// Redis: any one reply.
     Resp,
 }

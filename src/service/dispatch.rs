@@ -68,7 +68,9 @@ impl Proxy {
     ) -> Flow {
         let pool = caller.pool;
         let owner = &self.pools[pool as usize];
+        let mut room = [0; memcache::KEY_BYTES];
         let key = key_at.map_or(PLACEHOLDER, |index| request.arg(index));
+        let key = memcache::key_of(&request, key, &mut room);
         let to = if request.head.noreply { To::Nobody } else { To::Client(caller.ticket) };
         let Some(server) = owner.router.server_of(key) else {
             self.fail(turn, pool, to, Failure::NoServer);
@@ -82,10 +84,14 @@ impl Proxy {
             may_miss: may_miss(&request),
         };
         let link = owner.connection(server, caller.ticket.session);
+        let quiet = ask.expect == Expect::MetaQuiet;
         if request.head.noreply || request.head.rewrite || request.head.bare_lf {
             let wire = rewritten(owner.settings.protocol, &request);
-            let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).collect();
+            let behind = quiet.then_some(memcache::NOOP);
+            let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).chain(behind).collect();
             self.send(turn, link, ask, &pieces);
+        } else if quiet {
+            self.send(turn, link, ask, &[request.bytes, memcache::NOOP]);
         } else {
             self.send(turn, link, ask, &[request.bytes]);
         }
@@ -376,8 +382,10 @@ fn keys_of(keys: Keys, args: usize) -> KeyRange {
     }
 }
 
-fn expect_of(protocol: Protocol, request: &Request<'_>) -> Expect {
+/// What the reply to a request for one server must look like.
+pub(super) fn expect_of(protocol: Protocol, request: &Request<'_>) -> Expect {
     match protocol {
+        Protocol::Memcache if memcache::is_quiet(request) => Expect::MetaQuiet,
         Protocol::Memcache | Protocol::Ping => memcache::expect_of(request.head.command, 1),
         Protocol::Redis => Expect::Resp,
     }

@@ -3,7 +3,7 @@
 use super::proxy::Proxy;
 use crate::cache::memcache::VERSION;
 use crate::protocol::redis::{self, Reply};
-use crate::protocol::{Command, Local, Output, Plan, Refusal, Request};
+use crate::protocol::{Command, Local, Output, Plan, Refusal, Request, memcache};
 
 /// What the proxy knows of a client beyond its socket.
 #[derive(Debug, Default)]
@@ -42,6 +42,7 @@ impl Proxy {
                 out.extend_from_slice(line.as_bytes());
             }
             Local::Verbosity => out.extend_from_slice(b"OK\r\n"),
+            Local::MetaNoop => out.extend_from_slice(memcache::NOOP_REPLY),
             Local::Quit => return self.quit(pool, out),
             Local::Ping if request.args.len() > 2 => {
                 self.refuse(pool, "ERR wrong number of arguments for 'ping' command", out);

@@ -56,6 +56,8 @@ pub(super) struct Link {
     pub(super) rechecked: Option<Instant>,
     /// An upload's last byte has come from the client.
     pub(super) whole: bool,
+    /// What is sent behind that.
+    pub(super) behind: &'static [u8],
     /// Bytes of it that the proxy's total counts.
     pub(super) counted: usize,
 }
@@ -236,6 +238,7 @@ impl Link {
             peer: None,
             rechecked: None,
             whole: false,
+            behind: &[],
             counted: 0,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::fragment::Gathers;
 use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
 use crate::metrics::{PoolMetric, PoolMetrics, ServerMetric, ServerMetrics};
-use crate::protocol::{Access, Outcome, redis};
+use crate::protocol::{Access, Expect, Outcome, memcache, redis};
 
 /// The sessions, as far as a service needs them.
 pub trait Clients {
@@ -59,6 +59,9 @@ pub(super) struct Sink<'a, C> {
 impl<C: Clients> Replies for Sink<'_, C> {
     fn reply(&mut self, io: &mut Io, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow {
         self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
+        // The last line of such a reply answers what was sent behind its request.
+        let quiet = end.is_some() && entry.ask.expect == Expect::MetaQuiet;
+        let bytes = bytes.strip_suffix(memcache::NOOP_REPLY).filter(|_| quiet).unwrap_or(bytes);
         if let Some(outcome) = end {
             self.count(entry, outcome);
             self.read_only |= outcome == Outcome::Error && redis::is_read_only(bytes);

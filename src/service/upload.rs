@@ -8,7 +8,7 @@
 //! its own, which is closed when the reply is there. The session waits for its earlier requests
 //! before it begins one, and sends nothing else meanwhile: the order of its requests is kept.
 
-use super::dispatch::{Turn, rewritten};
+use super::dispatch::{Turn, expect_of, rewritten};
 use super::proxy::{Link, Proxy};
 use super::replies::{Clients, count_request};
 use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
@@ -66,7 +66,9 @@ impl Proxy {
             Keys::None => return Err("object too large"),
         };
         let owner = &mut self.pools[pool as usize];
-        let server = owner.router.server_of(request.arg(key_at));
+        let mut room = [0; memcache::KEY_BYTES];
+        let key = memcache::key_of(&request, request.arg(key_at), &mut room);
+        let server = owner.router.server_of(key);
         let Some(server) = server else { return Err(Failure::NoServer.text(self.compat)) };
         let place = &mut owner.servers[server];
         if !place.health.is_up() || !place.health.may_connect(turn.now) {
@@ -78,10 +80,7 @@ impl Proxy {
         place.uploads += 1;
         let ask = Ask {
             to: To::Client(ticket),
-            expect: match owner.settings.protocol {
-                crate::config::Protocol::Memcache => memcache::expect_of(command, 1),
-                _ => Expect::Resp,
-            },
+            expect: expect_of(owner.settings.protocol, &request),
             // Its bytes are not kept, so that it cannot be sent twice.
             read: false,
             key: Span::default(),
@@ -89,6 +88,9 @@ impl Proxy {
         };
         let protocol = owner.settings.protocol;
         let link = self.open_upload(pool, server as u16, ticket);
+        if ask.expect == Expect::MetaQuiet {
+            self.links[link as usize].behind = memcache::NOOP;
+        }
         if head.noreply || head.bare_lf {
             // The server is to answer: who else would say when it has taken everything?
             let wire = rewritten(protocol, &request);
@@ -130,7 +132,10 @@ impl Proxy {
         let metrics = &self.metrics.pools[place.pool as usize].servers[place.server as usize];
         metrics.add(ServerMetric::RequestBytes, bytes.len() as u64);
         place.whole = whole;
-        let pushed = place.connection.push_more(turn.io, bytes, turn.now);
+        let mut pushed = place.connection.push_more(turn.io, bytes, turn.now);
+        if whole && pushed.is_ok() && !place.behind.is_empty() {
+            pushed = place.connection.push_more(turn.io, place.behind, turn.now);
+        }
         let waiting = place.connection.buffered();
         self.mark(id.link);
         if let Err(failure) = pushed {

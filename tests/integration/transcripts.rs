@@ -140,6 +140,19 @@ mod cache_memcache {
         stage.play("server", Cut::Steps);
     }
 
+    /// Meta commands alone are also what servers answer through the proxy.
+    #[test]
+    fn hold_in_front_of_one_server() {
+        let stage = Stage { folder: FOLDER, ..Stage::memcache(1) };
+        [Cut::Steps, Cut::Bytes].into_iter().for_each(|cut| stage.play("one", cut));
+    }
+
+    #[test]
+    fn hold_in_front_of_three_servers() {
+        let stage = Stage { folder: FOLDER, ..Stage::memcache(3) };
+        [Cut::Steps, Cut::Bytes].into_iter().for_each(|cut| stage.play("three", cut));
+    }
+
     #[test]
     fn hold_for_our_cache() {
         super::play_at(&Cache::start(&[]), FOLDER, |it, cut| it.plays("cache", cut));
@@ -178,7 +191,7 @@ fn of_memcache_hold_for_our_cache() {
 }
 
 /// Transcripts with values that are larger than a cell.
-const LARGE: [&str; 3] = ["binary", "large", "too_large"];
+const LARGE: [&str; 4] = ["binary", "large", "meta_quiet_large", "too_large"];
 
 #[test]
 fn of_both_hold_for_our_cache_of_small_items() {

@@ -5,17 +5,13 @@
 
 use crate::cache::Now;
 use crate::cache::memcache::Failure;
-use crate::cache::memcache::words::{
-    decode_base64, expiry, seconds_until, signed, unsigned, write_base64, write_number,
-};
+use crate::cache::memcache::words::{expiry, seconds_until, signed, unsigned, write_number};
+use crate::protocol::memcache::{KEY_BYTES, decode_base64, write_base64};
 use crate::protocol::{Request, Span};
 use crate::storage::{Marks, Time};
 
 /// Bytes of an opaque flag, its letter included.
 const OPAQUE_BYTES: usize = 32;
-
-/// Bytes of the longest key.
-const KEY_BYTES: usize = 250;
 
 const BAD_TOKEN: Failure = "CLIENT_ERROR bad token in command line format";
 

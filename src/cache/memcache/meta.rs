@@ -8,8 +8,9 @@ use crate::cache::memcache::Failure;
 use crate::cache::memcache::classic::{data, write_bytes};
 use crate::cache::memcache::flags::{Flags, KeyBuffer, Told};
 use crate::cache::memcache::store::{Change, Counted, Delta, Mode, Outcome, add, store};
-use crate::cache::memcache::words::{Decimal, expiry, seconds_until, write_base64, write_number};
+use crate::cache::memcache::words::{Decimal, expiry, seconds_until, write_number};
 use crate::metrics::PoolMetric;
+use crate::protocol::memcache::write_base64;
 use crate::protocol::{Output, Request};
 use crate::storage::{Amend, Item, Key, Locked, Marks, NewItem, Time};
 

@@ -73,7 +73,9 @@ const fn row(name: &'static str, arity: i16, plan: Plan, op: Op, shape: Shape) -
         Shape::MetaDebug => (Keys::At(1), Access::Read, 0),
         Shape::Flush => (Keys::None, Access::Write, 0),
         Shape::Verbosity => (Keys::None, Access::None, 0),
-        Shape::Free if matches!(plan, Plan::Stats | Plan::Refuse) => (Keys::None, Access::None, 0),
+        Shape::Free if matches!(plan, Plan::Stats | Plan::Local(Local::MetaNoop)) => {
+            (Keys::None, Access::None, 0)
+        }
         // twemproxy has version and quit without arguments.
         Shape::Free => (Keys::None, Access::None, 1),
     };
@@ -104,12 +106,12 @@ static ROWS: [Row; ROWS_LEN] = [
     row("verbosity", -2, Plan::Local(Local::Verbosity), Op::Verbosity, Shape::Verbosity),
     row("stats", -1, Plan::Stats, Op::Stats, Shape::Free),
     row("flush_all", -1, Plan::Flush, Op::FlushAll, Shape::Flush),
-    row("mg", -2, Plan::Refuse, Op::MetaGet, Shape::Meta),
-    row("ms", -3, Plan::Refuse, Op::MetaSet, Shape::MetaSet),
-    row("md", -2, Plan::Refuse, Op::MetaDelete, Shape::Meta),
-    row("ma", -2, Plan::Refuse, Op::MetaArithmetic, Shape::Meta),
-    row("me", -2, Plan::Refuse, Op::MetaDebug, Shape::MetaDebug),
-    row("mn", -1, Plan::Refuse, Op::MetaNoop, Shape::Free),
+    row("mg", -2, Plan::Forward, Op::MetaGet, Shape::Meta),
+    row("ms", -3, Plan::Forward, Op::MetaSet, Shape::MetaSet),
+    row("md", -2, Plan::Forward, Op::MetaDelete, Shape::Meta),
+    row("ma", -2, Plan::Forward, Op::MetaArithmetic, Shape::Meta),
+    row("me", -2, Plan::Forward, Op::MetaDebug, Shape::MetaDebug),
+    row("mn", -1, Plan::Local(Local::MetaNoop), Op::MetaNoop, Shape::Free),
 ];
 
 /// twemproxy asks a server for its version, always the same one.
@@ -130,9 +132,6 @@ const fn names() -> [&'static str; ROWS_LEN] {
 /// The row of the command `word`, in lower case only, if `rules` take it.
 pub(super) fn find(word: &[u8], rules: &Rules) -> Option<&'static Row> {
     let row = NAMES.exact(word).and_then(|at| ROWS.get(at))?;
-    if !rules.cache && row.command.plan == Plan::Refuse {
-        return None;
-    }
     if !rules.compat {
         return Some(row);
     }
@@ -153,6 +152,7 @@ pub fn expect_of(command: &Command, keys: usize) -> Expect {
         "version" => Expect::Version,
         "stats" => Expect::Stats,
         "flush_all" | "verbosity" | "quit" => Expect::Ok,
+        "mg" | "ms" | "md" | "ma" | "me" => Expect::Meta,
         _ => Expect::Stored,
     }
 }

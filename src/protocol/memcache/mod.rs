@@ -1,19 +1,25 @@
 //! memcached's ASCII protocol: requests as clients write them, replies as servers do.
 //!
+//! * `base64`: keys of any bytes.
 //! * `commands`: the table, one row a command.
 //! * `line`: where a line ends, and its words.
+//! * `meta`: meta commands in front of a server.
 //! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
 //! * `response`: bytes of a server to where a reply ends and what it says.
 
+mod base64;
 mod commands;
 mod line;
+mod meta;
 mod outline;
 mod request;
 mod response;
 #[cfg(test)]
 mod tests;
 
+pub use base64::{decode_base64, write_base64};
 pub use commands::expect_of;
+pub use meta::{KEY_BYTES, NOOP, NOOP_REPLY, is_meta, is_quiet, key_of};
 pub use outline::outline;
 pub use request::parse;
 pub use response::{Scanner, block, is_block, write_refusal};

@@ -175,7 +175,8 @@ impl Ask<'_> {
     }
 
     fn count(&self) -> Result<(), Fault> {
-        if self.rules.cache {
+        let meta = matches!(self.row.shape, Shape::Meta | Shape::MetaSet | Shape::MetaDebug);
+        if self.rules.cache || meta {
             return self.count_loosely();
         }
         let command = &self.row.command;
@@ -190,7 +191,7 @@ impl Ask<'_> {
             Shape::Get => self.rules.keys_per_request.saturating_add(1),
             Shape::GetAndTouch => self.rules.keys_per_request.saturating_add(2),
             Shape::Storage(_) | Shape::Delta | Shape::Touch => least,
-            // Only a cache of our own has them.
+            // Counted above.
             Shape::Meta | Shape::MetaSet | Shape::MetaDebug => META_WORDS,
         };
         if self.given() < least {

@@ -47,6 +47,10 @@ impl Scanner {
                 if self.body.is_open() {
                     return Ok(Scan { used, end: None });
                 }
+                if expect == Expect::Meta {
+                    *self = Self::default();
+                    return Ok(Scan { used, end: Some(Outcome::Hit) });
+                }
                 continue;
             }
             if let Some((header, len)) = plain_header(rest) {
@@ -58,6 +62,11 @@ impl Scanner {
                 return Ok(Scan { used, end: None });
             };
             used += text.len() + 2;
+            if matches!(expect, Expect::Meta | Expect::MetaQuiet) {
+                let Some(end) = self.meta(text, expect, value_bytes_max)? else { continue };
+                *self = Self::default();
+                return Ok(Scan { used, end: Some(end) });
+            }
             if let Some(header) = text.strip_prefix(VALUE) {
                 let header = any_header(header).ok_or(Malformed::Syntax)?;
                 self.value(header, expect, key, value_bytes_max)?;
@@ -92,6 +101,39 @@ impl Scanner {
         self.body = Body::of(length).ok_or(Malformed::Oversize)?;
         self.values = self.values.saturating_add(1);
         Ok(())
+    }
+
+    /// A line of the reply to a meta command: `None` if more of the reply follows it.
+    fn meta(
+        &mut self,
+        text: &[u8],
+        expect: Expect,
+        value_bytes_max: u64,
+    ) -> Result<Option<Outcome>, Malformed> {
+        if memchr(b'\r', text).is_some() {
+            return Err(Malformed::Syntax);
+        }
+        let mut words = text.split(|byte| *byte == b' ');
+        let outcome = match words.next().unwrap_or_default() {
+            b"VA" => {
+                let length = words.next().and_then(digits).ok_or(Malformed::Syntax)?;
+                if length > value_bytes_max {
+                    return Err(Malformed::Oversize);
+                }
+                self.body = Body::of(length).ok_or(Malformed::Oversize)?;
+                return Ok(None);
+            }
+            b"MN" if expect == Expect::MetaQuiet => return Ok(Some(Outcome::Done)),
+            b"HD" | b"NS" | b"EX" => Outcome::Done,
+            b"EN" | b"NF" => Outcome::Miss,
+            b"ME" => Outcome::Hit,
+            b"MN" => return Err(Malformed::Unexpected),
+            _ => match Line::of(text).ok_or(Malformed::Syntax)? {
+                Line::Error => Outcome::Error,
+                _ => return Err(Malformed::Unexpected),
+            },
+        };
+        Ok((expect == Expect::Meta).then_some(outcome))
     }
 
     /// A line that is not the start of a `VALUE`: `None` if more of the reply follows it.

@@ -5,9 +5,13 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert_eq, proptest};
 
 use crate::protocol::memcache::commands;
-use crate::protocol::memcache::{Scanner, block, expect_of, is_block, parse, write_refusal};
+use crate::protocol::memcache::{
+    KEY_BYTES, Scanner, block, expect_of, is_block, is_quiet, key_of, parse, write_refusal,
+};
 use crate::protocol::support::{cache, compat, events, native, once};
-use crate::protocol::{Expect, Keys, Malformed, Outcome, Parsed, Plan, Refusal, Rules, Scan};
+use crate::protocol::{
+    Expect, Keys, Malformed, Outcome, Parsed, Plan, Refusal, Request, Rules, Scan,
+};
 
 /// What twemproxy's own tests take as good requests.
 const GOOD: [&str; 26] = [
@@ -94,16 +98,41 @@ const META: [&str; 8] = [
 ];
 
 #[test]
-fn meta_commands_are_for_a_cache_alone() {
+fn meta_commands_are_taken_but_in_nutcrackers_place() {
     for text in META.into_iter().filter(|text| !text.contains('x') && !text.contains('S')) {
-        let (parsed, args) = once(parse, text.as_bytes(), &cache());
-        let Parsed::Request(head) = parsed else { panic!("{text:?}: {parsed:?}") };
-        assert_eq!((head.len, head.noreply), (text.len() as u64, false));
-        assert_eq!(args[0], head.command.name.as_bytes());
-        for rules in [native(), compat()] {
-            let parsed = once(parse, text.as_bytes(), &rules).0;
-            assert!(matches!(parsed, Parsed::Refused { refusal: Some(Refusal::Unknown), .. }));
+        for rules in [native(), cache()] {
+            let (parsed, args) = once(parse, text.as_bytes(), &rules);
+            let Parsed::Request(head) = parsed else { panic!("{text:?}: {parsed:?}") };
+            assert_eq!((head.len, head.noreply), (text.len() as u64, false));
+            assert_eq!(args[0], head.command.name.as_bytes());
         }
+        let parsed = once(parse, text.as_bytes(), &compat()).0;
+        assert!(matches!(parsed, Parsed::Refused { refusal: Some(Refusal::Unknown), .. }));
+    }
+}
+
+#[test]
+fn the_key_and_the_quiet_of_a_meta_command_are_those_that_its_flags_say() {
+    for (text, key, quiet) in [
+        ("mg Zm9v\r\n", "Zm9v", false),
+        ("mg Zm9v v b q\r\n", "foo", true),
+        ("mg b q\r\n", "b", true),
+        ("mg q b1\r\n", "q", false),
+        ("ms Zm9v 1 b\r\nx\r\n", "foo", false),
+        ("ms k 1 q\r\nx\r\n", "k", true),
+        ("md Zm9v Ob Oq\r\n", "Zm9v", false),
+        ("me Zm9v b q\r\n", "foo", false),
+        ("mg !!!! b\r\n", "!!!!", false),
+        ("get k q b\r\n", "k", false),
+    ] {
+        let mut args = Vec::new();
+        let Parsed::Request(head) = parse(text.as_bytes(), &native(), &mut args) else {
+            panic!("{text:?}")
+        };
+        let request = Request { head: &head, bytes: text.as_bytes(), args: &args };
+        let mut room = [0; KEY_BYTES];
+        assert_eq!(key_of(&request, request.arg(1), &mut room), key.as_bytes(), "{text:?}");
+        assert_eq!(is_quiet(&request), quiet, "{text:?}");
     }
 }
 
@@ -322,8 +351,7 @@ fn the_table_finds_each_row_by_its_lower_case_name_alone() {
         let found = commands::find(name.as_bytes(), &cache()).unwrap();
         assert_eq!(found.command.name, name);
         assert!(commands::find(name.to_ascii_uppercase().as_bytes(), &cache()).is_none());
-        let refused = commands::find(name.as_bytes(), &native()).is_none();
-        assert_eq!(refused, row.command.plan == Plan::Refuse, "{name}");
+        assert!(commands::find(name.as_bytes(), &native()).is_some(), "{name}");
         let taken = commands::find(name.as_bytes(), &compat()).is_some();
         assert_eq!(taken, row.command.compat != 0, "{name}");
         assert_eq!(
@@ -334,7 +362,24 @@ fn the_table_finds_each_row_by_its_lower_case_name_alone() {
 }
 
 /// A whole reply to a request that expects what stands first.
-const REPLIES: [(Expect, &str, Result<Outcome, Malformed>); 54] = [
+const REPLIES: [(Expect, &str, Result<Outcome, Malformed>); 71] = [
+    (Expect::Meta, "HD\r\n", Ok(Outcome::Done)),
+    (Expect::Meta, "HD f0 c1 Oabc\r\n", Ok(Outcome::Done)),
+    (Expect::Meta, "NS\r\n", Ok(Outcome::Done)),
+    (Expect::Meta, "EX kfoo\r\n", Ok(Outcome::Done)),
+    (Expect::Meta, "EN\r\n", Ok(Outcome::Miss)),
+    (Expect::Meta, "NF O1\r\n", Ok(Outcome::Miss)),
+    (Expect::Meta, "VA 5 t-1\r\nHD\r\nx\r\n", Ok(Outcome::Hit)),
+    (Expect::Meta, "VA 0\r\n\r\n", Ok(Outcome::Hit)),
+    (Expect::Meta, "VA\r\n", Err(Malformed::Syntax)),
+    (Expect::Meta, "VA 1\r\nxx\r\n", Err(Malformed::Syntax)),
+    (Expect::Meta, "MN\r\n", Err(Malformed::Unexpected)),
+    (Expect::Meta, "STORED\r\n", Err(Malformed::Unexpected)),
+    (Expect::Meta, "CLIENT_ERROR x\r\n", Ok(Outcome::Error)),
+    (Expect::MetaQuiet, "MN\r\n", Ok(Outcome::Done)),
+    (Expect::MetaQuiet, "VA 4\r\nMN\r\n\r\nMN\r\n", Ok(Outcome::Done)),
+    (Expect::MetaQuiet, "CLIENT_ERROR x\r\nMN\r\n", Ok(Outcome::Done)),
+    (Expect::MetaQuiet, "END\r\n", Err(Malformed::Unexpected)),
     (Expect::Number, "0\r\n", Ok(Outcome::Done)),
     (Expect::Number, "0  \r\n", Ok(Outcome::Done)),
     (Expect::Number, "9223372036854775807\r\n", Ok(Outcome::Done)),
