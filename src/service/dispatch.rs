@@ -68,9 +68,9 @@ impl Proxy {
     ) -> Flow {
         let pool = caller.pool;
         let owner = &self.pools[pool as usize];
-        let mut room = [0; memcache::KEY_BYTES];
         let key = key_at.map_or(PLACEHOLDER, |index| request.arg(index));
-        let key = memcache::key_of(&request, key, &mut room);
+        let binary = memcache::binary_key(&request, key);
+        let key = binary.as_deref().unwrap_or(key);
         let to = if request.head.noreply { To::Nobody } else { To::Client(caller.ticket) };
         let Some(server) = owner.router.server_of(key) else {
             self.fail(turn, pool, to, Failure::NoServer);

@@ -66,9 +66,9 @@ impl Proxy {
             Keys::None => return Err("object too large"),
         };
         let owner = &mut self.pools[pool as usize];
-        let mut room = [0; memcache::KEY_BYTES];
-        let key = memcache::key_of(&request, request.arg(key_at), &mut room);
-        let server = owner.router.server_of(key);
+        let key = request.arg(key_at);
+        let binary = memcache::binary_key(&request, key);
+        let server = owner.router.server_of(binary.as_deref().unwrap_or(key));
         let Some(server) = server else { return Err(Failure::NoServer.text(self.compat)) };
         let place = &mut owner.servers[server];
         if !place.health.is_up() || !place.health.may_connect(turn.now) {

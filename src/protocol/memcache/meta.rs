@@ -17,7 +17,7 @@ pub const NOOP: &[u8] = b"mn\r\n";
 pub const NOOP_REPLY: &[u8] = b"MN\r\n";
 
 /// Whether a command is a meta command that a server executes.
-pub fn is_meta(command: &Command) -> bool {
+fn is_meta(command: &Command) -> bool {
     matches!(
         command.op,
         Op::MetaGet | Op::MetaSet | Op::MetaDelete | Op::MetaArithmetic | Op::MetaDebug
@@ -29,17 +29,16 @@ pub fn is_quiet(request: &Request<'_>) -> bool {
     request.head.command.op != Op::MetaDebug && has_flag(request, b'q')
 }
 
-/// The key of a request with one key, as the server will know it; base64 is decoded to `room`.
-pub fn key_of<'a>(
-    request: &Request<'a>,
-    written: &'a [u8],
-    room: &'a mut [u8; KEY_BYTES],
-) -> &'a [u8] {
+/// The key that a request has `written` as base64, as its server will know it; `None` if it is
+/// written as it is, or is no base64: that the server is going to refuse, whichever it is.
+pub fn binary_key(request: &Request<'_>, written: &[u8]) -> Option<Vec<u8>> {
     if !has_flag(request, b'b') {
-        return written;
+        return None;
     }
-    // What is no base64 the server is going to refuse, whichever it is.
-    decode_base64(written, room).and_then(|len| room.get(..len)).unwrap_or(written)
+    let mut key = vec![0; KEY_BYTES];
+    let len = decode_base64(written, &mut key)?;
+    key.truncate(len);
+    Some(key)
 }
 
 fn has_flag(request: &Request<'_>, flag: u8) -> bool {
