@@ -61,7 +61,8 @@ impl<C: Clients> Replies for Sink<'_, C> {
         self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
         // The last line of such a reply answers what was sent behind its request.
         let quiet = end.is_some() && entry.ask.expect == Expect::MetaQuiet;
-        let bytes = bytes.strip_suffix(memcache::NOOP_REPLY).filter(|_| quiet).unwrap_or(bytes);
+        let shorter = if quiet { bytes.strip_suffix(memcache::NOOP_REPLY) } else { None };
+        let bytes = shorter.unwrap_or(bytes);
         if let Some(outcome) = end {
             self.count(entry, outcome);
             self.read_only |= outcome == Outcome::Error && redis::is_read_only(bytes);

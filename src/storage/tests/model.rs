@@ -311,7 +311,7 @@ impl<'s> Pair<'s> {
     }
 }
 
-/// Seconds of access are known up to this many, 194 days; then they begin again.
+/// Seconds of access are known up to this many, 97 days; then they begin again.
 const ACCESSED_SECONDS: u64 = 1 << 23;
 
 type Owned = (Vec<u8>, u32, u64, Option<Time>, Marks, u64);
