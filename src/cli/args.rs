@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::cache::CacheArgs;
-use super::{complain, demo, look, print, run};
+use super::{allocator, complain, demo, look, print, run};
 
 /// A memcached and Redis proxy in the manner of twemproxy, and a cache server.
 ///
@@ -104,6 +104,9 @@ pub(super) fn dispatch(argv: Vec<OsString>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
+    if !args.test && matches!(args.command, None | Some(Command::Demo)) {
+        allocator::settle();
+    }
     match (args.command, args.config) {
         (None, Some(_)) if args.cache.given() => {
             complain("twinring: with a configuration, the cache is set up there\n");

@@ -6,6 +6,7 @@
 //! ```
 //! Exit codes: 0, 1 failed at run time, 2 usage, 78 bad configuration.
 
+mod allocator;
 mod args;
 mod cache;
 pub mod compat;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::compat::{self, Action, Flags};
-use super::{FAILED, complain, daemon, look};
+use super::{FAILED, allocator, complain, daemon, look};
 use crate::config::{self, Config, Protocol};
 use crate::control::level_of_verbosity;
 use crate::process::Process;
@@ -67,6 +67,7 @@ fn load(file: &Path) -> Result<Config, ()> {
 }
 
 fn run_as_nutcracker(flags: &Flags) -> u8 {
+    allocator::settle();
     let Ok(mut config) = load(&flags.conf_file) else {
         complain(&compat::test_text(&flags.conf_file, false));
         return FAILED;

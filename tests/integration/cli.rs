@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{LONG, Scratch, wait_until};
+use crate::support::{LONG, Port, Process, Scratch, wait_until};
 
 fn twinring(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_twinring"))
@@ -47,6 +48,31 @@ fn wrong_usage_is_told_apart_from_a_bad_file() {
     let missing = twinring(&["-c", "/nonexistent.yml"]);
     assert_eq!(missing.status.code(), Some(78));
     assert!(err(&missing).contains("/nonexistent.yml"), "{}", err(&missing));
+}
+
+/// It executes itself again for the allocator's option, of which nobody is to notice anything.
+#[test]
+fn a_server_is_found_by_its_name_and_has_its_arguments_and_files() {
+    let scratch = Scratch::new();
+    let (called, port) = (scratch.path().join("my-twinring"), Port::take());
+    symlink(env!("CARGO_BIN_EXE_twinring"), &called).expect("a link");
+    let address = format!("127.0.0.1:{}", port.number());
+    let pool = format!("{{ listen: \"{address}\", servers: [127.0.0.1:1:1] }}");
+    // The file is a pipe, which can be read once.
+    let script = format!("exec {} -c <(echo 'pools: {{ a: {pool} }}')", called.display());
+    for (given, delay) in [(None, "10"), (Some("0"), "0")] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).envs(given.map(|value| ("MIMALLOC_PURGE_DELAY", value)));
+        let mut server = Process::start(command);
+        server.wait_for(port.number());
+        let of = |file: &str| {
+            std::fs::read_to_string(format!("/proc/{}/{file}", server.id())).expect("it runs")
+        };
+        assert_eq!(of("comm"), "my-twinring\n");
+        assert!(of("cmdline").starts_with(&format!("{}\0-c\0/dev/fd/", called.display())));
+        let option = format!("MIMALLOC_PURGE_DELAY={delay}");
+        assert!(of("environ").split('\0').any(|entry| entry == option), "{option} is not set");
+    }
 }
 
 #[test]
