@@ -39,7 +39,7 @@ pub(super) fn settle() {
 /// (`pkill`, `top`) finds the process by it still.
 fn keep_name() {
     let called: OsString = env::args_os().next().unwrap_or_default();
-    let name = Path::new(&called).file_name().unwrap_or(OsStr::new("twinring"));
+    let name = Path::new(&called).file_name().unwrap_or_else(|| OsStr::new("twinring"));
     let bytes = &name.as_encoded_bytes()[..name.len().min(NAME)];
     // A name with a zero byte cannot come from the command line.
     if let Ok(name) = std::ffi::CString::new(bytes) {

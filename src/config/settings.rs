@@ -86,6 +86,8 @@ pub struct Pool {
     pub server_failure_limit: u32,
     /// Let flush_all, FLUSHALL and FLUSHDB through.
     pub allow_flush: bool,
+    /// Let KEYS, RANDOMKEY and SCAN through.
+    pub allow_scan: bool,
     /// What a multi-key read answers when some servers failed.
     pub partial: Partial,
     /// Accept a bare LF as the end of a memcache line.

@@ -89,7 +89,7 @@ fn twinring_yml_shows_every_default() {
     let keys = "workers compat admin stats log level format file drain_timeout buffers listen \
                 protocol hash hash_char hash_tag distribution servers timeout dead \
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
-                max_clients backlog tcpkeepalive reuseport allow_flush lenient_lf redis_auth_file \
+                max_clients backlog tcpkeepalive reuseport allow_flush allow_scan lenient_lf redis_auth_file \
                 redis_auth redis_db limits key value keys_per_request args_per_request line \
                 pipeline_depth client_output server_queue request_time idle_timeout store memory \
                 max_value storage item_size eviction tracking_table_max_keys";
@@ -142,7 +142,7 @@ fn every_native_key_arrives() {
     assert_eq!(pool.routing.distribution, ring);
     assert_eq!(pool.routing.hash_char, HashChar::Unsigned);
     assert_eq!((pool.dead, pool.partial), (Dead::Rehash, Partial::Miss));
-    assert!(pool.allow_flush && pool.lenient_lf);
+    assert!(pool.allow_flush && pool.allow_scan && pool.lenient_lf);
     assert_eq!(pool.max_clients, Some(77));
     let limits = &pool.limits;
     assert_eq!((limits.key_bytes, limits.value_bytes, limits.line_bytes), (100, 2 << 20, 4 << 10));

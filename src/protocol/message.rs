@@ -1,5 +1,6 @@
 //! The values that both protocols share: what a request asks, what a reply scan found.
 
+use super::keys::Keys;
 use super::op::Op;
 
 /// A range of bytes within the buffer that was parsed.
@@ -155,24 +156,6 @@ pub struct Command {
     pub compat: i16,
 }
 
-/// Which arguments are keys; argument 0 is the command's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
-    /// None.
-    None,
-    /// The one at this index decides where the request goes.
-    At(u8),
-    /// Every `step`-th from `first` to the end.
-    Every {
-        /// Index of the first key.
-        first: u8,
-        /// Distance to the next.
-        step: u8,
-    },
-    /// A count stands at this index and that many keys follow; the first of them decides.
-    Counted(u8),
-}
-
 /// Whether a command changes what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -203,6 +186,16 @@ pub enum Plan {
     Stats,
     /// Sent to every server if the pool allows flushing; all must agree.
     Flush,
+    /// SCRIPT: LOAD, EXISTS and FLUSH go to every server.
+    Script,
+    /// FUNCTION: what changes functions goes to every server, and so does LIST.
+    Function,
+    /// KEYS: sent to every server if the pool allows it; their arrays put one after the other.
+    Concat,
+    /// RANDOMKEY: likewise; one of the answers.
+    AnyOne,
+    /// SCAN: sent to one server after the other, if the pool allows it; the cursor says to which.
+    Scan,
     /// Refused: only a cache of our own has it.
     Refuse,
 }

@@ -10,6 +10,7 @@
 mod body;
 mod digits;
 mod hostile;
+mod keys;
 pub mod memcache;
 mod message;
 mod names;
@@ -21,8 +22,9 @@ pub mod redis;
 mod support;
 
 pub use digits::integer;
+pub use keys::{Keys, Positions};
 pub use message::{
-    Access, Command, Expect, Head, Inline, Keys, Local, Malformed, Outcome, Outline, Parsed, Plan,
+    Access, Command, Expect, Head, Inline, Local, Malformed, Outcome, Outline, Parsed, Plan,
     Refusal, Request, Rules, Scan, Span,
 };
 pub use op::Op;

@@ -99,6 +99,17 @@ impl Router {
         server.map(|server| server as usize)
     }
 
+    /// Whether the same key always goes to the same server.
+    pub const fn places_keys(&self) -> bool {
+        self.sole.is_some() || !matches!(self.table, Table::Random(_))
+    }
+
+    /// The hash tag of a key, if it has one that counts.
+    pub fn tag_of<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        let counted = self.keys.counted(key);
+        (counted.len() < key.len()).then_some(counted)
+    }
+
     /// The same with every step on the way. Under random each question is a draw of its own.
     pub fn explain<'k>(&self, key: &'k [u8]) -> Located<'k> {
         let hash = self.keys.of(key);

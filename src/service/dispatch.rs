@@ -2,17 +2,14 @@
 
 use std::time::Instant;
 
-use super::fragment::{self, Gather, New};
+use super::fragment::{self, Gather, Merge, New};
 use super::proxy::{Caller, Proxy};
 use super::replies::{Clients, count_request};
+use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Io, Ticket, To};
 use crate::config::{Dead, Partial, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
-use crate::protocol::{Access, Expect, Keys, Plan, Refusal, Request, Span, memcache, redis};
-
-/// Commands without a key go where twemproxy sends them: to the server of this key
-/// (nc_message.c:900-909).
-const PLACEHOLDER: &[u8] = b"placeholder";
+use crate::protocol::{Access, Expect, Plan, Refusal, Request, Span, memcache, redis};
 
 /// A turn of the worker, as the service sees it.
 pub struct Turn<'a, C> {
@@ -38,49 +35,67 @@ impl Proxy {
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
-        let keys = keys_of(command.keys, request.args.len() - usize::from(request.head.noreply));
+        let settings = &self.pools[pool as usize].settings;
         match command.plan {
-            Plan::Stats => self.broadcast(turn, caller, request),
-            Plan::Flush if self.pools[pool as usize].settings.allow_flush => {
-                self.broadcast(turn, caller, request);
+            Plan::Stats => self.broadcast(turn, caller, request, Merge::Stats),
+            Plan::Flush if settings.allow_flush => {
+                self.broadcast(turn, caller, request, Merge::Same);
             }
             Plan::Flush if request.head.noreply => {}
             Plan::Flush => self.refuse_flush(turn, caller),
             // One nil is not the answer to an MGET of one key: it is put together.
-            Plan::Array if self.pools[pool as usize].settings.dead == Dead::Miss => {
-                self.split(turn, caller, request, keys);
+            Plan::Array if settings.dead == Dead::Miss => {
+                self.split(turn, caller, request, Merge::Array);
             }
-            Plan::Values | Plan::Array | Plan::Sum | Plan::AllOk if keys.count > 1 => {
-                self.split(turn, caller, request, keys);
+            Plan::Values if request.keys().len() > 1 => {
+                self.split(turn, caller, request, Merge::Values);
             }
-            _ => return self.forward(turn, caller, request, keys.first),
+            Plan::Array if request.keys().len() > 1 => {
+                self.split(turn, caller, request, Merge::Array);
+            }
+            Plan::AllOk if request.keys().len() > 1 => {
+                self.split(turn, caller, request, Merge::Same);
+            }
+            Plan::Sum => match request.keys().len() {
+                0 => self.broadcast(turn, caller, request, Merge::Sum),
+                1 => return self.forward(turn, caller, request),
+                _ => self.split(turn, caller, request, Merge::Sum),
+            },
+            Plan::Script | Plan::Function | Plan::Concat | Plan::AnyOne | Plan::Scan => {
+                return self.everywhere(turn, caller, request);
+            }
+            _ => return self.forward(turn, caller, request),
         }
         Flow::Go
     }
 
-    /// Sends a request to the server of its first key.
-    fn forward<C: Clients>(
+    /// Sends a request to the server of its keys.
+    pub(super) fn forward<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
-        key_at: Option<usize>,
     ) -> Flow {
         let pool = caller.pool;
         let owner = &self.pools[pool as usize];
-        let key = key_at.map_or(PLACEHOLDER, |index| request.arg(index));
-        let binary = memcache::binary_key(&request, key);
-        let key = binary.as_deref().unwrap_or(key);
         let to = if request.head.noreply { To::Nobody } else { To::Client(caller.ticket) };
-        let Some(server) = owner.router.server_of(key) else {
-            self.fail(turn, pool, to, Failure::NoServer);
-            return Flow::Go;
+        let server = match owner.server_for(&request) {
+            Ok(server) => server,
+            Err(Astray::Failed(failure)) => {
+                self.fail(turn, pool, to, failure);
+                return Flow::Go;
+            }
+            Err(Astray::Apart(refusal)) => {
+                self.turn_down(turn, caller, &refusal);
+                return Flow::Go;
+            }
         };
+        let key = request.keys().first().and_then(|at| request.args.get(at));
         let ask = Ask {
             to,
             expect: expect_of(owner.settings.protocol, &request),
             read: request.head.command.access == Access::Read,
-            key: key_at.and_then(|index| request.args.get(index)).copied().unwrap_or_default(),
+            key: key.copied().unwrap_or_default(),
             may_miss: may_miss(&request),
         };
         let link = owner.connection(server, caller.ticket.session);
@@ -147,9 +162,11 @@ impl Proxy {
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
-        keys: KeyRange,
+        merge: Merge,
     ) {
-        let new = self.new_gather(turn, caller, &request);
+        let keys = request.keys();
+        let (first, step) = (keys.first().unwrap_or(1), keys.step());
+        let new = self.new_gather(turn, caller, &request, merge);
         let (place, serial) = self.gathers.begin(new);
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
@@ -157,10 +174,9 @@ impl Proxy {
         self.part_of.clear();
         self.part_of.resize(owner.servers.len(), None);
         let memcache = owner.settings.protocol == Protocol::Memcache;
-        let first = keys.first.unwrap_or(1);
         let before = request.args[..first].last().map_or(0, |span| span.end);
         let before = Span { start: request.args[0].start, end: before };
-        for unit in request.args.get(first..).unwrap_or_default().chunks(keys.step) {
+        for unit in request.args.get(first..).unwrap_or_default().chunks(step) {
             let key = unit[0];
             let Some(server) = router.server_of(key.of(request.bytes)) else { break };
             let part = *self.part_of[server].get_or_insert_with(|| {
@@ -177,19 +193,20 @@ impl Proxy {
         if memcache {
             gather.parts().iter_mut().for_each(fragment::end_line);
         } else {
-            fragment::write_redis_parts(gather, &request, first, keys.step);
+            fragment::write_redis_parts(gather, &request, first, step);
         }
         self.send_parts(turn, (place, serial), &request);
     }
 
     /// Sends a request to every server.
-    fn broadcast<C: Clients>(
+    pub(super) fn broadcast<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
+        merge: Merge,
     ) {
-        let new = self.new_gather(turn, caller, &request);
+        let new = self.new_gather(turn, caller, &request, merge);
         let (place, serial) = self.gathers.begin(new);
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
@@ -200,11 +217,17 @@ impl Proxy {
         self.send_parts(turn, (place, serial), &request);
     }
 
-    fn new_gather<C>(&self, turn: &Turn<'_, C>, caller: Caller, request: &Request<'_>) -> New {
+    pub(super) fn new_gather<C>(
+        &self,
+        turn: &Turn<'_, C>,
+        caller: Caller,
+        request: &Request<'_>,
+        merge: Merge,
+    ) -> New {
         New {
             ticket: (!request.head.noreply).then_some(caller.ticket),
             pool: caller.pool,
-            plan: request.head.command.plan,
+            merge,
             read: request.head.command.access == Access::Read,
             now: turn.now,
             lane: caller.ticket.session,
@@ -212,7 +235,7 @@ impl Proxy {
         }
     }
 
-    fn send_parts<C: Clients>(
+    pub(super) fn send_parts<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         (place, serial): (u32, u32),
@@ -355,30 +378,20 @@ impl Proxy {
             Protocol::Memcache | Protocol::Ping => Refusal::Client(text),
             Protocol::Redis => Refusal::Redis(format!("ERR {text}")),
         };
-        let mut line = Vec::new();
-        self.pools[pool as usize].write_refusal(&refusal, &mut line);
-        turn.clients.reply(turn.io, ticket, &line, true);
+        self.turn_down(turn, Caller { pool, ticket }, &refusal);
     }
-}
 
-/// Where the keys of a request stand among its arguments.
-#[derive(Clone, Copy)]
-struct KeyRange {
-    first: Option<usize>,
-    step: usize,
-    count: usize,
-}
-
-fn keys_of(keys: Keys, args: usize) -> KeyRange {
-    match keys {
-        Keys::None => KeyRange { first: None, step: 1, count: 0 },
-        Keys::At(index) => KeyRange { first: Some(index.into()), step: 1, count: 1 },
-        Keys::Counted(index) => KeyRange { first: Some(index as usize + 1), step: 1, count: 1 },
-        Keys::Every { first, step } => KeyRange {
-            first: Some(first.into()),
-            step: step.into(),
-            count: args.saturating_sub(first.into()).div_ceil(usize::from(step.max(1))),
-        },
+    /// Answers a request with the line of a refusal.
+    pub(super) fn turn_down<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        refusal: &Refusal,
+    ) {
+        self.metrics.pools[caller.pool as usize].add(PoolMetric::ErrorUnsupported, 1);
+        let mut line = Vec::new();
+        self.pools[caller.pool as usize].write_refusal(refusal, &mut line);
+        turn.clients.reply(turn.io, caller.ticket, &line, true);
     }
 }
 

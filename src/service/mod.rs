@@ -10,12 +10,14 @@
 
 mod deposit;
 mod dispatch;
+mod everywhere;
 mod fragment;
 mod local;
 mod notes;
 mod pool;
 mod proxy;
 mod replies;
+mod route;
 mod servers;
 mod standalone;
 mod upload;

@@ -94,6 +94,8 @@ pub struct Proxy {
     pub(super) held: usize,
     /// Which part of a split request each server has, while it is being split.
     pub(super) part_of: Vec<Option<u16>>,
+    /// Counts the questions for any key there is, so that another server answers each time.
+    pub(super) draws: u32,
 }
 
 /// Bytes taken from a server at once. Large replies are read and written in pieces of this size,
@@ -140,6 +142,7 @@ impl Proxy {
             scratch: Vec::with_capacity(READ_BYTES),
             held: 0,
             part_of: Vec::new(),
+            draws: 0,
         }
     }
 

@@ -11,9 +11,10 @@
 use super::dispatch::{Turn, expect_of, rewritten};
 use super::proxy::{Link, Proxy};
 use super::replies::{Clients, count_request};
+use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
 use crate::metrics::ServerMetric;
-use crate::protocol::{Expect, Keys, Request, Span, memcache};
+use crate::protocol::{Expect, Request, Span, memcache};
 
 /// Uploads to one server that one worker has under way at most; further ones are refused.
 const UPLOADS_PER_SERVER: usize = 16;
@@ -59,17 +60,12 @@ impl Proxy {
         let command = head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
-        let key_at = match command.keys {
-            Keys::At(index) => index as usize,
-            Keys::Every { first, .. } => first as usize,
-            Keys::Counted(index) => index as usize + 1,
-            Keys::None => return Err("object too large"),
-        };
         let owner = &mut self.pools[pool as usize];
-        let key = request.arg(key_at);
-        let binary = memcache::binary_key(&request, key);
-        let server = owner.router.server_of(binary.as_deref().unwrap_or(key));
-        let Some(server) = server else { return Err(Failure::NoServer.text(self.compat)) };
+        let server = match owner.server_for(&request) {
+            Ok(server) => server,
+            Err(Astray::Failed(failure)) => return Err(failure.text(self.compat)),
+            Err(Astray::Apart(_)) => return Err("keys of one command are on several servers"),
+        };
         let place = &mut owner.servers[server];
         if !place.health.is_up() || !place.health.may_connect(turn.now) {
             return Err(place.health.last_failure().text(self.compat));

@@ -23,6 +23,8 @@ mod memcached_perl;
 mod pipelines;
 mod placement;
 mod readme;
+mod redis_commands;
+mod redis_pool;
 mod soak;
 #[path = "../soak/mod.rs"]
 mod soak_load;

@@ -53,6 +53,14 @@ impl Stage {
         }
     }
 
+    /// The same with what only twinring has.
+    fn native_pool(&self) -> PoolSpec {
+        match &self.servers {
+            Servers::Memcached(_) => self.pool(),
+            Servers::Redis(_) => self.pool().set("allow_scan", true),
+        }
+    }
+
     fn empty_servers(&self) {
         for port in self.ports() {
             let mut client = Client::connect(port);
@@ -61,7 +69,8 @@ impl Stage {
             }
             match &self.servers {
                 Servers::Memcached(_) => client.ask("flush_all\r\n", "OK\r\n"),
-                Servers::Redis(_) => client.ask("FLUSHALL\r\nSCRIPT FLUSH\r\n", "+OK\r\n+OK\r\n"),
+                Servers::Redis(_) => client
+                    .ask("FLUSHALL\r\nSCRIPT FLUSH\r\nFUNCTION FLUSH\r\n", "+OK\r\n+OK\r\n+OK\r\n"),
             }
         }
     }
@@ -78,7 +87,7 @@ impl Stage {
             let port = match what {
                 "server" => self.ports()[0],
                 "nutcracker" => proxy.get_or_insert_with(|| Proxy::nutcracker(self.pool())).port(),
-                _ => proxy.get_or_insert_with(|| Proxy::twinring(self.pool())).port(),
+                _ => proxy.get_or_insert_with(|| Proxy::twinring(self.native_pool())).port(),
             };
             if let Err(why) = script.play(&mut Client::connect(port), cut) {
                 wrong.push(why);
@@ -202,9 +211,10 @@ fn of_both_hold_for_our_cache_of_small_items() {
 }
 
 /// Transcripts with commands of Redis that a cache of strings does not have.
-const MORE_THAN_STRINGS: [&str; 12] = [
+const MORE_THAN_STRINGS: [&str; 15] = [
     "bits",
     "errors",
+    "everywhere",
     "geo",
     "hashes",
     "hyperloglog",
@@ -213,8 +223,10 @@ const MORE_THAN_STRINGS: [&str; 12] = [
     "lolwut",
     "scripts",
     "sets",
+    "several_keys",
     "sorted_sets",
     "sorted_sets_by_count",
+    "streams",
 ];
 
 /// Those of strings, and of connections, that hold for Redis itself hold for our cache as well.

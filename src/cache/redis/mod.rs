@@ -87,9 +87,7 @@ fn lock<'s>(context: &Context<'s>, request: Request<'_>) -> Locked<'s> {
     let command = request.head.command;
     match command.keys {
         _ if needs_all(command.op) => store.lock_all(now),
-        Keys::At(at) if !has_two_keys(command.op) => {
-            store.lock(store.key(request.arg(at.into())), now)
-        }
+        Keys::At(at) => store.lock(store.key(request.arg(at.into())), now),
         _ => store.lock_keys(keys(context, request), now),
     }
 }
@@ -99,23 +97,12 @@ fn needs_all(op: Op) -> bool {
     matches!(op, Op::RandomKey | Op::Keys | Op::Scan | Op::DbSize | Op::FlushAll | Op::Info)
 }
 
-/// Whether a second key follows the one that the table names.
-fn has_two_keys(op: Op) -> bool {
-    matches!(op, Op::Copy | Op::Lcs)
-}
-
 /// The keys of a request.
 fn keys<'a>(context: &Context<'a>, request: Request<'a>) -> impl Iterator<Item = Key<'a>> {
-    let command = request.head.command;
-    let (first, step, most) = match command.keys {
-        Keys::None => (0, 1, 0),
-        Keys::At(at) if has_two_keys(command.op) => (at, 1, 2),
-        Keys::At(at) | Keys::Counted(at) => (at, 1, 1),
-        Keys::Every { first, step } => (first, step, usize::MAX),
-    };
-    let places = (usize::from(first)..request.args.len()).step_by(step.into()).take(most);
     let store = &context.cache.store;
-    places.map(move |at| store.key(request.arg(at)))
+    // Of a request that is short of arguments, which is refused when it is executed.
+    let there = request.keys().take_while(move |at| *at < request.args.len());
+    there.map(move |at| store.key(request.arg(at)))
 }
 
 /// Executes a request whose shards are locked.

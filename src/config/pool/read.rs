@@ -90,6 +90,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
             .unwrap_or(SERVER_RETRY_TIMEOUT),
         server_failure_limit: section.number("server_failure_limit", 0).unwrap_or(limit).max(1),
         allow_flush: flag("allow_flush", false),
+        allow_scan: flag("allow_scan", false),
         partial: partial(&section, protocol, form),
         lenient_lf: flag("lenient_lf", !form.is_compat()),
         idle_timeout: section.duration("idle_timeout").filter(|time| !time.is_zero()),

@@ -65,9 +65,9 @@ const fn row(name: &'static str, arity: i16, plan: Plan, op: Op, shape: Shape) -
         Shape::Storage(_) | Shape::Delta | Shape::Touch | Shape::Delete => {
             (Keys::At(1), Access::Write, arity)
         }
-        Shape::Get => (Keys::Every { first: 1, step: 1 }, Access::Read, arity),
+        Shape::Get => (Keys::Every { first: 1, last: -1, step: 1 }, Access::Read, arity),
         // Touching is writing: a second try could revive what was meant to expire.
-        Shape::GetAndTouch => (Keys::Every { first: 2, step: 1 }, Access::Write, 0),
+        Shape::GetAndTouch => (Keys::Every { first: 2, last: -1, step: 1 }, Access::Write, 0),
         // A get may create, touch and win: no second try either.
         Shape::Meta | Shape::MetaSet => (Keys::At(1), Access::Write, 0),
         Shape::MetaDebug => (Keys::At(1), Access::Read, 0),

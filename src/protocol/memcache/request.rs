@@ -294,7 +294,7 @@ impl Ask<'_> {
         let keys = match self.row.command.keys {
             Keys::At(at) => self.words.get(usize::from(at)..=usize::from(at)),
             Keys::Every { first, .. } => self.words.get(usize::from(first)..),
-            Keys::None | Keys::Counted(_) => None,
+            _ => None,
         };
         let fit = keys.unwrap_or_default().iter().all(|key| key.len() <= self.rules.key_bytes);
         if fit { Ok(()) } else { Err(BAD_FORMAT) }

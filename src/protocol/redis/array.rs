@@ -160,18 +160,20 @@ impl Array<'_> {
         if command.plan != Plan::Forward || !takes(command, self.count, self.rules) {
             return None;
         }
-        let key = match command.keys {
-            Keys::At(at) => usize::from(at),
-            Keys::Counted(at) => {
-                let stated = self.args.get(usize::from(at))?.of(self.bytes);
-                let room = self.count - usize::from(at) - 1;
-                let stated = usize::try_from(integer(stated)?).ok()?;
-                (1..=room).contains(&stated).then_some(usize::from(at) + 1)?
+        let keys = match command.keys {
+            Keys::At(_) => command.keys.positions(self.bytes, self.args, self.count),
+            Keys::Counted(at) | Keys::CountedInto(at) => {
+                let at = usize::from(at);
+                let stated = integer(self.args.get(at)?.of(self.bytes))?;
+                let room = self.count - at - 1;
+                usize::try_from(stated).ok().filter(|stated| (1..=room).contains(stated))?;
+                command.keys.positions(self.bytes, self.args, self.count)
             }
-            Keys::None | Keys::Every { .. } => return None,
+            // Their last key may be their last argument.
+            _ => return None,
         };
-        let key = self.args.get(key)?;
-        (key.len() <= self.rules.key_bytes).then_some(command)
+        let mut keys = keys.map(|at| self.args.get(at));
+        keys.all(|key| key.is_some_and(|key| key.len() <= self.rules.key_bytes)).then_some(command)
     }
 
     /// The argument that ends at `end` is beyond the limit. Its end is the request's if it is the

@@ -1,4 +1,4 @@
-//! The table of Redis commands, as of Redis 7.0: name, arguments, keys, and what becomes of them.
+//! The table of Redis commands, as of Redis 7.2: name, arguments, keys, and what becomes of them.
 //!
 //! The last column is twemproxy's: how many arguments it takes, 0 for not at all. What a cache of
 //! our own does for a row is its [`Op`]; what only a cache has stands in a table of its own.
@@ -6,27 +6,41 @@
 use crate::protocol::names::Names;
 use crate::protocol::{Access, Command, Keys, Local, Op, Plan, Rules};
 
-const ROWS_LEN: usize = 142;
-const OURS_LEN: usize = 21;
+const ROWS_LEN: usize = 197;
+const OURS_LEN: usize = 9;
+
+/// The key is the command's first argument, or stands behind a subcommand.
+const FIRST: Keys = Keys::At(1);
+const SECOND: Keys = Keys::At(2);
 
 static ROWS: [Command; ROWS_LEN] = [
     // Keys of any type.
     forward("DUMP", 2, Access::Read, 2),
     forward("EXPIRE", -3, Access::Write, 3).executed(Op::Expire),
     forward("EXPIREAT", -3, Access::Write, 3).executed(Op::ExpireAt),
+    since("EXPIRETIME", 2, Access::Read, FIRST).executed(Op::ExpireTime),
+    since("OBJECT", -2, Access::Read, SECOND).executed(Op::Object),
+    since("MEMORY", -2, Access::Read, SECOND),
     forward("PERSIST", 2, Access::Write, 2).executed(Op::Persist),
     forward("PEXPIRE", -3, Access::Write, 3).executed(Op::PExpire),
     forward("PEXPIREAT", -3, Access::Write, 3).executed(Op::PExpireAt),
+    since("PEXPIRETIME", 2, Access::Read, FIRST).executed(Op::PExpireTime),
+    since("RENAME", 3, Access::Write, every(1, 2, 1)).executed(Op::Rename),
+    since("RENAMENX", 3, Access::Write, every(1, 2, 1)).executed(Op::RenameNx),
     forward("PTTL", 2, Access::Read, 2).executed(Op::PTtl),
     forward("RESTORE", -4, Access::Write, -2),
-    forward("SORT", -2, Access::Write, -2),
-    forward("COPY", -3, Access::Write, -2).executed(Op::Copy),
+    forward("SORT", -2, Access::Write, -2).on(Keys::Stored(2)),
+    // Not the short way of one key: its patterns are looked at.
+    since("SORT_RO", -2, Access::Read, every(1, 1, 1)),
+    forward("COPY", -3, Access::Write, -2).on(every(1, 2, 1)).executed(Op::Copy),
     forward("TTL", 2, Access::Read, 2).executed(Op::Ttl),
     forward("TYPE", 2, Access::Read, 2).executed(Op::Type),
     // Strings and bits.
     forward("APPEND", 3, Access::Write, 3).executed(Op::Append),
     forward("BITCOUNT", -2, Access::Read, -2).executed(Op::BitCount),
     forward("BITFIELD", -2, Access::Write, -2),
+    since("BITFIELD_RO", -2, Access::Read, FIRST),
+    since("BITOP", -4, Access::Write, every(2, -1, 1)),
     forward("BITPOS", -3, Access::Read, -2),
     forward("DECR", 2, Access::Write, 2).executed(Op::Decr),
     forward("DECRBY", 3, Access::Write, 3).executed(Op::DecrBy),
@@ -39,6 +53,8 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("INCR", 2, Access::Write, 2).executed(Op::Incr),
     forward("INCRBY", 3, Access::Write, 3).executed(Op::IncrBy),
     forward("INCRBYFLOAT", 3, Access::Write, 3).executed(Op::IncrByFloat),
+    since("LCS", -3, Access::Read, every(1, 2, 1)).executed(Op::Lcs),
+    since("MSETNX", -3, Access::Write, every(1, -1, 2)).executed(Op::MSetNx),
     forward("PSETEX", 4, Access::Write, 4).executed(Op::PSetEx),
     forward("SET", -3, Access::Write, -2).executed(Op::Set),
     forward("SETBIT", 4, Access::Write, 4).executed(Op::SetBit),
@@ -46,6 +62,7 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("SETNX", 3, Access::Write, 3).executed(Op::SetNx),
     forward("SETRANGE", 4, Access::Write, 4).executed(Op::SetRange),
     forward("STRLEN", 2, Access::Read, 2).executed(Op::StrLen),
+    since("SUBSTR", 4, Access::Read, FIRST).executed(Op::GetRange),
     // Hashes.
     forward("HDEL", -3, Access::Write, -2),
     forward("HEXISTS", 3, Access::Read, 3),
@@ -63,11 +80,24 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("HSETNX", 4, Access::Write, 4),
     forward("HSTRLEN", 3, Access::Read, 3),
     forward("HVALS", 2, Access::Read, 2),
+    // Of a field's own time to live: Redis 7.4, 8.0.
+    since("HEXPIRE", -6, Access::Write, FIRST),
+    since("HEXPIREAT", -6, Access::Write, FIRST),
+    since("HEXPIRETIME", -5, Access::Read, FIRST),
+    since("HGETDEL", -5, Access::Write, FIRST),
+    since("HGETEX", -5, Access::Write, FIRST),
+    since("HPERSIST", -5, Access::Write, FIRST),
+    since("HPEXPIRE", -6, Access::Write, FIRST),
+    since("HPEXPIREAT", -6, Access::Write, FIRST),
+    since("HPEXPIRETIME", -5, Access::Read, FIRST),
+    since("HPTTL", -5, Access::Read, FIRST),
+    since("HSETEX", -6, Access::Write, FIRST),
+    since("HTTL", -5, Access::Read, FIRST),
     // Lists.
     forward("LINDEX", 3, Access::Read, 3),
     forward("LINSERT", 5, Access::Write, 5),
     forward("LLEN", 2, Access::Read, 2),
-    forward("LMOVE", 5, Access::Write, 5),
+    forward("LMOVE", 5, Access::Write, 5).on(every(1, 2, 1)),
     forward("LPOP", -2, Access::Write, -2),
     forward("LPOS", -3, Access::Read, -2),
     forward("LPUSH", -3, Access::Write, -2),
@@ -77,37 +107,37 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("LSET", 4, Access::Write, 4),
     forward("LTRIM", 4, Access::Write, 4),
     forward("RPOP", -2, Access::Write, -2),
-    forward("RPOPLPUSH", 3, Access::Write, 3),
+    forward("RPOPLPUSH", 3, Access::Write, 3).on(every(1, 2, 1)),
     forward("RPUSH", -3, Access::Write, -2),
     forward("RPUSHX", -3, Access::Write, -2),
     // Sets.
     forward("SADD", -3, Access::Write, -2),
     forward("SCARD", 2, Access::Read, 2),
-    forward("SDIFF", -2, Access::Read, -2),
-    forward("SDIFFSTORE", -3, Access::Write, -2),
-    forward("SINTER", -2, Access::Read, -2),
-    forward("SINTERSTORE", -3, Access::Write, -2),
+    forward("SDIFF", -2, Access::Read, -2).on(every(1, -1, 1)),
+    forward("SDIFFSTORE", -3, Access::Write, -2).on(every(1, -1, 1)),
+    forward("SINTER", -2, Access::Read, -2).on(every(1, -1, 1)),
+    forward("SINTERSTORE", -3, Access::Write, -2).on(every(1, -1, 1)),
     forward("SISMEMBER", 3, Access::Read, 3),
     forward("SMEMBERS", 2, Access::Read, 2),
     forward("SMISMEMBER", -3, Access::Read, -2),
-    forward("SMOVE", 4, Access::Write, 4),
+    forward("SMOVE", 4, Access::Write, 4).on(every(1, 2, 1)),
     forward("SPOP", -2, Access::Write, -2),
     forward("SRANDMEMBER", -2, Access::Read, -2),
     forward("SREM", -3, Access::Write, -2),
     forward("SSCAN", -3, Access::Read, -2),
-    forward("SUNION", -2, Access::Read, -2),
-    forward("SUNIONSTORE", -3, Access::Write, -2),
+    forward("SUNION", -2, Access::Read, -2).on(every(1, -1, 1)),
+    forward("SUNIONSTORE", -3, Access::Write, -2).on(every(1, -1, 1)),
     // HyperLogLog.
     forward("PFADD", -2, Access::Write, -2),
-    forward("PFCOUNT", -2, Access::Read, -2),
-    forward("PFMERGE", -2, Access::Write, -2),
+    forward("PFCOUNT", -2, Access::Read, -2).on(every(1, -1, 1)),
+    forward("PFMERGE", -2, Access::Write, -2).on(every(1, -1, 1)),
     // Sorted sets.
     forward("ZADD", -4, Access::Write, -2),
     forward("ZCARD", 2, Access::Read, 2),
     forward("ZCOUNT", 4, Access::Read, 4),
-    forward("ZDIFFSTORE", -4, Access::Write, -2),
+    forward("ZDIFFSTORE", -4, Access::Write, -2).on(Keys::CountedInto(2)),
     forward("ZINCRBY", 4, Access::Write, 4),
-    forward("ZINTERSTORE", -4, Access::Write, -2),
+    forward("ZINTERSTORE", -4, Access::Write, -2).on(Keys::CountedInto(2)),
     forward("ZLEXCOUNT", 4, Access::Read, 4),
     forward("ZMSCORE", -3, Access::Read, -2),
     forward("ZPOPMAX", -2, Access::Write, -2),
@@ -116,8 +146,8 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("ZRANGE", -4, Access::Read, -2),
     forward("ZRANGEBYLEX", -4, Access::Read, -2),
     forward("ZRANGEBYSCORE", -4, Access::Read, -2),
-    forward("ZRANGESTORE", -5, Access::Write, -2),
-    forward("ZRANK", 3, Access::Read, 3),
+    forward("ZRANGESTORE", -5, Access::Write, -2).on(every(1, 2, 1)),
+    forward("ZRANK", -3, Access::Read, 3),
     forward("ZREM", -3, Access::Write, -2),
     forward("ZREMRANGEBYLEX", 4, Access::Write, 4),
     forward("ZREMRANGEBYRANK", 4, Access::Write, 4),
@@ -125,25 +155,52 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("ZREVRANGE", -4, Access::Read, -2),
     forward("ZREVRANGEBYLEX", -4, Access::Read, -2),
     forward("ZREVRANGEBYSCORE", -4, Access::Read, -2),
-    forward("ZREVRANK", 3, Access::Read, 3),
+    forward("ZREVRANK", -3, Access::Read, 3),
     forward("ZSCAN", -3, Access::Read, -2),
     forward("ZSCORE", 3, Access::Read, 3),
-    forward("ZUNIONSTORE", -4, Access::Write, -2),
+    forward("ZUNIONSTORE", -4, Access::Write, -2).on(Keys::CountedInto(2)),
     // Places.
     forward("GEOADD", -5, Access::Write, -2),
     forward("GEODIST", -4, Access::Read, -2),
     forward("GEOHASH", -2, Access::Read, -2),
     forward("GEOPOS", -2, Access::Read, -2),
-    forward("GEORADIUS", -6, Access::Write, -2),
-    forward("GEORADIUSBYMEMBER", -5, Access::Write, -2),
+    forward("GEORADIUS", -6, Access::Write, -2).on(Keys::Stored(6)),
+    since("GEORADIUS_RO", -6, Access::Read, FIRST),
+    forward("GEORADIUSBYMEMBER", -5, Access::Write, -2).on(Keys::Stored(5)),
+    since("GEORADIUSBYMEMBER_RO", -5, Access::Read, FIRST),
     forward("GEOSEARCH", -7, Access::Read, -2),
-    forward("GEOSEARCHSTORE", -8, Access::Write, -2),
-    // The first of several keys decides; the others must be on its server (a hash tag helps).
-    counted("EVAL", -3, Access::Write, 2, -4),
-    counted("EVALSHA", -3, Access::Write, 2, -4),
-    counted("ZDIFF", -3, Access::Read, 1, -2),
-    counted("ZINTER", -3, Access::Read, 1, -2),
-    counted("ZUNION", -3, Access::Read, 1, -2),
+    forward("GEOSEARCHSTORE", -8, Access::Write, -2).on(every(1, 2, 1)),
+    // Scripts, and others that count their keys.
+    forward("EVAL", -3, Access::Write, -4).on(Keys::Counted(2)),
+    since("EVAL_RO", -3, Access::Read, Keys::Counted(2)),
+    forward("EVALSHA", -3, Access::Write, -4).on(Keys::Counted(2)),
+    since("EVALSHA_RO", -3, Access::Read, Keys::Counted(2)),
+    since("FCALL", -3, Access::Write, Keys::Counted(2)),
+    since("FCALL_RO", -3, Access::Read, Keys::Counted(2)),
+    forward("ZDIFF", -3, Access::Read, -2).on(Keys::Counted(1)),
+    forward("ZINTER", -3, Access::Read, -2).on(Keys::Counted(1)),
+    since("ZINTERCARD", -3, Access::Read, Keys::Counted(1)),
+    forward("ZUNION", -3, Access::Read, -2).on(Keys::Counted(1)),
+    since("ZMPOP", -4, Access::Write, Keys::Counted(1)),
+    since("LMPOP", -4, Access::Write, Keys::Counted(1)),
+    since("SINTERCARD", -3, Access::Read, Keys::Counted(1)),
+    // Streams.
+    since("XACK", -4, Access::Write, FIRST),
+    since("XADD", -5, Access::Write, FIRST),
+    since("XAUTOCLAIM", -6, Access::Write, FIRST),
+    since("XCLAIM", -6, Access::Write, FIRST),
+    since("XDEL", -3, Access::Write, FIRST),
+    since("XGROUP", -2, Access::Write, SECOND),
+    since("XINFO", -2, Access::Read, SECOND),
+    since("XLEN", 2, Access::Read, FIRST),
+    since("XPENDING", -3, Access::Read, FIRST),
+    since("XRANGE", -4, Access::Read, FIRST),
+    since("XREVRANGE", -4, Access::Read, FIRST),
+    since("XSETID", -3, Access::Write, FIRST),
+    since("XTRIM", -4, Access::Write, FIRST),
+    // Messages: a channel is on the server that a key of its name would be on.
+    since("PUBLISH", 3, Access::None, FIRST),
+    since("SPUBLISH", 3, Access::None, FIRST),
     // Split by server and merged.
     split("MGET", -2, Access::Read, 1, Plan::Array).executed(Op::MGet),
     split("MSET", -3, Access::Write, 2, Plan::AllOk).executed(Op::MSet),
@@ -153,6 +210,12 @@ static ROWS: [Command; ROWS_LEN] = [
     split("EXISTS", -2, Access::Read, 1, Plan::Sum).executed(Op::Exists),
     // Without a key.
     keyless("LOLWUT", -1, Plan::Forward, -1),
+    keyless("DBSIZE", 1, Plan::Sum, 0).executed(Op::DbSize),
+    keyless("SCRIPT", -2, Plan::Script, 0),
+    keyless("FUNCTION", -2, Plan::Function, 0),
+    keyless("KEYS", 2, Plan::Concat, 0).executed(Op::Keys),
+    keyless("RANDOMKEY", 1, Plan::AnyOne, 0).executed(Op::RandomKey),
+    keyless("SCAN", -2, Plan::Scan, 0).executed(Op::Scan),
     keyless("FLUSHALL", -1, Plan::Flush, 0).executed(Op::FlushAll),
     keyless("FLUSHDB", -1, Plan::Flush, 0).executed(Op::FlushAll),
     keyless("PING", -1, Plan::Local(Local::Ping), 1).executed(Op::Ping),
@@ -177,22 +240,10 @@ static TWEMPROXY: [Command; 5] = [
 
 /// What only a cache of our own has.
 static OURS: [Command; OURS_LEN] = [
-    ours("SUBSTR", 4, Keys::At(1), Access::Read, Op::GetRange),
-    ours("LCS", -3, Keys::At(1), Access::Read, Op::Lcs),
-    ours("MSETNX", -3, Keys::Every { first: 1, step: 2 }, Access::Write, Op::MSetNx),
-    ours("RENAME", 3, Keys::Every { first: 1, step: 1 }, Access::Write, Op::Rename),
-    ours("RENAMENX", 3, Keys::Every { first: 1, step: 1 }, Access::Write, Op::RenameNx),
-    ours("RANDOMKEY", 1, Keys::None, Access::Read, Op::RandomKey),
-    ours("KEYS", 2, Keys::None, Access::Read, Op::Keys),
-    ours("SCAN", -2, Keys::None, Access::Read, Op::Scan),
-    ours("DBSIZE", 1, Keys::None, Access::Read, Op::DbSize),
-    ours("EXPIRETIME", 2, Keys::At(1), Access::Read, Op::ExpireTime),
-    ours("PEXPIRETIME", 2, Keys::At(1), Access::Read, Op::PExpireTime),
-    ours("OBJECT", -2, Keys::At(2), Access::Read, Op::Object),
     ours("MULTI", 1, Keys::None, Access::None, Op::Multi),
     ours("EXEC", 1, Keys::None, Access::None, Op::Exec),
     ours("DISCARD", 1, Keys::None, Access::None, Op::Discard),
-    ours("WATCH", -2, Keys::Every { first: 1, step: 1 }, Access::None, Op::Watch),
+    ours("WATCH", -2, every(1, -1, 1), Access::None, Op::Watch),
     ours("UNWATCH", 1, Keys::None, Access::None, Op::Unwatch),
     ours("HELLO", -1, Keys::None, Access::None, Op::Hello),
     ours("CONFIG", -2, Keys::None, Access::None, Op::Config),
@@ -200,28 +251,83 @@ static OURS: [Command; OURS_LEN] = [
     ours("RESET", 1, Keys::None, Access::None, Op::Reset),
 ];
 
-/// Commands that have a reason of their own to be refused.
-static REFUSED: [(&str, &str); 1] =
-    [("MOVE", "ERR MOVE is not supported: a pool has one database on each server")];
+/// Commands of Redis that are refused, and why.
+static REFUSED: [(&str, &[&str]); 7] = [
+    (
+        "it needs a connection of its own, and those to servers are shared",
+        &[
+            "BLMOVE",
+            "BLMPOP",
+            "BLPOP",
+            "BRPOP",
+            "BRPOPLPUSH",
+            "BZMPOP",
+            "BZPOPMAX",
+            "BZPOPMIN",
+            "DISCARD",
+            "EXEC",
+            "MULTI",
+            "PSUBSCRIBE",
+            "PUNSUBSCRIBE",
+            "SSUBSCRIBE",
+            "SUBSCRIBE",
+            "SUNSUBSCRIBE",
+            "UNSUBSCRIBE",
+            "UNWATCH",
+            "WATCH",
+            "XREAD",
+            "XREADGROUP",
+        ],
+    ),
+    ("the proxy speaks RESP2 and shares its connections", &["HELLO", "RESET", "TIME"]),
+    ("a pool has one database on each server", &["MOVE", "SWAPDB"]),
+    ("the proxy does not know which server's writes are meant", &["WAIT", "WAITAOF"]),
+    ("it moves keys to where the ring does not look for them", &["MIGRATE", "RESTORE-ASKING"]),
+    ("the pool is no cluster of Redis", &["ASKING", "CLUSTER", "READONLY", "READWRITE"]),
+    (
+        "it concerns one server, and a pool may have several",
+        &[
+            "ACL",
+            "BGREWRITEAOF",
+            "BGSAVE",
+            "CONFIG",
+            "DEBUG",
+            "FAILOVER",
+            "LASTSAVE",
+            "LATENCY",
+            "MODULE",
+            "MONITOR",
+            "PFDEBUG",
+            "PFSELFTEST",
+            "PSYNC",
+            "PUBSUB",
+            "REPLCONF",
+            "REPLICAOF",
+            "ROLE",
+            "SAVE",
+            "SHUTDOWN",
+            "SLAVEOF",
+            "SLOWLOG",
+            "SYNC",
+        ],
+    ),
+];
 
 const fn forward(name: &'static str, arity: i16, access: Access, compat: i16) -> Command {
-    Command { name, arity, keys: Keys::At(1), access, plan: Plan::Forward, op: Op::None, compat }
+    Command { name, arity, keys: FIRST, access, plan: Plan::Forward, op: Op::None, compat }
 }
 
-const fn counted(name: &'static str, arity: i16, access: Access, at: u8, compat: i16) -> Command {
-    Command {
-        name,
-        arity,
-        keys: Keys::Counted(at),
-        access,
-        plan: Plan::Forward,
-        op: Op::None,
-        compat,
-    }
+/// A command that twemproxy does not know.
+const fn since(name: &'static str, arity: i16, access: Access, keys: Keys) -> Command {
+    forward(name, arity, access, 0).on(keys)
+}
+
+const fn every(first: u8, last: i8, step: u8) -> Keys {
+    Keys::Every { first, last, step }
 }
 
 const fn split(name: &'static str, arity: i16, access: Access, step: u8, plan: Plan) -> Command {
-    let keys = Keys::Every { first: 1, step };
+    let keys = every(1, -1, step);
     Command { name, arity, keys, access, plan, op: Op::None, compat: arity }
 }
 
@@ -235,13 +341,18 @@ const fn ours(name: &'static str, arity: i16, keys: Keys, access: Access, op: Op
 }
 
 impl Command {
+    /// The row of a command with other keys.
+    const fn on(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
     /// The row of a command that a cache of our own executes, too.
     const fn executed(self, op: Op) -> Self {
         Self { op, ..self }
     }
 }
 
-static NAMES: Names<ROWS_LEN, 512> = Names::new(names(&ROWS));
+static NAMES: Names<ROWS_LEN, 1024> = Names::new(names(&ROWS));
 static OUR_NAMES: Names<OURS_LEN, 64> = Names::new(names(&OURS));
 static TWEMPROXY_NAMES: Names<5, 16> = Names::new(names(&TWEMPROXY));
 
@@ -281,9 +392,12 @@ fn find_compat(word: &[u8]) -> Option<&'static Command> {
 }
 
 /// The error text for a command that is refused by name, if `word` is one.
-pub(super) fn refused(word: &[u8]) -> Option<&'static str> {
-    let row = REFUSED.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))?;
-    Some(row.1)
+pub fn refused(word: &[u8]) -> Option<String> {
+    let same = |name: &&&str| name.as_bytes().eq_ignore_ascii_case(word);
+    REFUSED.iter().find_map(|(why, names)| {
+        let name = names.iter().find(same)?;
+        Some(format!("ERR {name} is not supported: {why}"))
+    })
 }
 
 #[cfg(test)]

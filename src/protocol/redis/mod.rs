@@ -17,10 +17,10 @@ mod rest;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{cache_commands, commands};
+pub use commands::{cache_commands, commands, refused};
 pub use reply::{DIGITS, Reply, decimal, is_client_name, write_refusal};
 pub use request::{parse, write_bulk, write_command, write_header};
-pub use response::{Elements, Scanner, elements, integer, is_read_only};
+pub use response::{Elements, Scanner, bulk_text, elements, integer, is_read_only};
 pub use rest::{Rest, outline};
 
 /// The version of Redis whose commands the tables hold; clients read it to know what they may

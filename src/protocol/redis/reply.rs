@@ -142,9 +142,10 @@ impl<'a> Reply<'a> {
     /// A row of a command table in the six fields that clients have read since Redis 2.8.13.
     pub fn command(&mut self, row: &Command) {
         let (first, last, step) = match row.keys {
-            Keys::None | Keys::Counted(_) => (0, 0, 0),
+            Keys::None | Keys::Counted(_) | Keys::Streams(_) => (0, 0, 0),
+            Keys::CountedInto(_) | Keys::Stored(_) => (1, 1, 1),
             Keys::At(index) => (index, i64::from(index), 1),
-            Keys::Every { first, step } => (first, -1, step),
+            Keys::Every { first, last, step } => (first, last.into(), step),
         };
         self.array(6);
         self.bulk(row.name.to_ascii_lowercase().as_bytes());

@@ -10,7 +10,7 @@ use memchr::memchr;
 use crate::protocol::digits::integer;
 use crate::protocol::redis::inline::{self, Words};
 use crate::protocol::redis::{array, commands};
-use crate::protocol::{Command, Head, Inline, Keys, Parsed, Refusal, Rules, Span};
+use crate::protocol::{Command, Head, Inline, Keys, Parsed, Plan, Refusal, Rules, Span};
 
 /// Parses what stands at the start of `bytes`; `args` is filled with the spans of the arguments:
 /// in `bytes`, or in the text of a [`Parsed::Inline`].
@@ -58,7 +58,7 @@ pub(super) fn takes(command: &Command, count: usize, rules: &Rules) -> bool {
     let fits = if arity < 0 { count >= stated } else { count == stated };
     match command.keys {
         // A cache says so when it executes the command, as Redis does.
-        Keys::Every { first, step } if !rules.cache => {
+        Keys::Every { first, step, .. } if !rules.cache => {
             fits && (count - usize::from(first)).is_multiple_of(usize::from(step))
         }
         _ => fits,
@@ -86,11 +86,15 @@ impl Request<'_> {
     fn check(&self) -> Result<&'static Command, String> {
         let name = self.arg(0);
         let Some(command) = commands::find(name, self.rules) else {
-            return Err(commands::refused(name).map_or_else(|| self.unknown(), str::to_owned));
+            let refused = commands::refused(name).filter(|_| !self.rules.cache);
+            return Err(refused.unwrap_or_else(|| self.unknown()));
         };
         if !takes(command, self.args.len(), self.rules) {
             let name = command.name.to_ascii_lowercase();
             return Err(format!("ERR wrong number of arguments for '{name}' command"));
+        }
+        if command.name == "MEMORY" && !self.is_word(1, b"USAGE") && !self.is_word(1, b"HELP") {
+            return Err("ERR MEMORY is not supported but for USAGE: it concerns one server".into());
         }
         self.keys(command)?;
         Ok(command)
@@ -100,21 +104,29 @@ impl Request<'_> {
         self.args.get(at).map(|arg| arg.of(self.bytes)).unwrap_or_default()
     }
 
+    fn is_word(&self, at: usize, word: &[u8]) -> bool {
+        self.arg(at).eq_ignore_ascii_case(word)
+    }
+
     fn keys(&self, command: &Command) -> Result<(), String> {
         let fits = |key: &Span| key.len() <= self.rules.key_bytes;
         let fit = match command.keys {
             Keys::None => true,
             Keys::At(at) => self.args.get(usize::from(at)).is_none_or(fits),
-            Keys::Every { first, step } => {
-                let keys = || self.args.iter().skip(first.into()).step_by(step.into());
-                if keys().len() > self.rules.keys_per_request {
+            keys => {
+                // twemproxy looks at the first key of those that it does not split.
+                let first_alone = self.rules.compat && command.plan == Plan::Forward;
+                match keys {
+                    Keys::Counted(at) => self.counted(command, at.into())?,
+                    Keys::CountedInto(at) if !first_alone => self.counted(command, at.into())?,
+                    _ => {}
+                }
+                let positions = keys.positions(self.bytes, self.args, self.args.len());
+                if positions.len() > self.rules.keys_per_request && !first_alone {
                     return Err("ERR too many keys in one request".to_owned());
                 }
-                keys().all(fits)
-            }
-            Keys::Counted(at) => {
-                self.counted(command, at.into())?;
-                self.args.get(usize::from(at) + 1).is_none_or(fits)
+                let looked_at = if first_alone { 1 } else { usize::MAX };
+                positions.take(looked_at).filter_map(|at| self.args.get(at)).all(fits)
             }
         };
         if fit { Ok(()) } else { Err("ERR key is longer than the limit".to_owned()) }
@@ -122,15 +134,21 @@ impl Request<'_> {
 
     /// Checks that the argument at `at` counts at least one key, and no more than follow.
     fn counted(&self, command: &Command, at: usize) -> Result<(), String> {
-        let Some(stated) = integer(self.arg(at)) else {
-            return Err("ERR value is not an integer or out of range".to_owned());
+        let pops_or_counts = matches!(command.name, "LMPOP" | "ZMPOP" | "SINTERCARD");
+        let stated = match integer(self.arg(at)) {
+            None | Some(..=0) if pops_or_counts => {
+                return Err("ERR numkeys should be greater than 0".to_owned());
+            }
+            None => return Err("ERR value is not an integer or out of range".to_owned()),
+            Some(stated) => stated,
         };
         // twemproxy leaves it to the server to notice keys that are not there.
         let room = if self.rules.compat { i64::MAX } else { (self.args.len() - at - 1) as i64 };
-        let text = match command.name {
-            "EVAL" | "EVALSHA" if stated < 0 => "ERR Number of keys can't be negative",
-            "EVAL" | "EVALSHA" if stated == 0 => "ERR a script without keys cannot be routed",
-            "EVAL" | "EVALSHA" if stated > room => {
+        let is_script = command.name.starts_with('E') || command.name.starts_with('F');
+        let text = match () {
+            _ if is_script && stated < 0 => "ERR Number of keys can't be negative",
+            _ if is_script && stated == 0 => "ERR a script without keys cannot be routed",
+            _ if is_script && stated > room => {
                 "ERR Number of keys can't be greater than number of args"
             }
             _ if stated < 1 => {

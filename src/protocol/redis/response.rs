@@ -210,3 +210,13 @@ pub fn integer(reply: &[u8]) -> Option<i64> {
         _ => None,
     }
 }
+
+/// The text of `reply`, a complete string reply; `None` if it is something else, nil included.
+pub fn bulk_text(reply: &[u8]) -> Option<&[u8]> {
+    match (reply.first(), number(reply, 1)) {
+        (Some(b'$'), Number::Value(len, at)) => {
+            reply.get(at..at.checked_add(len.try_into().ok()?)?)
+        }
+        _ => None,
+    }
+}

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::gathers::New;
+use super::merge::Merge;
 use crate::backend::{Failure, Ticket};
-use crate::protocol::{Malformed, Outcome, Plan, Span};
+use crate::protocol::{Malformed, Outcome, Span};
 
 /// A reply longer than this gives its memory back when its request is done.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -16,7 +17,7 @@ pub(crate) struct Gather {
     /// Who waits; `None` if the request wanted no reply.
     pub(crate) ticket: Option<Ticket>,
     pub(crate) pool: u16,
-    pub(crate) plan: Plan,
+    pub(crate) merge: Merge,
     pub(crate) read: bool,
     pub(crate) begun: Instant,
     /// The place of the session that asks: which connection to a server is its.
@@ -59,7 +60,7 @@ impl Gather {
             serial,
             ticket: new.ticket,
             pool: new.pool,
-            plan: new.plan,
+            merge: new.merge,
             read: new.read,
             begun: new.now,
             limit: new.limit,
@@ -76,7 +77,7 @@ impl Gather {
         self.serial = serial;
         self.ticket = new.ticket;
         self.pool = new.pool;
-        self.plan = new.plan;
+        self.merge = new.merge;
         self.read = new.read;
         self.begun = new.now;
         self.limit = new.limit;

@@ -5,8 +5,9 @@
 use std::time::Instant;
 
 use super::gather::Gather;
+use super::merge::Merge;
 use crate::backend::{Failure, Ticket};
-use crate::protocol::{Outcome, Plan};
+use crate::protocol::Outcome;
 
 /// Everything that is being gathered by one worker.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Gathers {
 pub(crate) struct New {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) pool: u16,
-    pub(crate) plan: Plan,
+    pub(crate) merge: Merge,
     pub(crate) read: bool,
     pub(crate) now: Instant,
     /// The place of the session that asks.

@@ -2,7 +2,32 @@
 
 use super::gather::{Gather, Part};
 use crate::backend::Failure;
-use crate::protocol::{Outcome, Plan, memcache, redis};
+use crate::protocol::{Outcome, memcache, redis};
+
+/// How the replies of the parts become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Merge {
+    /// memcache retrieval: `VALUE` blocks in key order.
+    Values,
+    /// MGET: one element for each key, in key order.
+    Array,
+    /// Integers added up.
+    Sum,
+    /// All say the same; the first says it for all.
+    Same,
+    /// memcache `STAT` lines one after the other.
+    Stats,
+    /// Arrays of as many integers: the least of each place.
+    Least,
+    /// Arrays one after the other.
+    Concat,
+    /// The same without what stands in it already.
+    Union,
+    /// One of those that are not nil; the number says which to look at first.
+    AnyOne(u32),
+    /// The cursor and the keys of one of so many servers.
+    Scan(usize),
+}
 
 /// What came of merging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,18 +62,23 @@ impl Gather {
         name_of: impl Fn(usize) -> &'a [u8],
         out: &mut Vec<u8>,
     ) -> Merged {
-        let lookup = matches!(self.plan, Plan::Values | Plan::Array);
+        let lookup = matches!(self.merge, Merge::Values | Merge::Array);
         let partial = manner.partial && lookup;
         let manner = Manner { dead_misses: manner.dead_misses && lookup, ..manner };
         if !partial && let Some(failed) = self.first_error(manner, out) {
             return failed;
         }
-        match self.plan {
-            Plan::Values => self.merge_values(out),
-            Plan::Array => self.merge_array(out),
-            Plan::Sum => self.merge_sum(out),
-            Plan::Stats => self.merge_stats(name_of, out),
-            _ => self.merge_same(out),
+        match self.merge {
+            Merge::Values => self.merge_values(out),
+            Merge::Array => self.merge_array(out),
+            Merge::Sum => self.merge_sum(out),
+            Merge::Stats => self.merge_stats(name_of, out),
+            Merge::Same => self.merge_same(out),
+            Merge::Least => self.merge_least(out),
+            Merge::Concat => self.merge_lists(false, out),
+            Merge::Union => self.merge_lists(true, out),
+            Merge::AnyOne(from) => self.merge_any(from, out),
+            Merge::Scan(servers) => self.merge_scan(servers, out),
         }
     }
 

@@ -6,6 +6,7 @@
 //! ```
 //! No I/O and no clock.
 
+mod everywhere;
 mod gather;
 mod gathers;
 mod merge;
@@ -13,7 +14,8 @@ mod merge;
 mod tests;
 mod wire;
 
+pub(super) use everywhere::ScanAt;
 pub(super) use gather::Gather;
 pub(super) use gathers::{Gathers, New};
-pub(super) use merge::Manner;
+pub(super) use merge::{Manner, Merge};
 pub(super) use wire::{end_line, write_redis_parts};

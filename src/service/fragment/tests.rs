@@ -3,23 +3,23 @@
 use std::time::Instant;
 
 use super::merge::Merged;
-use super::{Gathers, Manner, New, end_line, write_redis_parts};
+use super::{Gathers, Manner, Merge, New, end_line, write_redis_parts};
 use crate::backend::Failure;
 use crate::protocol::Request;
-use crate::protocol::{Malformed, Outcome, Parsed, Plan, Rules, Span, redis};
+use crate::protocol::{Malformed, Outcome, Parsed, Rules, Span, redis};
 
 const STRICT: Manner = Manner { partial: false, dead_misses: false, compat: false };
 const PARTIAL: Manner = Manner { partial: true, ..STRICT };
 
-fn begin(gathers: &mut Gathers, plan: Plan) -> (u32, u32) {
+fn begin(gathers: &mut Gathers, merge: Merge) -> (u32, u32) {
     let (ticket, now, limit) = (None, Instant::now(), 1 << 20);
-    gathers.begin(New { ticket, pool: 0, plan, read: true, now, lane: 0, limit })
+    gathers.begin(New { ticket, pool: 0, merge, read: true, now, lane: 0, limit })
 }
 
 /// `get` of `keys` over two servers: a key goes to the one that its first byte is the number of.
 fn get(keys: &[&str]) -> (Gathers, (u32, u32)) {
     let mut gathers = Gathers::new(1 << 20);
-    let at = begin(&mut gathers, Plan::Values);
+    let at = begin(&mut gathers, Merge::Values);
     let gather = gathers.at(at.0);
     let mut parts = [None; 2];
     for key in keys {
@@ -93,7 +93,7 @@ fn a_failed_part_is_an_error_or_misses() {
 #[test]
 fn stats_are_led_by_the_node_name() {
     let mut gathers = Gathers::new(1 << 20);
-    let at = begin(&mut gathers, Plan::Stats);
+    let at = begin(&mut gathers, Merge::Stats);
     (0..2).for_each(|server| _ = gathers.at(at.0).add_part(server, b"stats\r\n"));
     answer(&mut gathers, at, [Ok("STAT a 1\r\nEND\r\n"), Ok("STAT a 2\r\nEND\r\n")]);
     let (_, text) = merged(&mut gathers, at, STRICT);
@@ -120,7 +120,7 @@ fn redis_split(bytes: &str, first: usize, step: usize) -> (Gathers, (u32, u32)) 
         other => panic!("no request: {other:?}"),
     };
     let mut gathers = Gathers::new(1 << 20);
-    let at = begin(&mut gathers, head.command.plan);
+    let at = begin(&mut gathers, Merge::Array);
     let gather = gathers.at(at.0);
     let parts = [0, 1].map(|server| gather.add_part(server, &[]));
     (first..args.len())
