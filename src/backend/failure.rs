@@ -30,6 +30,8 @@ pub enum Failure {
     QueueFull,
     /// No server of the pool is alive.
     NoServer,
+    /// Too many sessions have a connection to this server for themselves.
+    NoConnection,
 }
 
 impl Failure {
@@ -56,15 +58,18 @@ impl Failure {
             Self::BadReply(_) | Self::Unfit => "bad backend response",
             Self::Auth => "backend authentication failed",
             Self::QueueFull => "backend queue full",
+            Self::NoConnection => "too many dedicated connections",
         }
     }
 
     /// The counter of this failure.
     pub fn metric(self) -> ServerMetric {
         match self {
-            Self::Refused | Self::Unresolved | Self::NoServer | Self::QueueFull => {
-                ServerMetric::FailRefused
-            }
+            Self::Refused
+            | Self::Unresolved
+            | Self::NoServer
+            | Self::QueueFull
+            | Self::NoConnection => ServerMetric::FailRefused,
             Self::Reset => ServerMetric::FailReset,
             Self::Closed => ServerMetric::FailEof,
             Self::TimedOut => ServerMetric::FailTimeout,

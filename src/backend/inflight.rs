@@ -62,6 +62,8 @@ pub struct Ask {
     pub key: Span,
     /// If the server is dead it may count as a miss where the pool wants that.
     pub may_miss: bool,
+    /// Its reply is never late: it waits for what others do.
+    pub patient: bool,
 }
 
 /// A request on its way.
@@ -150,7 +152,7 @@ impl Inflight {
         self.entries.push_back(Entry {
             ask,
             queued: now,
-            deadline: timeout.map(|t| now + t),
+            deadline: timeout.filter(|_| !ask.patient).map(|t| now + t),
             start: self.end,
             len: len as u32,
             kept: if keep { len as u32 } else { 0 },

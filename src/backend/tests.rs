@@ -122,6 +122,7 @@ impl Model {
             read: kind == 0,
             key: Span { start: 0, end: len as u32 },
             may_miss: false,
+            patient: false,
         };
         let (one, two) = bytes.split_at(len / 3);
         self.queue.push(ask, &[one, two], self.now, Some(TIMEOUT));
@@ -244,6 +245,7 @@ fn a_request_whose_bytes_are_lost_is_not_waited_for() {
         read: false,
         key: Span::default(),
         may_miss: false,
+        patient: false,
     };
     queue.push(ask, &[b"whole"], Instant::now(), None);
     let cause = Cause { written: 0, retry: true, reply_begun: false };
@@ -352,7 +354,7 @@ impl Stand {
     fn push(&mut self, expect: Expect, read: bool, key: Span, bytes: &[u8]) -> u32 {
         let seq = self.next;
         self.next += 1;
-        let ask = Ask { to: to(seq), expect, read, key, may_miss: false };
+        let ask = Ask { to: to(seq), expect, read, key, may_miss: false, patient: false };
         // A socket that broke is met again by the next flush.
         let _ = self.connection.push(&mut self.io, ask, &[bytes], self.now);
         seq

@@ -287,6 +287,8 @@ pub struct Limits {
     pub client_output_bytes: usize,
     /// Requests that may be unanswered at one server (per worker); further ones fail at once.
     pub server_queue: usize,
+    /// Connections to one server that one worker lends to single sessions.
+    pub dedicated_connections: usize,
     /// Time a client may take to finish a request that it has begun.
     pub request_time: Duration,
 }

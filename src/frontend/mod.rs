@@ -11,6 +11,7 @@
 //! * `sessions`: the clients of a worker, and the order of their replies.
 
 mod accept;
+mod dedicated;
 mod deposit;
 mod request;
 mod serve;

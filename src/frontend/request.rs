@@ -20,16 +20,35 @@ impl Worker {
             self.execute(token, request, None);
             return done;
         }
-        let local = matches!(request.head.command.plan, Plan::Local(_));
-        if local || !session.identity.authenticated {
-            let mut line = Output::default();
-            if !self.proxy.admits(pool, request.head.command, &session.identity, &mut line) {
-                return self.reply_locally(token, &line, done);
-            }
-            if local {
-                return self.answer(token, request);
-            }
+        let special = session.conversation.is_some() || !session.identity.authenticated;
+        if special || matches!(request.head.command.plan, Plan::Local(_) | Plan::Dedicated(_)) {
+            return self.serve_specially(token, request);
         }
+        self.forward(token, request)
+    }
+
+    /// A request that is not simply for a server.
+    fn serve_specially(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.head.len as usize);
+        let Some(session) = self.sessions.get(token) else { return done };
+        let mut line = Output::default();
+        if !self.proxy.admits(session.pool, request.head.command, &session.identity, &mut line) {
+            return self.reply_locally(token, &line, done);
+        }
+        if let Some(next) = self.converse(token, request) {
+            return next;
+        }
+        match request.head.command.plan {
+            Plan::Local(_) => self.answer(token, request),
+            _ => self.forward(token, request),
+        }
+    }
+
+    /// A request for servers.
+    fn forward(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.head.len as usize);
+        let Some(session) = self.sessions.get(token) else { return done };
+        let pool = session.pool;
         let seq = if request.head.noreply { 0 } else { session.pipeline.open() };
         let ticket = Ticket { session: token.0, serial: session.serial, seq };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
@@ -110,6 +129,9 @@ impl Worker {
         let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
         session.need = 0;
         session.mode = Mode::Swallowing(len);
+        if let Some(conversation) = &mut session.conversation {
+            conversation.spoil();
+        }
         let pool = session.pool as usize;
         count_refusal(&self.metrics.pools[pool], refusal.as_ref());
         if self.compat {

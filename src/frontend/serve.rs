@@ -46,7 +46,7 @@ impl Worker {
         }
         let Some(session) = self.sessions.get(token) else { return };
         if session.hold != Hold::None {
-            return;
+            return self.overhear(token);
         }
         let input = std::mem::take(&mut session.input);
         let ended =
@@ -103,7 +103,7 @@ impl Worker {
             return;
         }
         let gone = matches!(session.mode, Mode::Uploading(_) | Mode::Depositing(_) | Mode::Leaving);
-        if session.pipeline.is_idle() || gone {
+        if session.pipeline.is_idle() || gone || session.is_blocked() {
             return self.sessions.doom(token, Reason::Eof);
         }
         session.mode = Mode::Ending;
@@ -203,7 +203,10 @@ impl Worker {
             Parsed::Begun(head) if self.standalone.serves(pool) => {
                 self.begin_deposit(token, bytes, (&head, args))
             }
-            Parsed::Begun(head) if head.len <= UPLOAD_FROM => self.need(token, head.len as usize),
+            // A transaction's requests go on one connection, in order.
+            Parsed::Begun(head) if head.len <= UPLOAD_FROM || self.is_conversing(token) => {
+                self.need(token, head.len as usize)
+            }
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
             Parsed::Skip { len } => self.skip(token, len),
             Parsed::Refused { len, refusal } => {

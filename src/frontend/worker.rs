@@ -256,6 +256,7 @@ impl Worker {
     /// Closes a client and counts why.
     fn close(&mut self, token: Token, reason: Reason) {
         self.abort_upload(token);
+        self.hang_up(token);
         // What is there for it goes out first, as far as the socket takes it.
         if reason != Reason::Protocol
             && let Some(session) = self.sessions.get(token)
@@ -299,7 +300,9 @@ impl Worker {
         let now = self.now;
         for token in self.sessions.tokens() {
             let Some(session) = self.sessions.get(token) else { continue };
-            if !session.is_idle() {
+            if session.is_blocked() {
+                self.sessions.doom(token, Reason::Shutdown);
+            } else if !session.is_idle() {
                 session.idle_at = None;
             } else if *session.idle_at.get_or_insert(now) < now {
                 self.sessions.doom(token, Reason::Shutdown);

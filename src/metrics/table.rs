@@ -214,6 +214,8 @@ scope! {
     ServerMetric {
         Gauge "backend_connections",
             "Connections to the server now." { Connections }
+        Gauge "backend_dedicated_connections",
+            "Those of them that single sessions have for themselves." { Dedicated }
         Counter "backend_connects_total",
             "Connection attempts finished, by result.", result {
             ConnectsOk = "ok",

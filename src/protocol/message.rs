@@ -196,8 +196,25 @@ pub enum Plan {
     AnyOne,
     /// SCAN: sent to one server after the other, if the pool allows it; the cursor says to which.
     Scan,
+    /// Part of a conversation that needs a server connection of its own.
+    Dedicated(Dedicated),
     /// Refused: only a cache of our own has it.
     Refuse,
+}
+
+/// What a command is in a conversation that needs a server connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "most are named after the command")]
+pub enum Dedicated {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
+    /// It waits for what others will do.
+    Block,
+    /// It does if it has the word BLOCK.
+    BlockIfSaid,
 }
 
 /// What the proxy answers by itself.

@@ -24,8 +24,8 @@ mod support;
 pub use digits::integer;
 pub use keys::{Keys, Positions};
 pub use message::{
-    Access, Command, Expect, Head, Inline, Local, Malformed, Outcome, Outline, Parsed, Plan,
-    Refusal, Request, Rules, Scan, Span,
+    Access, Command, Dedicated, Expect, Head, Inline, Local, Malformed, Outcome, Outline, Parsed,
+    Plan, Refusal, Request, Rules, Scan, Span,
 };
 pub use op::Op;
 #[cfg(test)]

@@ -97,6 +97,7 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             key: key.copied().unwrap_or_default(),
             may_miss: may_miss(&request),
+            patient: false,
         };
         let link = owner.connection(server, caller.ticket.session);
         let quiet = ask.expect == Expect::MetaQuiet;
@@ -256,6 +257,7 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             key: Span::default(),
             may_miss: false,
+            patient: false,
         };
         self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
         for index in 0..parts {
@@ -439,7 +441,7 @@ fn error_metric(failure: Failure) -> PoolMetric {
         Failure::Reset | Failure::Closed => PoolMetric::ErrorReset,
         Failure::BadReply(crate::protocol::Malformed::Oversize) => PoolMetric::ErrorOversize,
         Failure::BadReply(_) | Failure::Trailing | Failure::Unfit => PoolMetric::ErrorParse,
-        Failure::QueueFull => PoolMetric::ErrorDepth,
+        Failure::QueueFull | Failure::NoConnection => PoolMetric::ErrorDepth,
         Failure::NoServer => PoolMetric::ErrorNoBackend,
         Failure::Auth => PoolMetric::ErrorAuth,
     }

@@ -8,6 +8,7 @@
 //! ```
 //! The proxy owns the connections of its worker; sessions it knows only by [`Ticket`].
 
+mod dedicated;
 mod deposit;
 mod dispatch;
 mod everywhere;
@@ -23,6 +24,7 @@ mod standalone;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
+pub use dedicated::Conversation;
 pub use deposit::Deposit;
 pub use dispatch::Turn;
 pub use local::{After, Identity};

@@ -38,6 +38,9 @@ pub(super) struct Server {
     pub(super) first: u32,
     /// Uploads that have connections of their own now.
     pub(super) uploads: usize,
+    /// Connections lent to sessions now, and those that wait for the next.
+    pub(super) lent: usize,
+    pub(super) spare: Vec<u32>,
     /// It has answered that it cannot serve now, and nothing else since.
     pub(super) unavailable: bool,
 }
@@ -52,6 +55,8 @@ impl Pool {
             notes: Notes::default(),
             first: first + index * step,
             uploads: 0,
+            lent: 0,
+            spare: Vec::new(),
             unavailable: false,
         };
         let rules = rules(&settings, compat);

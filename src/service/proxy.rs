@@ -13,10 +13,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::dedicated::Extra;
 use super::fragment::Gathers;
 use super::local::Identity;
 use super::pool::Pool;
-use super::upload::Uploads;
 use crate::backend::{Connection, Inbox, Io, Letter, Resolver, Ticket};
 use crate::config::Config;
 use crate::metrics::{ServerMetric, WorkerMetrics};
@@ -38,8 +38,8 @@ pub(super) struct Link {
     pub(super) server: u16,
     /// Counts dialling attempts, so that a late outcome of an earlier one is not taken.
     pub(super) attempt: u32,
-    /// The client that an upload's connection serves; `None` for a shared connection.
-    pub(super) upload: Option<Ticket>,
+    /// Whom it serves.
+    pub(super) duty: Duty,
     /// Something was queued in this turn.
     pub(super) dirty: bool,
     /// The earliest alarm that is set.
@@ -62,6 +62,21 @@ pub(super) struct Link {
     pub(super) counted: usize,
 }
 
+/// Whom a connection serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Whoever asks.
+    Shared,
+    /// A client that uploads.
+    Upload(Ticket),
+    /// A session that needs it for itself; `over`: until the replies that it waits for have come.
+    Lent { loan: u32, over: bool },
+    /// The next session that needs one.
+    Spare,
+    /// Nobody: its place is free.
+    Gone,
+}
+
 /// A server connection waits for a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pause {
@@ -76,7 +91,7 @@ pub struct Proxy {
     pub(super) compat: bool,
     pub(super) pools: Vec<Pool>,
     pub(super) links: Vec<Link>,
-    pub(super) uploads: Uploads,
+    pub(super) extra: Extra,
     pub(super) gathers: Gathers,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) inbox: Inbox<Letter>,
@@ -129,7 +144,7 @@ impl Proxy {
         Self {
             compat: config.compat,
             pools,
-            uploads: Uploads::after(links.len() as u32),
+            extra: Extra::new(),
             links,
             gathers: Gathers::new(budget / GATHER_SHARE),
             metrics,
@@ -226,13 +241,21 @@ impl Proxy {
 }
 
 impl Link {
+    /// The client whose upload it carries.
+    pub(super) const fn upload(&self) -> Option<Ticket> {
+        match self.duty {
+            Duty::Upload(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
     pub(super) fn new(pool: &Pool, number: u16, server: u16) -> Self {
         Self {
             connection: Connection::new(&pool.settings, Arc::clone(&pool.greeting)),
             pool: number,
             server,
             attempt: 0,
-            upload: None,
+            duty: Duty::Shared,
             dirty: false,
             armed: None,
             paused: None,

@@ -9,7 +9,7 @@
 //! before it begins one, and sends nothing else meanwhile: the order of its requests is kept.
 
 use super::dispatch::{Turn, expect_of, rewritten};
-use super::proxy::{Link, Proxy};
+use super::proxy::{Duty, Proxy};
 use super::replies::{Clients, count_request};
 use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
@@ -27,20 +27,6 @@ const WAITING_BYTES: usize = 256 * 1024;
 pub struct UploadId {
     link: u32,
     attempt: u32,
-}
-
-/// The places of connections that only uploads use.
-#[derive(Debug)]
-pub(super) struct Uploads {
-    free: Vec<u32>,
-    first: u32,
-}
-
-impl Uploads {
-    /// Places from number `first` on are for uploads.
-    pub(super) fn after(first: u32) -> Self {
-        Self { free: Vec::new(), first }
-    }
 }
 
 impl Proxy {
@@ -81,9 +67,10 @@ impl Proxy {
             read: false,
             key: Span::default(),
             may_miss: false,
+            patient: false,
         };
         let protocol = owner.settings.protocol;
-        let link = self.open_upload(pool, server as u16, ticket);
+        let link = self.open_extra(pool, server as u16, Duty::Upload(ticket));
         if ask.expect == Expect::MetaQuiet {
             self.links[link as usize].behind = memcache::NOOP;
         }
@@ -98,21 +85,6 @@ impl Proxy {
         Ok(UploadId { link, attempt: self.links[link as usize].attempt })
     }
 
-    fn open_upload(&mut self, pool: u16, server: u16, ticket: Ticket) -> u32 {
-        let link = self.uploads.free.pop().unwrap_or(self.links.len() as u32);
-        let owner = &self.pools[pool as usize];
-        let mut fresh = Link::new(owner, pool, server);
-        fresh.upload = Some(ticket);
-        match self.links.get_mut(link as usize) {
-            Some(place) => {
-                fresh.attempt = place.attempt;
-                *place = fresh;
-            }
-            None => self.links.push(fresh),
-        }
-        link
-    }
-
     /// Sends more of an upload on, and with `whole` the last of it. If it has ended already (the
     /// server answered early, or failed), the bytes are dropped.
     pub fn upload_more<C: Clients>(
@@ -122,7 +94,8 @@ impl Proxy {
         (bytes, whole): (&[u8], bool),
     ) -> Flow {
         let place = &mut self.links[id.link as usize];
-        if place.upload.is_none() || place.attempt != id.attempt || place.connection.depth() == 0 {
+        if place.upload().is_none() || place.attempt != id.attempt || place.connection.depth() == 0
+        {
             return Flow::Go;
         }
         let metrics = &self.metrics.pools[place.pool as usize].servers[place.server as usize];
@@ -144,7 +117,7 @@ impl Proxy {
     /// The client has gone in the middle of its upload: so must the connection.
     pub fn upload_abort<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: UploadId) {
         let place = &mut self.links[id.link as usize];
-        if place.upload.is_some() && place.attempt == id.attempt {
+        if place.upload().is_some() && place.attempt == id.attempt {
             place.connection.abandon();
             self.close_unused(turn, id.link);
             self.free_upload(id.link);
@@ -155,9 +128,10 @@ impl Proxy {
     /// not late. (The client is; its session knows.)
     pub(super) fn spare_upload<C>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
         let place = &mut self.links[link as usize];
+        let uploads = place.upload().is_some() && !place.whole;
         let connection = &mut place.connection;
         let served = connection.phase() == Phase::Ready && connection.buffered() == 0;
-        if place.upload.is_some() && !place.whole && served && connection.depth() > 0 {
+        if uploads && served && connection.depth() > 0 {
             // Nothing is written, so that nothing can fail.
             let _ = connection.push_more(turn.io, &[], turn.now);
         }
@@ -166,7 +140,7 @@ impl Proxy {
     /// The server has taken bytes: the client may send more.
     pub(super) fn upload_moved<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
         let place = &self.links[link as usize];
-        if let Some(ticket) = place.upload
+        if let Some(ticket) = place.upload()
             && place.connection.buffered() <= WAITING_BYTES / 2
         {
             turn.clients.resume(turn.io, ticket);
@@ -176,7 +150,7 @@ impl Proxy {
     /// Closes an upload's connection if the reply is there.
     pub(super) fn end_upload_if_done<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
         let place = &mut self.links[link as usize];
-        if place.upload.is_some()
+        if place.upload().is_some()
             && place.connection.phase() == Phase::Ready
             && place.connection.depth() == 0
         {
@@ -200,19 +174,18 @@ impl Proxy {
     }
 
     fn finish_upload<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
-        if let Some(ticket) = self.links[link as usize].upload {
+        if let Some(ticket) = self.links[link as usize].upload() {
             turn.clients.resume(turn.io, ticket);
             self.free_upload(link);
         }
     }
 
     fn free_upload(&mut self, link: u32) {
-        let place = &mut self.links[link as usize];
-        if place.upload.take().is_some() && link >= self.uploads.first {
+        let place = &self.links[link as usize];
+        if place.upload().is_some() {
             let (pool, server) = (place.pool as usize, place.server as usize);
             self.pools[pool].servers[server].uploads -= 1;
-            self.report(link);
-            self.uploads.free.push(link);
+            self.free_extra(link);
         }
     }
 }

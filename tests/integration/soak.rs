@@ -57,15 +57,17 @@ fn what_is_wrong_ends_the_soak() {
                 }
             }
         });
-        let found = ended_by(server.port(), u64::MAX);
+        let found = ended_by((server.port(), server.port()), u64::MAX);
         assert!(found.contains(why), "{reply:?}: {found}");
     }
-    assert!(ended_by(Cache::start(&[]).memcache_port(), 1 << 20).contains("are resident"));
+    let cache = Cache::start(&[]);
+    let found = ended_by((cache.memcache_port(), cache.redis_port()), 1 << 20);
+    assert!(found.contains("are resident"), "{found}");
 }
 
 /// What ends the soak of a server, whose memory is taken to be that of this process.
-fn ended_by(port: u16, resident_bytes_max: u64) -> String {
-    let target = Target { pid: std::process::id(), memcache: port, redis: port };
+fn ended_by((memcache, redis): (u16, u16), resident_bytes_max: u64) -> String {
+    let target = Target { pid: std::process::id(), memcache, redis };
     let plan = Plan { time: Duration::from_secs(10), clients: 1, resident_bytes_max };
     run(target, &plan).1.expect_err("it goes on")
 }

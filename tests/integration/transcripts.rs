@@ -211,8 +211,9 @@ fn of_both_hold_for_our_cache_of_small_items() {
 }
 
 /// Transcripts with commands of Redis that a cache of strings does not have.
-const MORE_THAN_STRINGS: [&str; 15] = [
+const MORE_THAN_STRINGS: [&str; 16] = [
     "bits",
+    "blocking",
     "errors",
     "everywhere",
     "geo",

@@ -5,6 +5,7 @@
 
 import sys
 import threading
+import time
 
 import redis
 
@@ -68,13 +69,62 @@ def large(client):
 
 
 def refused(client):
-    for words in (("KEYS", "*"), ("MULTI",), ("NOSUCHCOMMAND", "x")):
+    for words in (("KEYS", "*"), ("MONITOR",), ("NOSUCHCOMMAND", "x")):
         try:
             client.execute_command(*words)
             raise AssertionError(f"{words} was not refused")
         except redis.ResponseError:
             pass
         assert client.ping()
+
+
+def transactions(client):
+    client.set("{n}a", 1)
+    with client.pipeline() as pipe:
+        assert pipe.incr("{n}a").get("{n}a").execute() == [2, b"2"]
+    with client.pipeline() as pipe:
+        pipe.watch("{n}a")
+        assert pipe.get("{n}a") == b"2"
+        client.set("{n}a", 10)
+        pipe.multi()
+        pipe.incr("{n}a")
+        try:
+            pipe.execute()
+            raise AssertionError("what was watched has changed")
+        except redis.WatchError:
+            pass
+    client.transaction(lambda pipe: (pipe.multi(), pipe.incr("{n}a")), "{n}a")
+    assert client.get("{n}a") == b"11"
+    apart = [f"apart:{number * 7919}" for number in range(100)]
+    try:
+        with client.pipeline() as pipe:
+            for key in apart:
+                pipe.set(key, "x")
+            pipe.execute()
+        alone = True
+    except redis.RedisError as error:
+        # With several servers; with one it is done.
+        assert "CROSSSLOT" in str(error), error
+        alone = False
+    assert client.exists(*apart) == (100 if alone else 0)
+
+
+def blocking(client):
+    started = time.monotonic()
+    assert client.blpop("{n}list", timeout=1) is None
+    assert time.monotonic() - started < 5
+    popped = []
+    waiter = threading.Thread(target=lambda: popped.append(client.blpop("{n}list", timeout=9)))
+    waiter.start()
+    client.rpush("{n}list", "v")
+    waiter.join()
+    assert popped == [(b"{n}list", b"v")], popped
+    lock = client.lock("{n}lock", timeout=5)
+    assert lock.acquire(blocking_timeout=1)
+    assert not client.lock("{n}lock").acquire(blocking=False)
+    lock.release()
+    client.register_script("return redis.call('incr', KEYS[1])")(keys=["{n}counter"])
+    assert client.get("{n}counter") == b"1"
 
 
 def threads(client):
@@ -99,7 +149,7 @@ def threads(client):
 def main():
     password = sys.argv[2] if len(sys.argv) > 2 else None
     client = redis.Redis("127.0.0.1", int(sys.argv[1]), password=password, socket_timeout=10)
-    for check in (commands, split, pipelines, large, refused, threads):
+    for check in (commands, split, pipelines, large, refused, transactions, blocking, threads):
         check(client)
     client.close()
 

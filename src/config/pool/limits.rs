@@ -25,6 +25,9 @@ const PIPELINE_DEPTH: usize = 1_024;
 const CLIENT_OUTPUT_BYTES: usize = 32 << 20;
 /// At 100,000 requests a second a tenth of a second of work.
 const SERVER_QUEUE: usize = 10_000;
+/// Sessions of one worker that may be in a transaction, or blocked, on one server; further ones are
+/// told so. Redis itself takes 10,000 clients.
+const DEDICATED_CONNECTIONS: usize = 128;
 /// A request that stands still for this long is abandoned or an attack.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,7 @@ const NATIVE: Limits = Limits {
     pipeline_depth: PIPELINE_DEPTH,
     client_output_bytes: CLIENT_OUTPUT_BYTES,
     server_queue: SERVER_QUEUE,
+    dedicated_connections: DEDICATED_CONNECTIONS,
     request_time: REQUEST_TIME,
 };
 
@@ -52,6 +56,7 @@ const COMPAT: Limits = Limits {
     pipeline_depth: PIPELINE_DEPTH,
     client_output_bytes: 2 << 30,
     server_queue: 1 << 20,
+    dedicated_connections: DEDICATED_CONNECTIONS,
     request_time: Duration::from_secs(3600),
 };
 
@@ -77,6 +82,7 @@ pub(super) fn read(value: Option<&Value<'_>>, protocol: Protocol, compat: bool) 
     number("args_per_request", &mut limits.args_per_request);
     number("pipeline_depth", &mut limits.pipeline_depth);
     number("server_queue", &mut limits.server_queue);
+    number("dedicated_connections", &mut limits.dedicated_connections);
     let size = |key, slot: &mut usize| {
         if let Some(bytes) = section.size(key).and_then(|bytes| usize::try_from(bytes).ok()) {
             *slot = bytes;

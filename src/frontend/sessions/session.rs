@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::config::Limits;
 use crate::frontend::sessions::pipeline::Pipeline;
 use crate::protocol::redis;
-use crate::service::{Deposit, Identity, State, Ticket, UploadId};
+use crate::service::{Conversation, Deposit, Identity, State, Ticket, UploadId};
 
 /// How long a client that has got its last reply may take to close its side.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ pub(in crate::frontend) struct Session {
     pub(in crate::frontend) identity: Identity,
     /// What a cache of ours knows of it.
     pub(in crate::frontend) state: State,
+    /// What it has under way that needs a server connection of its own.
+    pub(in crate::frontend) conversation: Option<Box<Conversation>>,
     /// When it was last heard of.
     pub(in crate::frontend) heard: Instant,
     /// Why it is not read from now, if it is not.
@@ -142,6 +144,7 @@ impl Session {
             mode: Mode::Parsing,
             identity,
             state: State::new(ticket),
+            conversation: None,
             heard: now,
             hold: Hold::None,
             idle_at: None,
@@ -165,6 +168,11 @@ impl Session {
             && self.input.is_empty()
             && matches!(self.mode, Mode::Parsing)
             && self.hold == Hold::None
+    }
+
+    /// True if its last request waits for what others do.
+    pub(in crate::frontend) fn is_blocked(&self) -> bool {
+        self.pipeline.depth() > 0 && self.conversation.as_ref().is_some_and(|it| it.is_blocked())
     }
 
     /// True if the next move is the client's: to finish what it has begun, or to go.

@@ -4,10 +4,10 @@
 //! our own does for a row is its [`Op`]; what only a cache has stands in a table of its own.
 
 use crate::protocol::names::Names;
-use crate::protocol::{Access, Command, Keys, Local, Op, Plan, Rules};
+use crate::protocol::{Access, Command, Dedicated, Keys, Local, Op, Plan, Rules};
 
-const ROWS_LEN: usize = 197;
-const OURS_LEN: usize = 9;
+const ROWS_LEN: usize = 212;
+const OURS_LEN: usize = 4;
 
 /// The key is the command's first argument, or stands behind a subcommand.
 const FIRST: Keys = Keys::At(1);
@@ -198,6 +198,23 @@ static ROWS: [Command; ROWS_LEN] = [
     since("XREVRANGE", -4, Access::Read, FIRST),
     since("XSETID", -3, Access::Write, FIRST),
     since("XTRIM", -4, Access::Write, FIRST),
+    // Those that wait for others.
+    blocking("BLMOVE", 6, every(1, 2, 1)),
+    blocking("BLMPOP", -5, Keys::Counted(2)),
+    blocking("BLPOP", -3, every(1, -2, 1)),
+    blocking("BRPOP", -3, every(1, -2, 1)),
+    blocking("BRPOPLPUSH", 4, every(1, 2, 1)),
+    blocking("BZMPOP", -5, Keys::Counted(2)),
+    blocking("BZPOPMAX", -3, every(1, -2, 1)),
+    blocking("BZPOPMIN", -3, every(1, -2, 1)),
+    dedicated("XREAD", -4, Access::Read, Keys::Streams(1), Dedicated::BlockIfSaid),
+    dedicated("XREADGROUP", -7, Access::Write, Keys::Streams(4), Dedicated::BlockIfSaid),
+    // Transactions.
+    dedicated("MULTI", 1, Access::None, Keys::None, Dedicated::Multi).executed(Op::Multi),
+    dedicated("EXEC", 1, Access::None, Keys::None, Dedicated::Exec).executed(Op::Exec),
+    dedicated("DISCARD", 1, Access::None, Keys::None, Dedicated::Discard).executed(Op::Discard),
+    dedicated("WATCH", -2, Access::None, every(1, -1, 1), Dedicated::Watch).executed(Op::Watch),
+    dedicated("UNWATCH", 1, Access::None, Keys::None, Dedicated::Unwatch).executed(Op::Unwatch),
     // Messages: a channel is on the server that a key of its name would be on.
     since("PUBLISH", 3, Access::None, FIRST),
     since("SPUBLISH", 3, Access::None, FIRST),
@@ -240,11 +257,6 @@ static TWEMPROXY: [Command; 5] = [
 
 /// What only a cache of our own has.
 static OURS: [Command; OURS_LEN] = [
-    ours("MULTI", 1, Keys::None, Access::None, Op::Multi),
-    ours("EXEC", 1, Keys::None, Access::None, Op::Exec),
-    ours("DISCARD", 1, Keys::None, Access::None, Op::Discard),
-    ours("WATCH", -2, every(1, -1, 1), Access::None, Op::Watch),
-    ours("UNWATCH", 1, Keys::None, Access::None, Op::Unwatch),
     ours("HELLO", -1, Keys::None, Access::None, Op::Hello),
     ours("CONFIG", -2, Keys::None, Access::None, Op::Config),
     ours("TIME", 1, Keys::None, Access::None, Op::Time),
@@ -255,29 +267,7 @@ static OURS: [Command; OURS_LEN] = [
 static REFUSED: [(&str, &[&str]); 7] = [
     (
         "it needs a connection of its own, and those to servers are shared",
-        &[
-            "BLMOVE",
-            "BLMPOP",
-            "BLPOP",
-            "BRPOP",
-            "BRPOPLPUSH",
-            "BZMPOP",
-            "BZPOPMAX",
-            "BZPOPMIN",
-            "DISCARD",
-            "EXEC",
-            "MULTI",
-            "PSUBSCRIBE",
-            "PUNSUBSCRIBE",
-            "SSUBSCRIBE",
-            "SUBSCRIBE",
-            "SUNSUBSCRIBE",
-            "UNSUBSCRIBE",
-            "UNWATCH",
-            "WATCH",
-            "XREAD",
-            "XREADGROUP",
-        ],
+        &["PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE"],
     ),
     ("the proxy speaks RESP2 and shares its connections", &["HELLO", "RESET", "TIME"]),
     ("a pool has one database on each server", &["MOVE", "SWAPDB"]),
@@ -320,6 +310,21 @@ const fn forward(name: &'static str, arity: i16, access: Access, compat: i16) ->
 /// A command that twemproxy does not know.
 const fn since(name: &'static str, arity: i16, access: Access, keys: Keys) -> Command {
     forward(name, arity, access, 0).on(keys)
+}
+
+const fn dedicated(
+    name: &'static str,
+    arity: i16,
+    access: Access,
+    keys: Keys,
+    as_what: Dedicated,
+) -> Command {
+    let plan = Plan::Dedicated(as_what);
+    Command { name, arity, keys, access, plan, op: Op::None, compat: 0 }
+}
+
+const fn blocking(name: &'static str, arity: i16, keys: Keys) -> Command {
+    dedicated(name, arity, Access::Write, keys, Dedicated::Block)
 }
 
 const fn every(first: u8, last: i8, step: u8) -> Keys {

@@ -134,7 +134,8 @@ impl Request<'_> {
 
     /// Checks that the argument at `at` counts at least one key, and no more than follow.
     fn counted(&self, command: &Command, at: usize) -> Result<(), String> {
-        let pops_or_counts = matches!(command.name, "LMPOP" | "ZMPOP" | "SINTERCARD");
+        let pops_or_counts =
+            matches!(command.name, "LMPOP" | "ZMPOP" | "BLMPOP" | "BZMPOP" | "SINTERCARD");
         let stated = match integer(self.arg(at)) {
             None | Some(..=0) if pops_or_counts => {
                 return Err("ERR numkeys should be greater than 0".to_owned());

@@ -375,7 +375,7 @@ fn a_cache_takes_its_own_commands_and_a_proxy_does_not() {
             assert!(served.iter().all(|other| other.name != row.name));
         }
     }
-    assert_eq!((cache_commands().count(), only_ours), (66, 9));
+    assert_eq!((cache_commands().count(), only_ours), (66, 4));
     assert!(served.iter().all(|row| row.plan != Plan::Refuse));
 }
 

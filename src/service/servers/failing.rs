@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use crate::backend::{Entry, Failure, Phase, To, Verdict};
 use crate::metrics::{PoolMetric, ServerMetric};
 use crate::service::dispatch::Turn;
-use crate::service::proxy::Proxy;
+use crate::service::proxy::{Duty, Proxy};
 use crate::service::replies::Clients;
 
 impl Proxy {
@@ -83,8 +83,12 @@ impl Proxy {
         for (index, entry) in remains.failed.into_iter().enumerate() {
             self.fail_entry(turn, link, &entry, (index == 0 && streamed, failure));
         }
-        if self.links[link as usize].upload.is_some() {
-            return self.end_upload(turn, link, failure);
+        match self.links[link as usize].duty {
+            Duty::Shared => {}
+            Duty::Upload(_) => return self.end_upload(turn, link, failure),
+            Duty::Lent { .. } | Duty::Spare | Duty::Gone => {
+                return self.end_lent(turn, link, failure);
+            }
         }
         self.resume_waiting(turn, link, (dialling, failure));
         self.speed_up(turn, link);

@@ -14,7 +14,7 @@ use crate::backend::{Phase, Stream, name_of, recheck_server};
 use crate::config::Protocol;
 use crate::service::dispatch::Turn;
 use crate::service::pool::Pool;
-use crate::service::proxy::Proxy;
+use crate::service::proxy::{Duty, Proxy};
 use crate::service::replies::Clients;
 
 /// How often it is asked about one connection whether its server has moved.
@@ -38,7 +38,9 @@ impl Proxy {
     pub(super) fn recheck(&mut self, link: u32, now: Instant) {
         let place = &mut self.links[link as usize];
         let asked = place.rechecked.is_some_and(|at| now < at + RECHECK);
-        let Some(peer) = place.peer.filter(|_| !asked && place.upload.is_none()) else { return };
+        let Some(peer) = place.peer.filter(|_| !asked && place.duty == Duty::Shared) else {
+            return;
+        };
         place.rechecked = Some(now);
         let address =
             &self.pools[place.pool as usize].settings.servers[place.server as usize].address;

@@ -18,7 +18,7 @@ impl Proxy {
         if let Err(failure) = place.connection.flush(turn.io) {
             return self.broken(turn, link, failure);
         }
-        if place.upload.is_some() {
+        if place.upload().is_some() {
             self.upload_moved(turn, link);
         }
         if self.links[link as usize].paused.is_none() {
@@ -61,7 +61,7 @@ impl Proxy {
         match received {
             Ok(Received::Fit) => self.fit(turn, link),
             Ok(_) if unavailable => self.note_failure(turn, link, Failure::Unfit),
-            Ok(_) => self.end_upload_if_done(turn, link),
+            Ok(_) => self.end_if_done(turn, link),
             Err(failure) => self.broken(turn, link, failure),
         }
         if recovered {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use crate::support::{Memcached, PoolSpec, Proxy, Redis, Scratch};
+use crate::support::{LONG, Memcached, PoolSpec, Proxy, Redis, Scratch, wait_until};
 
 /// A pool behind a unix socket, and a pool in front of it whose server that is.
 #[test]
@@ -15,8 +15,9 @@ fn unix_sockets_lead_in_and_out() {
     let inner = inner.set("listen", format!("{} 0640", path.display()));
     let outer = PoolSpec::of(false, vec![format!("{}:1 inner", path.display())]);
     let mut proxy = Proxy::twinring_with(&[], vec![outer.set("timeout", 5000), inner]);
-    let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
-    assert_eq!(mode & 0o777, 0o640);
+    // The pool in front listens first.
+    let mode = || std::fs::metadata(&path).map(|file| file.permissions().mode() & 0o777).ok();
+    assert!(wait_until(LONG, || mode() == Some(0o640)), "{:?}", mode());
     let mut client = proxy.client();
     client.ask("set a 0 0 1\r\nx\r\nget a b\r\n", "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
     let value = "v".repeat(3_000_000);
@@ -30,7 +31,7 @@ fn unix_sockets_lead_in_and_out() {
     assert_eq!(got, "VALUE a 0 1\r\nx\r\nEND\r\n");
     drop(client);
     proxy.terminate();
-    proxy.process.wait_end(crate::support::LONG).expect("an end");
+    proxy.process.wait_end(LONG).expect("an end");
     assert!(!path.exists(), "the socket's file is left");
 }
 

@@ -1,0 +1,308 @@
+//! Sessions with a server connection of their own: what they leave behind, and what ends them.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::support::{Client, LONG, PoolSpec, Proxy, Redis, wait_until};
+
+const RESET: &str = "-ERR Connection reset by peer\r\n";
+const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+
+struct Stand {
+    proxy: Proxy,
+    redis: Redis,
+}
+
+impl Stand {
+    fn start(limits: &str) -> Self {
+        let redis = Redis::start(&[]);
+        let pool = PoolSpec::redis(&[redis.port()]).set("timeout", 300);
+        let pool = if limits.is_empty() { pool } else { pool.set("limits", limits) };
+        Self { proxy: Proxy::twinring(pool), redis }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.proxy.port())
+    }
+
+    fn direct(&self) -> Client {
+        Client::connect(self.redis.port())
+    }
+
+    /// A figure of the server's INFO.
+    fn info(&self, name: &str) -> u64 {
+        let mut client = self.direct();
+        client.send("INFO\r\n");
+        let text = String::from_utf8(client.redis_reply()).expect("a text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("{name}:\n{text}"))
+    }
+
+    fn lent(&self) -> u64 {
+        self.proxy.metrics().get("twinring_backend_dedicated_connections", &[]) as u64
+    }
+
+    fn wait_for_blocked(&self, count: u64) {
+        assert!(wait_until(LONG, || self.info("blocked_clients") == count), "not {count} blocked");
+    }
+
+    fn wait_for_lent(&self, count: u64) {
+        assert!(wait_until(LONG, || self.lent() == count), "{} are lent, not {count}", self.lent());
+    }
+}
+
+#[test]
+fn a_blocked_session_holds_nobody_up_and_is_never_late() {
+    let stand = Stand::start("");
+    let (mut blocked, mut other) = (stand.client(), stand.client());
+    blocked.send("BLPOP list 0\r\nGET key\r\n");
+    stand.wait_for_blocked(1);
+    // Longer than the pool's timeout, and by the server's clock.
+    other.ask("BLPOP nothing 0.7\r\n", "*-1\r\n");
+    other.ask("SET key v\r\n", "+OK\r\n");
+    assert_eq!(stand.lent(), 1);
+    other.ask("RPUSH list x\r\n", ":1\r\n");
+    blocked.expect("*2\r\n$4\r\nlist\r\n$1\r\nx\r\n$1\r\nv\r\n");
+    stand.wait_for_lent(0);
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_leaves_nothing_behind() {
+    let stand = Stand::start("");
+    let before = stand.info("connected_clients");
+    for begun in [
+        "BLPOP list 0\r\n",
+        "BLPOP list 0\r\nGET a\r\nGET b\r\n",
+        "MULTI\r\nSET key 1\r\n",
+        "WATCH key\r\nMULTI\r\n",
+        "WATCH key\r\nBLPOP list 0\r\n",
+    ] {
+        let mut client = stand.client();
+        client.send(begun);
+        stand.wait_for_lent(1);
+        if begun.contains("BLPOP") {
+            stand.wait_for_blocked(1);
+        }
+        drop(client);
+        stand.wait_for_lent(0);
+        stand.wait_for_blocked(0);
+        // The connection has gone with it; that of all sessions may have come meanwhile.
+        assert!(wait_until(LONG, || stand.info("connected_clients") <= before + 1), "{begun:?}");
+    }
+    let mut client = stand.client();
+    client.ask("RPUSH list x\r\n", ":1\r\n");
+    client.ask("LLEN list\r\nEXISTS key\r\n", ":1\r\n:0\r\n");
+}
+
+#[test]
+fn a_connection_is_used_again_but_never_with_what_another_session_began() {
+    let stand = Stand::start("");
+    let made = || stand.info("total_connections_received");
+    let mut client = stand.client();
+    client.ask("MULTI\r\nINCR n\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n:1\r\n");
+    let before = made();
+    for n in 2..50 {
+        let mut client = stand.client();
+        client.ask("WATCH n\r\nUNWATCH\r\n", "+OK\r\n+OK\r\n");
+        client.ask("WATCH n\r\nMULTI\r\nDISCARD\r\n", "+OK\r\n+OK\r\n+OK\r\n");
+        client.ask("MULTI\r\nINCR n\r\n", "+OK\r\n+QUEUED\r\n");
+        client.ask("NOSUCH\r\n", "-ERR unknown command 'NOSUCH', with args beginning with: \r\n");
+        client.ask("EXEC\r\n", ABORTED);
+        let done = format!("+OK\r\n+QUEUED\r\n*1\r\n:{n}\r\n");
+        client.ask("MULTI\r\nINCR n\r\nEXEC\r\n", done);
+    }
+    // Who asks for the figure is counted, and while a refused transaction is being dropped there
+    // the session that had it may begin the next.
+    let made = made() - before;
+    assert!(made <= 2, "{made} connections for fifty sessions");
+}
+
+#[test]
+fn what_is_in_the_middle_fails_with_its_server_and_only_that() {
+    let mut stand = Stand::start("");
+    let (mut queueing, mut watching, mut blocked) =
+        (stand.client(), stand.client(), stand.client());
+    queueing.ask("MULTI\r\nSET a 1\r\n", "+OK\r\n+QUEUED\r\n");
+    watching.ask("WATCH a\r\n", "+OK\r\n");
+    blocked.send("BLPOP list 0\r\n");
+    stand.wait_for_blocked(1);
+    stand.redis.restart();
+    blocked.expect(RESET);
+    stand.wait_for_lent(0);
+    queueing.ask("SET a 2\r\n", RESET);
+    queueing.ask("EXEC\r\n", ABORTED);
+    // What was watched may have changed unseen.
+    watching.ask("MULTI\r\n", "+OK\r\n");
+    watching.ask("SET a 3\r\n", RESET);
+    watching.ask("EXEC\r\n", ABORTED);
+    for client in [&mut queueing, &mut watching, &mut blocked] {
+        client.ask("MULTI\r\nGET a\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+    }
+}
+
+#[test]
+fn an_exec_whose_server_went_silent_is_late_and_not_repeated() {
+    let stand = Stand::start("");
+    let mut client = stand.client();
+    client.ask("MULTI\r\nINCR n\r\n", "+OK\r\n+QUEUED\r\n");
+    stand.redis.process.freeze();
+    client.ask("EXEC\r\n", "-ERR Connection timed out\r\n");
+    stand.redis.process.thaw();
+    stand.wait_for_lent(0);
+    client.ask("GET n\r\n", "$1\r\n1\r\n");
+}
+
+#[test]
+fn so_many_sessions_as_the_pool_says_have_a_connection_of_their_own() {
+    let stand = Stand::start("{ dedicated_connections: 2 }");
+    let mut clients: Vec<Client> = (0..2).map(|_| stand.client()).collect();
+    for client in &mut clients {
+        client.ask("MULTI\r\nGET a\r\n", "+OK\r\n+QUEUED\r\n");
+    }
+    let mut third = stand.client();
+    let full = "-ERR too many dedicated connections\r\n";
+    third.ask("BLPOP list 0\r\n", full);
+    third.ask("WATCH a\r\n", full);
+    third.ask("MULTI\r\nGET a\r\nEXEC\r\n", format!("+OK\r\n{full}{ABORTED}"));
+    third.ask("GET a\r\n", "$-1\r\n");
+    drop(clients);
+    stand.wait_for_lent(0);
+    third.ask("MULTI\r\nGET a\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+}
+
+#[test]
+fn a_large_value_within_a_transaction_is_part_of_it() {
+    let stand = Stand::start("");
+    let mut client = stand.client();
+    let value = "x".repeat(3 << 20);
+    client.ask("MULTI\r\n", "+OK\r\n");
+    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len()));
+    client.expect("+QUEUED\r\n");
+    stand.direct().ask("EXISTS k\r\n", ":0\r\n");
+    client.ask("STRLEN k\r\nEXEC\r\n", format!("+QUEUED\r\n*2\r\n+OK\r\n:{}\r\n", value.len()));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_those_who_wait_for_others() {
+    let mut stand = Stand::start("");
+    let mut blocked = stand.client();
+    blocked.send("BLPOP list 0\r\n");
+    stand.wait_for_blocked(1);
+    stand.proxy.terminate();
+    let ended = stand.proxy.process.wait_end(Duration::from_secs(5));
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    blocked.expect_closed();
+}
+
+/// What a session may do next, with the key of its own and a number that nobody else uses.
+#[derive(Clone, Debug)]
+enum Step {
+    Set,
+    Get,
+    Transaction,
+    Discard,
+    Watched,
+    Popped,
+    Leave,
+}
+
+/// Sessions that do such things at once, each pipelined without a look at any reply.
+fn mixed() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let step = prop_oneof![
+        Just(Step::Set),
+        Just(Step::Get),
+        Just(Step::Transaction),
+        Just(Step::Discard),
+        Just(Step::Watched),
+        Just(Step::Popped),
+        Just(Step::Leave),
+    ];
+    prop::collection::vec((0..6_usize, step), 1..60)
+}
+
+struct Talker {
+    client: Client,
+    key: String,
+    value: Option<u32>,
+    owed: VecDeque<String>,
+}
+
+impl Talker {
+    fn new(stand: &Stand, key: String) -> Self {
+        Self { client: stand.client(), key, value: None, owed: VecDeque::new() }
+    }
+
+    fn say(&mut self, step: &Step, number: u32) {
+        let key = &self.key;
+        let bulk = |value: Option<u32>| match value {
+            Some(value) => format!("${}\r\n{value}\r\n", value.to_string().len()),
+            None => "$-1\r\n".to_owned(),
+        };
+        let (text, reply) = match step {
+            Step::Set => (format!("SET {key} {number}\r\n"), "+OK\r\n".to_owned()),
+            Step::Get => (format!("GET {key}\r\n"), bulk(self.value)),
+            Step::Transaction => (
+                format!("MULTI\r\nGET {key}\r\nSET {key} {number}\r\nEXEC\r\n"),
+                format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{}+OK\r\n", bulk(self.value)),
+            ),
+            Step::Discard => (
+                format!("MULTI\r\nSET {key} nonsense\r\nDISCARD\r\n"),
+                "+OK\r\n+QUEUED\r\n+OK\r\n".to_owned(),
+            ),
+            Step::Watched => (
+                format!("WATCH {key}\r\nGET {key}\r\nMULTI\r\nSET {key} {number}\r\nEXEC\r\n"),
+                format!("+OK\r\n{}+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n", bulk(self.value)),
+            ),
+            Step::Popped => (
+                format!("RPUSH {key}:l {number}\r\nBLPOP {key}:l 0\r\n"),
+                format!(":1\r\n*2\r\n${}\r\n{key}:l\r\n{}", key.len() + 2, bulk(Some(number))),
+            ),
+            Step::Leave => return,
+        };
+        if matches!(step, Step::Set | Step::Transaction | Step::Watched) {
+            self.value = Some(number);
+        }
+        self.client.send(text);
+        self.owed.push_back(reply);
+    }
+
+    fn settle(&mut self) {
+        while let Some(reply) = self.owed.pop_front() {
+            self.client.expect(reply);
+        }
+    }
+}
+
+#[test]
+fn no_reply_and_no_effect_crosses_from_one_session_to_another() {
+    let stand = Stand::start("{ dedicated_connections: 50 }");
+    let rounds = Cell::new(0);
+    let mut runner = TestRunner::new(Config { cases: 60, ..Config::default() });
+    let result = runner.run(&mixed(), |steps| {
+        let round = rounds.replace(rounds.get() + 1);
+        let key = |at: usize, life: u32| format!("key:{round}:{at}:{life}");
+        let mut talkers: Vec<Talker> = (0..6).map(|at| Talker::new(&stand, key(at, 0))).collect();
+        for (number, (at, step)) in (1..).zip(&steps) {
+            if matches!(step, Step::Leave) {
+                // Gone in the middle of whatever is under way; another comes to its place.
+                let fresh = Talker::new(&stand, key(*at, number));
+                talkers[*at].client.send("MULTI\r\nSET left 1\r\n");
+                talkers[*at] = fresh;
+                continue;
+            }
+            talkers[*at].say(step, number);
+            if number % 4 == 0 {
+                talkers.iter_mut().for_each(Talker::settle);
+            }
+        }
+        talkers.iter_mut().for_each(Talker::settle);
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    stand.wait_for_lent(0);
+    stand.client().ask("EXISTS left\r\n", ":0\r\n");
+}
