@@ -1,7 +1,7 @@
 //! A client's requests: answered here, given to the service, or refused.
 
 use super::serve::Next;
-use super::sessions::{Hold, Mode, Reason};
+use super::sessions::{Hold, Mode, Reason, Session};
 use super::worker::Worker;
 use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics};
@@ -24,7 +24,8 @@ impl Worker {
         if special || matches!(request.head.command.plan, Plan::Local(_) | Plan::Dedicated(_)) {
             return self.serve_specially(token, request);
         }
-        self.forward(token, request)
+        let caller = session.caller(token, &request);
+        self.forward(token, caller, request)
     }
 
     /// A request that is not simply for a server.
@@ -38,22 +39,20 @@ impl Worker {
         if let Some(next) = self.converse(token, request) {
             return next;
         }
-        match request.head.command.plan {
-            Plan::Local(_) => self.answer(token, request),
-            _ => self.forward(token, request),
+        if matches!(request.head.command.plan, Plan::Local(_)) {
+            return self.answer(token, request);
         }
+        let Some(session) = self.sessions.get(token) else { return done };
+        let caller = session.caller(token, &request);
+        self.forward(token, caller, request)
     }
 
     /// A request for servers.
-    fn forward(&mut self, token: Token, request: Request<'_>) -> Next {
-        let done = Next::Go(request.head.len as usize);
-        let Some(session) = self.sessions.get(token) else { return done };
-        let pool = session.pool;
-        let seq = if request.head.noreply { 0 } else { session.pipeline.open() };
-        let ticket = Ticket { session: token.0, serial: session.serial, seq };
+    #[inline]
+    fn forward(&mut self, token: Token, caller: Caller, request: Request<'_>) -> Next {
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        match self.proxy.request(turn, Caller { pool, ticket }, request) {
-            Flow::Go => done,
+        match self.proxy.request(turn, caller, request) {
+            Flow::Go => Next::Go(request.head.len as usize),
             Flow::Pause => {
                 self.hold(token, Hold::Server);
                 Next::Wait(request.head.len as usize)
@@ -182,6 +181,16 @@ impl Worker {
             Protocol::Redis => redis::write_refusal(refusal, &mut line),
         }
         line
+    }
+}
+
+impl Session {
+    /// Opens a slot for the reply to a request, if it wants one.
+    #[inline]
+    fn caller(&mut self, token: Token, request: &Request<'_>) -> Caller {
+        let seq = if request.head.noreply { 0 } else { self.pipeline.open() };
+        let ticket = Ticket { session: token.0, serial: self.serial, seq };
+        Caller { pool: self.pool, ticket }
     }
 }
 

@@ -48,8 +48,7 @@ impl Worker {
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
         let id = match self.proxy.upload(turn, pool, request, ticket) {
             Ok(id) => Some(id),
-            Err(text) => {
-                let line = self.proxy.error_line(pool, text);
+            Err(line) => {
                 self.sessions.reply(&mut self.io, ticket, &line, true);
                 None
             }

@@ -13,6 +13,7 @@ mod stores;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
@@ -30,6 +31,9 @@ use stores::Stores;
 
 /// Clients that may be on their way to one worker; what comes on top is closed.
 const INBOX_CLIENTS: usize = 4096;
+
+/// How long the listener may take to end once the workers have.
+const LISTENER_END: Duration = Duration::from_millis(500);
 
 /// Why the process could not start.
 #[derive(Debug, Error)]
@@ -115,8 +119,13 @@ impl Process {
     /// Serves until a signal ends the process. Returns its exit code.
     pub fn run(self) -> u8 {
         let code = self.admin.block_on(control::run(self.doors, self.plane));
-        // Threads that have not finished by now are past the drain's time: they end with us.
-        drop((self.workers, self.listener));
+        // Threads that have not finished by now are past the drain's time: they end with us. Only
+        // the listener may need a moment: it takes the files of unix sockets away.
+        drop(self.workers);
+        let end = Instant::now() + LISTENER_END;
+        while !self.listener.is_finished() && Instant::now() < end {
+            thread::park_timeout(LISTENER_END / 100);
+        }
         tracing::info!(code, "end");
         // Its tasks hold the log, which is written out when nobody holds it any more.
         drop(self.admin);

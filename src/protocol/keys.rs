@@ -57,6 +57,12 @@ impl Positions {
         if self.next < self.end { Some(self.next) } else { None }
     }
 
+    /// Whether there is more than one.
+    pub const fn are_several(&self) -> bool {
+        let first = if self.alone.is_some() { self.next } else { self.next + self.step };
+        first < self.end
+    }
+
     /// Distance from a key to the next.
     pub const fn step(&self) -> usize {
         self.step
@@ -87,6 +93,7 @@ impl ExactSizeIterator for Positions {}
 impl Keys {
     /// Where the keys stand among `count` arguments of which those in `args` are known, in `bytes`.
     /// A position may be beyond the arguments: then the request is short of keys.
+    #[inline]
     pub fn positions(self, bytes: &[u8], args: &[Span], count: usize) -> Positions {
         let arg = |at: usize| args.get(at).map_or(&b""[..], |span| span.of(bytes));
         match self {
@@ -129,6 +136,7 @@ impl Keys {
 
 impl Request<'_> {
     /// The indices of the keys.
+    #[inline]
     pub fn keys(&self) -> Positions {
         let count = self.args.len() - usize::from(self.head.noreply);
         self.head.command.keys.positions(self.bytes, self.args, count)
@@ -147,6 +155,7 @@ mod tests {
         }
         let positions = keys.positions(line.as_bytes(), &args, args.len());
         assert_eq!(positions.len(), positions.clone().count());
+        assert_eq!(positions.are_several(), positions.len() > 1);
         let word = |at: usize| line.split(' ').nth(at).unwrap_or("?").to_owned();
         positions.map(word).collect()
     }

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::fragment::{self, Gather, Merge, New};
+use super::fragment::Merge;
 use super::proxy::{Caller, Proxy};
 use super::replies::{Clients, count_request};
 use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Io, Ticket, To};
-use crate::config::{Dead, Partial, Protocol};
+use crate::config::{Dead, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
-use crate::protocol::{Access, Expect, Plan, Refusal, Request, Span, memcache, redis};
+use crate::protocol::{Access, Expect, Keys, Plan, Positions, Refusal, Request, memcache, redis};
 
 /// A turn of the worker, as the service sees it.
 pub struct Turn<'a, C> {
@@ -35,8 +35,25 @@ impl Proxy {
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
-        let settings = &self.pools[pool as usize].settings;
-        match command.plan {
+        match (command.plan, only_key(command.keys, request.args.len())) {
+            // By far the most.
+            (Plan::Forward | Plan::Values | Plan::Sum | Plan::AllOk, Some(at)) => {
+                self.forward_key(turn, caller, request, at)
+            }
+            _ => self.several(turn, caller, request),
+        }
+    }
+
+    /// Sees to a request that is not simply for the server of its only key.
+    fn several<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        request: Request<'_>,
+    ) -> Flow {
+        let settings = &self.pools[caller.pool as usize].settings;
+        let keys = request.keys();
+        match request.head.command.plan {
             Plan::Stats => self.broadcast(turn, caller, request, Merge::Stats),
             Plan::Flush if settings.allow_flush => {
                 self.broadcast(turn, caller, request, Merge::Same);
@@ -47,50 +64,67 @@ impl Proxy {
             Plan::Array if settings.dead == Dead::Miss => {
                 self.split(turn, caller, request, Merge::Array);
             }
-            Plan::Values if request.keys().len() > 1 => {
+            Plan::Values if keys.are_several() => {
                 self.split(turn, caller, request, Merge::Values);
             }
-            Plan::Array if request.keys().len() > 1 => {
-                self.split(turn, caller, request, Merge::Array);
+            Plan::Array if keys.are_several() => self.split(turn, caller, request, Merge::Array),
+            Plan::AllOk if keys.are_several() => self.split(turn, caller, request, Merge::Same),
+            Plan::Sum if keys.are_several() => self.split(turn, caller, request, Merge::Sum),
+            Plan::Sum if keys.first().is_none() => {
+                self.broadcast(turn, caller, request, Merge::Sum);
             }
-            Plan::AllOk if request.keys().len() > 1 => {
-                self.split(turn, caller, request, Merge::Same);
-            }
-            Plan::Sum => match request.keys().len() {
-                0 => self.broadcast(turn, caller, request, Merge::Sum),
-                1 => return self.forward(turn, caller, request),
-                _ => self.split(turn, caller, request, Merge::Sum),
-            },
             Plan::Script | Plan::Function | Plan::Concat | Plan::AnyOne | Plan::Scan => {
                 return self.everywhere(turn, caller, request);
             }
-            _ => return self.forward(turn, caller, request),
+            _ => return self.forward(turn, caller, (request, keys)),
         }
         Flow::Go
     }
 
-    /// Sends a request to the server of its keys.
-    pub(super) fn forward<C: Clients>(
+    /// Sends a request to the server of its key, which is the argument at an index.
+    #[inline]
+    fn forward_key<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
+        at: usize,
+    ) -> Flow {
+        let server = self.pools[caller.pool as usize].server_of(&request, at);
+        self.forward_to(turn, caller, (request, Some(at)), server)
+    }
+
+    /// Sends a request to the one server that has all of its keys.
+    pub(super) fn forward<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        (request, keys): (Request<'_>, Positions),
+    ) -> Flow {
+        let first = keys.first();
+        let server = self.pools[caller.pool as usize].server_for(&request, keys);
+        self.forward_to(turn, caller, (request, first), server)
+    }
+
+    #[inline]
+    fn forward_to<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        (request, key_at): (Request<'_>, Option<usize>),
+        server: Result<usize, Astray>,
     ) -> Flow {
         let pool = caller.pool;
         let owner = &self.pools[pool as usize];
         let to = if request.head.noreply { To::Nobody } else { To::Client(caller.ticket) };
-        let server = match owner.server_for(&request) {
+        let server = match server {
             Ok(server) => server,
-            Err(Astray::Failed(failure)) => {
-                self.fail(turn, pool, to, failure);
-                return Flow::Go;
-            }
-            Err(Astray::Apart(refusal)) => {
-                self.turn_down(turn, caller, &refusal);
+            Err(astray) => {
+                self.lead_back(turn, caller, (to, astray));
                 return Flow::Go;
             }
         };
-        let key = request.keys().first().and_then(|at| request.args.get(at));
+        let key = key_at.and_then(|at| request.args.get(at));
         let ask = Ask {
             to,
             expect: expect_of(owner.settings.protocol, &request),
@@ -112,6 +146,21 @@ impl Proxy {
             self.send(turn, link, ask, &[request.bytes]);
         }
         if request.head.noreply { self.slow_down(link, caller.ticket) } else { Flow::Go }
+    }
+
+    #[cold]
+    fn lead_back<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        (to, astray): (To, Astray),
+    ) {
+        match astray {
+            Astray::Failed(failure) => self.fail(turn, caller.pool, to, failure),
+            Astray::Apart(text) => {
+                self.turn_down(turn, caller, &Refusal::Redis(text.to_owned()));
+            }
+        }
     }
 
     /// Has a client wait until its server has answered enough, if its queue is half full.
@@ -157,176 +206,6 @@ impl Proxy {
         }
     }
 
-    /// Splits a request over the servers of its keys.
-    fn split<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        caller: Caller,
-        request: Request<'_>,
-        merge: Merge,
-    ) {
-        let keys = request.keys();
-        let (first, step) = (keys.first().unwrap_or(1), keys.step());
-        let new = self.new_gather(turn, caller, &request, merge);
-        let (place, serial) = self.gathers.begin(new);
-        let owner = &self.pools[caller.pool as usize];
-        let gather = self.gathers.at(place);
-        let router = &owner.router;
-        self.part_of.clear();
-        self.part_of.resize(owner.servers.len(), None);
-        let memcache = owner.settings.protocol == Protocol::Memcache;
-        let before = request.args[..first].last().map_or(0, |span| span.end);
-        let before = Span { start: request.args[0].start, end: before };
-        for unit in request.args.get(first..).unwrap_or_default().chunks(step) {
-            let key = unit[0];
-            let Some(server) = router.server_of(key.of(request.bytes)) else { break };
-            let part = *self.part_of[server].get_or_insert_with(|| {
-                let command = if memcache { before.of(request.bytes) } else { &[] };
-                gather.add_part(server, command)
-            });
-            if memcache {
-                let word = Span { start: key.start - 1, end: key.end };
-                gather.add_word(word.of(request.bytes), part);
-            } else {
-                gather.add_key(part);
-            }
-        }
-        if memcache {
-            gather.parts().iter_mut().for_each(fragment::end_line);
-        } else {
-            fragment::write_redis_parts(gather, &request, first, step);
-        }
-        self.send_parts(turn, (place, serial), &request);
-    }
-
-    /// Sends a request to every server.
-    pub(super) fn broadcast<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        caller: Caller,
-        request: Request<'_>,
-        merge: Merge,
-    ) {
-        let new = self.new_gather(turn, caller, &request, merge);
-        let (place, serial) = self.gathers.begin(new);
-        let owner = &self.pools[caller.pool as usize];
-        let gather = self.gathers.at(place);
-        let wire = rewritten(owner.settings.protocol, &request).concat();
-        for index in 0..owner.settings.servers.len() {
-            gather.add_part(index, &wire);
-        }
-        self.send_parts(turn, (place, serial), &request);
-    }
-
-    pub(super) fn new_gather<C>(
-        &self,
-        turn: &Turn<'_, C>,
-        caller: Caller,
-        request: &Request<'_>,
-        merge: Merge,
-    ) -> New {
-        New {
-            ticket: (!request.head.noreply).then_some(caller.ticket),
-            pool: caller.pool,
-            merge,
-            read: request.head.command.access == Access::Read,
-            now: turn.now,
-            lane: caller.ticket.session,
-            limit: self.pools[caller.pool as usize].settings.limits.client_output_bytes,
-        }
-    }
-
-    pub(super) fn send_parts<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        (place, serial): (u32, u32),
-        request: &Request<'_>,
-    ) {
-        let pool = self.gathers.at(place).pool;
-        let parts = self.gathers.at(place).parts().len();
-        if parts == 0 {
-            return self.fail_whole(turn, place, Failure::NoServer);
-        }
-        let protocol = self.pools[pool as usize].settings.protocol;
-        let ask = |part| Ask {
-            to: To::Part { gather: place, serial, part },
-            expect: match protocol {
-                Protocol::Memcache | Protocol::Ping => memcache::expect_of(request.head.command, 2),
-                Protocol::Redis => Expect::Resp,
-            },
-            read: request.head.command.access == Access::Read,
-            key: Span::default(),
-            may_miss: false,
-            patient: false,
-        };
-        self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
-        for index in 0..parts {
-            let part = &mut self.gathers.at(place).parts()[index];
-            let (server, wire) = (part.server, std::mem::take(&mut part.wire));
-            let lane = self.gathers.at(place).lane;
-            let link = self.pools[pool as usize].connection(server, lane);
-            self.send(turn, link, ask(index as u16), &[&wire]);
-            self.gathers.give_back((place, serial), index, wire);
-        }
-    }
-
-    /// All parts of a gathered request are there: puts them together and replies. Returns whom
-    /// the servers should wait for, if its client has enough for now.
-    pub(super) fn complete<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        place: u32,
-    ) -> Option<Ticket> {
-        let mut merged = std::mem::take(&mut self.merged);
-        merged.clear();
-        let gather = self.gathers.at(place);
-        let (pool, ticket, read, begun) = (gather.pool, gather.ticket, gather.read, gather.begun);
-        let owner = &self.pools[pool as usize];
-        let manner = fragment::Manner {
-            partial: owner.settings.partial == Partial::Miss && !self.compat,
-            dead_misses: owner.settings.dead == Dead::Miss,
-            compat: self.compat,
-        };
-        let lane = gather.lane;
-        let name_of = |server: usize| owner.settings.servers[server].name.as_bytes();
-        let result = gather.merge(manner, name_of, &mut merged);
-        let metrics = &self.metrics.pools[pool as usize];
-        metrics.add(PoolMetric::Hits, result.hits);
-        metrics.add(PoolMetric::Misses, result.misses);
-        let latency = if read { &metrics.reads } else { &metrics.writes };
-        latency.record(turn.now.saturating_duration_since(begun));
-        let mut failure = result.failure;
-        if let Some(server) = result.foreign {
-            let malformed = Failure::BadReply(crate::protocol::Malformed::Unexpected);
-            failure = Some(malformed);
-            let link = owner.connection(server, lane);
-            self.broken(turn, link, malformed);
-        }
-        if let Some(failure) = failure {
-            merged.clear();
-            self.pools[pool as usize].write_error(failure.text(self.compat), &mut merged);
-            self.metrics.pools[pool as usize].add(PoolMetric::ForwardErrors, 1);
-        }
-        self.gathers.finish(place);
-        let mut pause = None;
-        if let Some(ticket) = ticket {
-            let flow = turn.clients.reply(turn.io, ticket, &merged, true);
-            pause = (flow == Flow::Pause).then_some(ticket);
-            if failure.is_some_and(|failure| failure != Failure::Trailing) && self.compat && read {
-                turn.clients.cut(ticket);
-            }
-        }
-        self.merged = merged;
-        pause
-    }
-
-    fn fail_whole<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32, failure: Failure) {
-        let gather: &mut Gather = self.gathers.at(place);
-        let (pool, to) = (gather.pool, gather.ticket.map_or(To::Nobody, To::Client));
-        self.gathers.finish(place);
-        self.fail(turn, pool, to, failure);
-    }
-
     /// Fails a request that was, or was to be, asked of a server.
     pub(super) fn fail_asked<C: Clients>(
         &mut self,
@@ -361,7 +240,7 @@ impl Proxy {
             To::Nobody => {}
             To::Client(ticket) => {
                 metrics.add(PoolMetric::ForwardErrors, 1);
-                let line = self.error_line(pool, failure.text(self.compat));
+                let line = self.failure_line(pool, failure);
                 turn.clients.reply(turn.io, ticket, &line, true);
                 self.merged = line;
             }
@@ -394,6 +273,18 @@ impl Proxy {
         let mut line = Vec::new();
         self.pools[caller.pool as usize].write_refusal(refusal, &mut line);
         turn.clients.reply(turn.io, caller.ticket, &line, true);
+    }
+}
+
+/// The index of the key of a request with `args` arguments, if there can only be this one.
+#[inline]
+fn only_key(keys: Keys, args: usize) -> Option<usize> {
+    match keys {
+        Keys::At(at) => Some(at.into()),
+        Keys::Every { first, step, .. } if args <= usize::from(first) + usize::from(step) => {
+            Some(first.into())
+        }
+        _ => None,
     }
 }
 

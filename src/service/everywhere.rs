@@ -31,7 +31,7 @@ impl Proxy {
     ) -> Flow {
         let allowed = self.pools[caller.pool as usize].settings.allow_scan;
         match self.way(&request, allowed) {
-            Way::One => return self.forward(turn, caller, request),
+            Way::One => return self.forward(turn, caller, (request, request.keys())),
             Way::All(merge) => self.broadcast(turn, caller, request, merge),
             Way::Scan(cursor) => self.scan(turn, caller, request, cursor),
             Way::Refuse(text) => self.turn_down(turn, caller, &Refusal::Redis(text)),

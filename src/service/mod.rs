@@ -20,6 +20,7 @@ mod proxy;
 mod replies;
 mod route;
 mod servers;
+mod split;
 mod standalone;
 mod upload;
 

@@ -17,7 +17,7 @@ use super::dedicated::Extra;
 use super::fragment::Gathers;
 use super::local::Identity;
 use super::pool::Pool;
-use crate::backend::{Connection, Inbox, Io, Letter, Resolver, Ticket};
+use crate::backend::{Connection, Failure, Inbox, Io, Letter, Resolver, Ticket};
 use crate::config::Config;
 use crate::metrics::{ServerMetric, WorkerMetrics};
 use crate::protocol::Rules;
@@ -213,11 +213,11 @@ impl Proxy {
         }
     }
 
-    /// The error line of a pool's protocol for `text`.
-    pub fn error_line(&mut self, pool: u16, text: &str) -> Vec<u8> {
+    /// The error line of a pool's protocol for a failure.
+    pub(super) fn failure_line(&mut self, pool: u16, failure: Failure) -> Vec<u8> {
         let mut line = std::mem::take(&mut self.merged);
         line.clear();
-        self.pools[pool as usize].write_error(text, &mut line);
+        self.pools[pool as usize].write_error(failure.text(self.compat), &mut line);
         line
     }
 

@@ -57,6 +57,7 @@ pub(super) struct Sink<'a, C> {
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
+    #[inline]
     fn reply(&mut self, io: &mut Io, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow {
         self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
         // The last line of such a reply answers what was sent behind its request.

@@ -6,48 +6,62 @@
 
 use super::pool::Pool;
 use crate::backend::Failure;
-use crate::protocol::{Keys, Refusal, Request, memcache};
+use crate::protocol::{Positions, Request, memcache};
 
 /// Commands without a key go where twemproxy sends them: to the server of this key
 /// (nc_message.c:900-909).
 const PLACEHOLDER: &[u8] = b"placeholder";
 
+/// The first word is that of Redis Cluster, which clients know.
+const KEYS_APART: &str = "CROSSSLOT keys of one command are on several servers, use a hash tag";
+const PATTERNS_APART: &str =
+    "CROSSSLOT BY and GET name keys that may be on other servers, use a hash tag";
+
 /// Why a request goes to no server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Astray {
     /// There is none.
     Failed(Failure),
-    /// Its keys are on several.
-    Apart(Refusal),
+    /// Its keys are on several: the error text.
+    Apart(&'static str),
 }
 
 impl Pool {
-    /// The server that has every key of `request`.
-    pub(super) fn server_for(&self, request: &Request<'_>) -> Result<usize, Astray> {
-        let command = request.head.command;
-        if let Keys::At(at) = command.keys {
-            return self.server_of(request, at.into());
-        }
-        let mut keys = request.keys();
+    /// The server that has every key of `request`; they stand at `keys`.
+    pub(super) fn server_for(
+        &self,
+        request: &Request<'_>,
+        mut keys: Positions,
+    ) -> Result<usize, Astray> {
         let first = keys.next();
         let server = self.server_of(request, first.unwrap_or(usize::MAX))?;
+        self.has_the_rest(request, keys, server)
+    }
+
+    fn has_the_rest(
+        &self,
+        request: &Request<'_>,
+        keys: Positions,
+        server: usize,
+    ) -> Result<usize, Astray> {
         if self.compat || self.servers.len() == 1 || !self.router.places_keys() {
             return Ok(server);
         }
         for key in keys {
             if self.server_of(request, key)? != server {
-                return Err(apart("keys of one command are on several servers, use a hash tag"));
+                return Err(Astray::Apart(KEYS_APART));
             }
         }
-        if command.name.starts_with("SORT") && !self.patterns_stay(request, server) {
-            return Err(apart("BY and GET name keys that may be on other servers, use a hash tag"));
+        if request.head.command.name.starts_with("SORT") && !self.patterns_stay(request, server) {
+            return Err(Astray::Apart(PATTERNS_APART));
         }
         Ok(server)
     }
 
     /// The server of the key at an index of the arguments. What has no key there, although its
     /// command has one, is for any server to refuse in its own words.
-    fn server_of(&self, request: &Request<'_>, at: usize) -> Result<usize, Astray> {
+    #[inline]
+    pub(super) fn server_of(&self, request: &Request<'_>, at: usize) -> Result<usize, Astray> {
         let key = request.args.get(at).map_or(PLACEHOLDER, |key| key.of(request.bytes));
         let binary = memcache::binary_key(request, key);
         let server = self.router.server_of(binary.as_deref().unwrap_or(key));
@@ -67,8 +81,4 @@ impl Pool {
             tag.is_some() && self.router.server_of(pattern) == Some(server)
         })
     }
-}
-
-fn apart(text: &str) -> Astray {
-    Astray::Apart(Refusal::Redis(format!("CROSSSLOT {text}")))
 }

@@ -33,31 +33,31 @@ impl Proxy {
     /// Begins an upload with the bytes that are there so far.
     ///
     /// # Errors
-    /// The text of the error line that the client must get; the rest of its request must be
-    /// thrown away.
+    /// The error line that the client must get; the rest of its request must be thrown away.
     pub fn upload<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         pool: u16,
         request: Request<'_>,
         ticket: Ticket,
-    ) -> Result<UploadId, &'static str> {
+    ) -> Result<UploadId, Vec<u8>> {
         let head = request.head;
         let command = head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
         let owner = &mut self.pools[pool as usize];
-        let server = match owner.server_for(&request) {
+        let server = match owner.server_for(&request, request.keys()) {
             Ok(server) => server,
-            Err(Astray::Failed(failure)) => return Err(failure.text(self.compat)),
-            Err(Astray::Apart(_)) => return Err("keys of one command are on several servers"),
+            Err(Astray::Failed(failure)) => return Err(self.failure_line(pool, failure)),
+            Err(Astray::Apart(text)) => return Err(format!("-{text}\r\n").into_bytes()),
         };
         let place = &mut owner.servers[server];
         if !place.health.is_up() || !place.health.may_connect(turn.now) {
-            return Err(place.health.last_failure().text(self.compat));
+            let failure = place.health.last_failure();
+            return Err(self.failure_line(pool, failure));
         }
         if place.uploads >= UPLOADS_PER_SERVER {
-            return Err(Failure::QueueFull.text(self.compat));
+            return Err(self.failure_line(pool, Failure::QueueFull));
         }
         place.uploads += 1;
         let ask = Ask {

@@ -134,6 +134,12 @@ fn keys_of_one_command_on_several_servers_are_refused_whatever_the_command() {
     let error = "-CROSSSLOT keys of one command are on several servers, use a hash tag\r\n";
     client.expect(error);
     client.ask(format!("GET {a}\r\n"), "$1\r\nv\r\n");
+    // And so is one with a long argument, which begins to be sent when its keys are known.
+    client
+        .send(format!("*6\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n2\r\n${}\r\n{a}\r\n", a.len()));
+    client.send(format!("${}\r\n{b}\r\n${}\r\n{script}\r\n", b.len(), script.len()));
+    client.expect(error);
+    client.ask(format!("GET {a}\r\n"), "$1\r\nv\r\n");
 }
 
 #[test]

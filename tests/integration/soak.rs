@@ -60,7 +60,7 @@ fn what_is_wrong_ends_the_soak() {
         let found = ended_by((server.port(), server.port()), u64::MAX);
         assert!(found.contains(why), "{reply:?}: {found}");
     }
-    let cache = Cache::start(&[]);
+    let cache = Cache::start(&["--max-value", "4MiB"]);
     let found = ended_by((cache.memcache_port(), cache.redis_port()), 1 << 20);
     assert!(found.contains("are resident"), "{found}");
 }

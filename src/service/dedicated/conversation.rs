@@ -82,7 +82,7 @@ impl Proxy {
         request: &Request<'_>,
     ) -> bool {
         let watched = conversation.and_then(|it| it.lent).map(|(_, server)| server);
-        let server = || self.pools[pool as usize].server_for(request).ok();
+        let server = || self.pools[pool as usize].server_for(request, request.keys()).ok();
         watched.is_some() && request.keys().len() > 0 && server() == watched
     }
 

@@ -112,10 +112,12 @@ impl<C: Clients> Talk<'_, '_, C> {
 
     /// The server of the request's keys; the answer has been given if there is none.
     pub(super) fn server(&mut self) -> Option<usize> {
-        match self.proxy.pools[self.caller.pool as usize].server_for(&self.request) {
+        match self.proxy.pools[self.caller.pool as usize]
+            .server_for(&self.request, self.request.keys())
+        {
             Ok(server) => return Some(server),
             Err(Astray::Failed(failure)) => self.fail(failure),
-            Err(Astray::Apart(refusal)) => self.proxy.turn_down(self.turn, self.caller, &refusal),
+            Err(Astray::Apart(text)) => self.error(text),
         }
         None
     }
