@@ -12,6 +12,8 @@ pub enum Failure {
     Refused,
     /// The server's name has no address.
     Unresolved,
+    /// The TLS handshake with the server failed.
+    Tls,
     /// The connection broke.
     Reset,
     /// The server closed the connection in good order while a reply was due.
@@ -50,6 +52,7 @@ impl Failure {
         match self {
             Self::Refused | Self::NoServer => "Connection refused",
             Self::Unresolved => "Host is down",
+            Self::Tls => "backend TLS handshake failed",
             Self::Closed if compat => "unknown",
             Self::BadReply(_) | Self::Trailing | Self::Unfit if compat => "Invalid argument",
             Self::Reset | Self::Closed | Self::Trailing => "Connection reset by peer",
@@ -78,6 +81,7 @@ impl Failure {
             Self::BadReply(Malformed::Oversize) => ServerMetric::FailOversize,
             Self::Trailing => ServerMetric::FailTrailingData,
             Self::Auth => ServerMetric::FailAuth,
+            Self::Tls => ServerMetric::FailTls,
             Self::Unfit => ServerMetric::FailBadValidate,
         }
     }

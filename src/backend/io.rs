@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::inflight::Ticket;
-use crate::net::{Accepted, ConnectError, Driver, Inbox, Resolver, Stream, dial, recheck};
+use crate::net::{
+    Accepted, ConnectError, Driver, Inbox, Resolver, Stream, TlsConnector, dial, recheck,
+};
 use crate::topology::Address;
 
 /// The sockets of one worker.
@@ -48,13 +50,13 @@ pub enum Letter {
 
 /// Dials a server beside the worker's own work; the outcome comes as a letter.
 pub fn dial_server(
-    (inbox, resolver): (&Inbox<Letter>, &Resolver),
+    (inbox, resolver, tls): (&Inbox<Letter>, &Resolver, Option<&TlsConnector>),
     (connection, attempt): (u32, u32),
     address: &Address,
     limit: Duration,
 ) {
     let inbox = inbox.clone();
-    dial(resolver.clone(), address.clone(), limit, move |result| {
+    dial((resolver.clone(), tls.cloned()), address.clone(), limit, move |result| {
         inbox.push(Letter::Dialled { connection, attempt, result });
     });
 }

@@ -23,4 +23,6 @@ pub use health::{Backoff, Health, Verdict};
 pub use inflight::{Ask, Cause, Entry, Inflight, Remains, Ticket, To};
 pub use io::{Io, Letter, Owner, dial_server, recheck_server};
 
-pub use crate::net::{ConnectError, Inbox, Resolver, Stream, name_of};
+pub use crate::net::{
+    ConnectError, HandshakeError, Inbox, Resolver, Stream, TlsConnector, name_of,
+};

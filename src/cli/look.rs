@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{BAD_CONFIG, FAILED, complain, print};
 use crate::config::{self, Config, Pool};
+use crate::process;
 use crate::routing::Router;
 
 /// Loads a file, or lists all that is wrong with it.
@@ -23,6 +24,13 @@ pub(super) fn check(file: &Path) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let faults = process::tls_faults(&config);
+    if !faults.is_empty() {
+        for (pool, why) in faults {
+            complain(&format!("{}: pool {pool}: {why}\n", file.display()));
+        }
+        return BAD_CONFIG;
+    }
     let mut text = String::new();
     for warning in &config.warnings {
         let _ = writeln!(text, "warning: {warning}");

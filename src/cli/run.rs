@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::compat::{self, Action, Flags};
-use super::{FAILED, allocator, complain, daemon, look};
+use super::{BAD_CONFIG, FAILED, allocator, complain, daemon, look};
 use crate::config::{self, Config, Protocol};
 use crate::control::level_of_verbosity;
-use crate::process::Process;
+use crate::process::{Process, StartError};
 
 /// Bytes of an mbuf that its own header takes: a Redis key must fit what is left.
 const MBUF_HEADER: usize = 48;
@@ -27,7 +27,7 @@ pub(super) fn serve_config(config: Config) -> u8 {
         Ok(process) => process.run(),
         Err(error) => {
             complain(&format!("twinring: {error}\n"));
-            FAILED
+            if matches!(error, StartError::Tls { .. }) { BAD_CONFIG } else { FAILED }
         }
     }
 }

@@ -20,7 +20,8 @@ mod tests;
 pub use crate::topology::Address;
 pub use load::{load, parse};
 pub use settings::{
-    CELL_HEADER, CacheSettings, Config, Dead, Distribution, Eviction, Hash, HashChar, Limits,
-    Listen, Log, LogFormat, Partial, Points, Pool, Protocol, Routing, Secret, Storage,
+    CELL_HEADER, CacheSettings, ClientCertificates, Config, Dead, Distribution, Eviction, Hash,
+    HashChar, Limits, Listen, ListenTls, Log, LogFormat, Partial, Points, Pool, Protocol, Routing,
+    Secret, ServerTls, Storage, TlsVersion,
 };
 pub use source::{Errors, Problem};

@@ -8,8 +8,8 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::{Index, select};
 
 use crate::config::{
-    Config, Dead, Distribution, Hash, HashChar, Listen, Partial, Points, Pool, Protocol, load,
-    parse,
+    ClientCertificates, Config, Dead, Distribution, Hash, HashChar, Listen, Partial, Points, Pool,
+    Protocol, TlsVersion, load, parse,
 };
 
 fn folder(name: &str) -> Vec<PathBuf> {
@@ -89,7 +89,8 @@ fn twinring_yml_shows_every_default() {
     let keys = "workers compat admin stats log level format file drain_timeout buffers listen \
                 protocol hash hash_char hash_tag distribution servers timeout dead \
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
-                max_clients backlog tcpkeepalive reuseport allow_flush allow_scan lenient_lf redis_auth_file \
+                max_clients backlog tcpkeepalive reuseport allow_flush allow_scan tls certificate client_ca \
+                client_certificates min_version handshakes handshake_time server_tls ca name lenient_lf redis_auth_file \
                 redis_auth redis_db limits key value keys_per_request args_per_request line \
                 pipeline_depth client_output server_queue dedicated_connections request_time idle_timeout store memory \
                 max_value storage item_size eviction tracking_table_max_keys";
@@ -149,6 +150,22 @@ fn every_native_key_arrives() {
     assert_eq!((limits.keys_per_request, limits.args_per_request), (9, 8));
     assert_eq!((limits.pipeline_depth, limits.server_queue), (7, 6));
     assert_eq!((limits.client_output_bytes, limits.request_time.as_secs()), (1 << 20, 3));
+}
+
+#[test]
+fn tls_is_read_for_either_side() {
+    let config = valid("tls.yml");
+    let [web, least] = &config.pools[..] else { panic!("two pools") };
+    let (tls, servers) = (web.tls.as_ref().unwrap(), web.server_tls.as_ref().unwrap());
+    assert_eq!(tls.certificate, Path::new("server.pem"));
+    assert_eq!((tls.clients, tls.min_version), (ClientCertificates::Optional, TlsVersion::Tls13));
+    assert_eq!((tls.handshakes, tls.handshake_time), (7, Duration::from_secs(2)));
+    assert_eq!(servers.name.as_deref(), Some("cache.example.org"));
+    assert_eq!(servers.key.as_deref(), Some(Path::new("client.key")));
+    let (tls, servers) = (least.tls.as_ref().unwrap(), least.server_tls.as_ref().unwrap());
+    assert_eq!((tls.clients, tls.min_version), (ClientCertificates::None, TlsVersion::Tls12));
+    assert_eq!((tls.handshakes, tls.handshake_time), (256, Duration::from_secs(5)));
+    assert_eq!((servers.name.as_ref(), servers.certificate.as_ref()), (None, None));
 }
 
 #[test]

@@ -7,11 +7,12 @@
 //! woken once for each batch, and at most [`RATE`] clients a second get through.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::handshakes::Handshakes;
 use crate::config::{Config, Protocol};
 use crate::metrics::{ListenerMetric, PoolMetric, Registry, Spacing};
 use crate::net::{Accepted, Acceptor, Inbox, Listener};
@@ -37,8 +38,10 @@ pub struct Dealer {
     protocol: Protocol,
     compat: bool,
     max_clients: Option<u64>,
+    /// Clients are to speak TLS.
+    tls: bool,
     inboxes: Vec<Inbox<Letter>>,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     life: Arc<Life>,
     next: usize,
     dealt: u64,
@@ -60,6 +63,7 @@ impl Dealer {
             protocol: settings.protocol,
             compat: config.compat,
             max_clients: settings.max_clients.map(u64::from),
+            tls: settings.tls.is_some(),
             inboxes,
             registry,
             life,
@@ -77,7 +81,7 @@ impl Dealer {
     }
 
     /// Deals a batch out, as evenly as can be; what no worker has room for is closed.
-    fn deal(&mut self, batch: &mut Vec<Accepted>) {
+    pub(super) fn deal(&mut self, batch: &mut Vec<Accepted>) {
         let listener = &self.registry.listener;
         listener.add(ListenerMetric::Accepted, batch.len() as u64);
         let room = self.max_clients.map_or(u64::MAX, |max| max.saturating_sub(self.present()));
@@ -113,8 +117,11 @@ impl Dealer {
         };
         // Whether it could be told or not, it is closed.
         let _ = match accepted {
+            // It would not understand a plain word.
+            Accepted::Tcp(_) if self.tls => Ok(0),
             Accepted::Tcp(mut socket) => io::Write::write(&mut socket, text),
             Accepted::Unix(mut socket) => io::Write::write(&mut socket, text),
+            Accepted::Secured(_) => Ok(0),
         };
     }
 }
@@ -123,32 +130,49 @@ impl Dealer {
 ///
 /// # Errors
 /// The operating system's, on registering the listener.
-pub async fn listen(listener: Listener, mut dealer: Dealer) -> io::Result<()> {
+pub async fn listen(
+    listener: Listener,
+    dealer: Dealer,
+    handshakes: Option<Handshakes>,
+) -> io::Result<()> {
     let acceptor = listener.register()?;
+    let dealer = Arc::new(Mutex::new(dealer));
+    let life = Arc::clone(&lock(&dealer).life);
     let mut bucket = Bucket::full(Instant::now());
     let mut batch = Vec::with_capacity(BATCH);
-    while dealer.life.phase() != Phase::Draining {
+    while life.phase() != Phase::Draining {
         let most = bucket.available(Instant::now()).min(BATCH as u32);
+        let most = handshakes.as_ref().map_or(most, |handshakes| most.min(handshakes.room()));
         if most == 0 {
             sleep(Duration::from_secs(1) / (RATE / 16)).await;
             continue;
         }
-        accept_batch(&acceptor, most as usize, &mut batch, &mut dealer).await;
+        accept_batch(&acceptor, most as usize, &mut batch, &dealer).await;
         bucket.take(batch.len() as u32);
-        dealer.deal(&mut batch);
+        match &handshakes {
+            Some(handshakes) => handshakes.begin(&mut batch, &dealer),
+            None => lock(&dealer).deal(&mut batch),
+        }
     }
-    take_last(&acceptor, &mut dealer).await;
+    if handshakes.is_none() {
+        take_last(&acceptor, &dealer).await;
+    }
     Ok(())
 }
 
+/// The dealer: held for a moment each time, by tasks of one thread.
+fn lock(dealer: &Mutex<Dealer>) -> MutexGuard<'_, Dealer> {
+    dealer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Those who had connected before the drain, and perhaps sent something, are served.
-async fn take_last(acceptor: &Acceptor, dealer: &mut Dealer) {
+async fn take_last(acceptor: &Acceptor, dealer: &Mutex<Dealer>) {
     let mut batch = Vec::with_capacity(BATCH);
     for _ in 0..BURST as usize / BATCH {
         // No time at all: those only who are there.
         let accepted = tokio::time::timeout(Duration::ZERO, acceptor.accept(BATCH, &mut batch));
         let more = matches!(accepted.await, Ok(Ok(())));
-        dealer.deal(&mut batch);
+        lock(dealer).deal(&mut batch);
         if !more {
             break;
         }
@@ -159,18 +183,22 @@ async fn accept_batch(
     acceptor: &Acceptor,
     most: usize,
     batch: &mut Vec<Accepted>,
-    dealer: &mut Dealer,
+    dealer: &Mutex<Dealer>,
 ) {
     // The phase is looked at now and then even if nobody comes.
     let accepted = tokio::time::timeout(REST, acceptor.accept(most, batch)).await;
     if let Ok(Err(error)) = accepted {
-        if let Some(untold) = dealer.notes.pass(Instant::now().into_std()) {
-            let untold = (untold > 0).then_some(untold);
-            tracing::warn!(%error, pool = dealer.pool, untold, "accept failed, listener rests");
-        }
-        dealer.registry.listener.add(ListenerMetric::AcceptPaused, 1);
+        let registry = {
+            let mut dealer = lock(dealer);
+            if let Some(untold) = dealer.notes.pass(Instant::now().into_std()) {
+                let untold = (untold > 0).then_some(untold);
+                tracing::warn!(%error, pool = dealer.pool, untold, "accept failed, listener rests");
+            }
+            Arc::clone(&dealer.registry)
+        };
+        registry.listener.add(ListenerMetric::AcceptPaused, 1);
         sleep(REST).await;
-        dealer.registry.listener.sub(ListenerMetric::AcceptPaused, 1);
+        registry.listener.sub(ListenerMetric::AcceptPaused, 1);
     }
 }
 

@@ -13,6 +13,7 @@
 mod accept;
 mod dedicated;
 mod deposit;
+mod handshakes;
 mod request;
 mod serve;
 mod sessions;
@@ -20,4 +21,5 @@ mod upload;
 mod worker;
 
 pub use accept::{Dealer, listen};
+pub use handshakes::Handshakes;
 pub use worker::Worker;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
-use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, Token};
+use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, TlsConnector, Token};
 use crate::protocol::Span;
 use crate::service::{Identity, Io, Letter, Owner, Proxy, Standalone, Ticket, Turn};
 use crate::signal::{Life, Phase};
@@ -66,7 +66,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
-        (standalone, resolver): (Standalone, Resolver),
+        (standalone, resolver, tls): (Standalone, Resolver, Arc<[Option<TlsConnector>]>),
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -74,7 +74,7 @@ impl Worker {
         Self {
             io: Io::new(mail),
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
-            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver)),
+            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver, tls)),
             standalone,
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
@@ -152,10 +152,7 @@ impl Worker {
 
     /// A new client; one that has gone already is not noticed.
     fn welcome(&mut self, pool: u16, accepted: Accepted) {
-        let stream = match accepted {
-            Accepted::Tcp(tcp) => tokio::net::TcpStream::from_std(tcp).map(Stream::Tcp),
-            Accepted::Unix(unix) => tokio::net::UnixStream::from_std(unix).map(Stream::Unix),
-        };
+        let stream = Stream::of(accepted);
         let metrics = &self.metrics.pools[pool as usize];
         metrics.add(PoolMetric::ClientConnectionsTotal, 1);
         let Ok(stream) = stream else {

@@ -238,6 +238,7 @@ scope! {
             FailUnhandled = "unhandled",
             FailOversize = "oversize",
             FailAuth = "auth",
+            FailTls = "tls",
             FailBadValidate = "badvalidate",
         }
         Counter "backend_requests_total",
@@ -303,6 +304,12 @@ scope! {
             RejectedMax = "max",
             RejectedFd = "fd",
             RejectedDraining = "draining",
+        }
+        Counter "tls_handshakes_total",
+            "TLS handshakes with clients, by result.", result {
+            TlsOk = "ok",
+            TlsFailed = "failed",
+            TlsTimedOut = "timeout",
         }
         Gauge "accept_paused",
             "Listeners that accept nobody until descriptors are free again." { AcceptPaused }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resolve::{Resolver, name_of};
 use super::stream::Stream;
+use super::tls::{Connector as TlsConnector, HandshakeError};
 use crate::config::Address;
 
 /// How long an address is tried alone before the next one is tried beside it (RFC 8305).
@@ -31,6 +32,9 @@ pub enum ConnectError {
     /// Every address refused or failed; the last answer.
     #[error("{0}")]
     Connect(io::Error),
+    /// The TLS handshake came to nothing.
+    #[error("TLS handshake failed: {0}")]
+    Tls(HandshakeError),
     /// No answer in time.
     #[error("connection timed out")]
     Timeout,
@@ -41,7 +45,7 @@ pub enum ConnectError {
 /// # Errors
 /// See [`ConnectError`].
 pub async fn connect(
-    resolver: &Resolver,
+    (resolver, tls): (&Resolver, Option<&TlsConnector>),
     address: &Address,
     limit: Duration,
 ) -> Result<Stream, ConnectError> {
@@ -52,17 +56,24 @@ pub async fn connect(
         }
         Address::Unix(_) => Vec::new(),
     };
-    timeout_at(until, open(address, found, limit)).await.unwrap_or(Err(ConnectError::Timeout))
+    let opened = async {
+        let stream = open(address, found, limit).await?;
+        match tls {
+            Some(tls) => secure(stream, tls, address).await.map_err(ConnectError::Tls),
+            None => Ok(stream),
+        }
+    };
+    timeout_at(until, opened).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
 /// Connects as a task of its own on this thread's runtime and tells `done` how it went.
 pub fn dial(
-    resolver: Resolver,
+    (resolver, tls): (Resolver, Option<TlsConnector>),
     address: Address,
     limit: Duration,
     done: impl FnOnce(Result<Stream, ConnectError>) + Send + 'static,
 ) {
-    tokio::spawn(async move { done(connect(&resolver, &address, limit).await) });
+    tokio::spawn(async move { done(connect((&resolver, tls.as_ref()), &address, limit).await) });
 }
 
 /// Looks the name of `address` up as a task of its own, and calls `moved` if `peer` is none of its
@@ -81,6 +92,18 @@ pub fn recheck(
             moved();
         }
     });
+}
+
+async fn secure(
+    stream: Stream,
+    tls: &TlsConnector,
+    address: &Address,
+) -> Result<Stream, HandshakeError> {
+    match stream {
+        Stream::Tcp(socket) => Ok(Stream::Tls(Box::new(tls.secure(socket, address).await?))),
+        // The configuration has none where TLS is asked for.
+        other => Ok(other),
+    }
 }
 
 async fn open(

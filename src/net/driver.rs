@@ -151,7 +151,7 @@ impl<O: Copy, M> Driver<O, M> {
     /// Tells the peer that nothing more will come. Closing at once instead would throw away what
     /// the peer has not read yet if it has sent something that we have not read.
     pub fn finish(&mut self, token: Token) {
-        if let Some(Some(slot)) = self.slots.get(token.0 as usize) {
+        if let Some(Some(slot)) = self.slots.get_mut(token.0 as usize) {
             // A peer that has gone already needs not be told.
             let _ = slot.stream.finish();
         }

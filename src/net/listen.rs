@@ -10,11 +10,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
 
+use super::tls::{Acceptor as TlsAcceptor, HandshakeError, Secured};
 use crate::config::{Listen, Pool};
 
 /// An open listening socket.
@@ -85,6 +87,21 @@ pub enum Accepted {
     Tcp(std::net::TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TCP, with TLS whose handshake is made.
+    Secured(Box<Secured>),
+}
+
+impl Accepted {
+    /// Makes the TLS handshake, within `limit`.
+    ///
+    /// # Errors
+    /// See [`HandshakeError`].
+    pub async fn secure(self, tls: &TlsAcceptor, limit: Duration) -> Result<Self, HandshakeError> {
+        match self {
+            Self::Tcp(socket) => Ok(Self::Secured(Box::new(tls.secure(socket, limit).await?))),
+            other => Ok(other),
+        }
+    }
 }
 
 impl Acceptor {

@@ -1,8 +1,8 @@
 //! Sockets: opening them, and the driver that moves bytes between them and the state machines.
 //!
 //! ```text
-//!  listen ─▶ accepted sockets ───────────▶ Inbox ┐
-//!  resolve ─▶ connect ─▶ server sockets ─▶ Inbox ┴▶ Driver ─▶ (owner, readable | writable)
+//!  listen ─▶ accepted sockets ──── (tls) ─▶ Inbox ┐
+//!  resolve ─▶ connect ─▶ (tls) ─▶ sockets ─▶ Inbox ┴▶ Driver ─▶ (owner, readable | writable)
 //! ```
 //! Nothing above this module calls the operating system for a socket, so that another driver, or
 //! a simulated network, can take its place.
@@ -14,6 +14,7 @@ mod listen;
 mod resolve;
 mod stdio;
 mod stream;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -25,3 +26,4 @@ pub use listen::{Accepted, Acceptor, BindError, Listener};
 pub use resolve::{Count, LookUp, Resolver, look_up, name_of};
 pub use stdio::Stdio;
 pub use stream::Stream;
+pub use tls::{Acceptor as TlsAcceptor, Connector as TlsConnector, HandshakeError, TlsError};

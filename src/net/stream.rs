@@ -10,6 +10,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::listen::Accepted;
+use super::tls::{Secured, Session};
+
 /// Idle time before the kernel asks whether a server is still there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 
@@ -28,12 +31,29 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TCP, with TLS.
+    Tls(Box<(TcpStream, Session)>),
 }
 
 impl Stream {
+    /// A client that has been accepted, registered with the runtime of this thread.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of(accepted: Accepted) -> io::Result<Self> {
+        Ok(match accepted {
+            Accepted::Tcp(tcp) => Self::Tcp(TcpStream::from_std(tcp)?),
+            Accepted::Unix(unix) => Self::Unix(UnixStream::from_std(unix)?),
+            Accepted::Secured(secured) => {
+                let Secured { socket, session } = *secured;
+                Self::Tls(Box::new((TcpStream::from_std(socket)?, session)))
+            }
+        })
+    }
+
     /// Sets what every server connection has: no delay, keepalive, a limit on silence.
     pub(crate) fn tune_server(&self) -> io::Result<()> {
-        let Self::Tcp(tcp) = self else { return Ok(()) };
+        let Some(tcp) = self.tcp() else { return Ok(()) };
         tcp.set_nodelay(true)?;
         let socket = SockRef::from(tcp);
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
@@ -44,15 +64,27 @@ impl Stream {
 
     /// The address of the other end, if it has one.
     pub fn peer(&self) -> Option<IpAddr> {
-        let Self::Tcp(tcp) = self else { return None };
-        tcp.peer_addr().ok().map(|address| address.ip())
+        self.tcp()?.peer_addr().ok().map(|address| address.ip())
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(&tls.0),
+            Self::Unix(_) => None,
+        }
     }
 
     /// Tells the peer that nothing more will come; what it sends can still be read.
-    pub(crate) fn finish(&self) -> io::Result<()> {
-        let socket = match self {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        if let Self::Tls(tls) = self {
+            let (socket, session) = &mut **tls;
+            session.finish(socket);
+        }
+        let socket = match &*self {
             Self::Tcp(s) => SockRef::from(s),
             Self::Unix(s) => SockRef::from(s),
+            Self::Tls(s) => SockRef::from(&s.0),
         };
         socket.shutdown(std::net::Shutdown::Write)
     }
@@ -65,6 +97,10 @@ impl Stream {
         match self {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(tls) => {
+                let (socket, session) = &mut **tls;
+                session.poll_read(socket, cx, buf)
+            }
         }
     }
 
@@ -78,6 +114,10 @@ impl Stream {
             (Self::Tcp(s), _) => Pin::new(s).poll_write_vectored(cx, parts),
             (Self::Unix(s), [one]) => Pin::new(s).poll_write(cx, one),
             (Self::Unix(s), _) => Pin::new(s).poll_write_vectored(cx, parts),
+            (Self::Tls(tls), _) => {
+                let (socket, session) = &mut **tls;
+                session.poll_write(socket, cx, parts)
+            }
         }
     }
 }

@@ -85,7 +85,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() {
     let (_held, silent) = full_listener().await;
     let address = Address::Tcp { host: "127.0.0.1".into(), port: silent.port() };
     let resolver = Resolver::new(Box::new(look_up), Box::new(|_| ()));
-    let error = connect(&resolver, &address, Duration::from_millis(50)).await.unwrap_err();
+    let error = connect((&resolver, None), &address, Duration::from_millis(50)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Timeout), "{error}");
 }
 

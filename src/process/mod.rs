@@ -9,6 +9,7 @@
 
 mod memory;
 mod stores;
+mod tls;
 
 use std::io;
 use std::sync::Arc;
@@ -22,12 +23,15 @@ use tokio::task::coop::unconstrained;
 
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::{self, ControlPlane, Doors, Log};
-use crate::frontend::{Dealer, Worker, listen};
+use crate::frontend::{Dealer, Handshakes, Worker, listen};
 use crate::metrics::{PoolShape, Registry, ResolverMetric};
-use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, look_up};
+use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up};
 use crate::service::{Letter, Standalone};
 use crate::signal::{Life, Phase};
+pub use tls::faults as tls_faults;
+
 use stores::Stores;
+use tls::{Acceptors, Connectors};
 
 /// Clients that may be on their way to one worker; what comes on top is closed.
 const INBOX_CLIENTS: usize = 4096;
@@ -41,6 +45,14 @@ pub enum StartError {
     /// A listener of a pool.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The files of a pool's TLS.
+    #[error("pool {pool}: {cause}")]
+    Tls {
+        /// The pool.
+        pool: String,
+        /// What is wrong with them.
+        cause: TlsError,
+    },
     /// The admin or statistics listener, the log, a thread or a runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -77,6 +89,7 @@ impl Process {
             let _within = admin.enter();
             Doors::open(&config)?
         };
+        let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
         let registry = Registry::new(shape(&config), config.workers);
         let registry = Arc::new(registry.with_stores(Stores::names(&config).into_iter()));
@@ -92,11 +105,11 @@ impl Process {
             inboxes.push(inbox.clone());
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
             let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
-            let reach = (standalone, resolver.clone());
+            let reach = (standalone, resolver.clone(), Arc::clone(&connectors));
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let shared = (Arc::clone(&registry), Arc::clone(&life));
-        let listener = start_listener(&config, listeners, &inboxes, &shared)?;
+        let listener = start_listener(&config, (listeners, acceptors), &inboxes, &shared)?;
         let done = Arc::new(Notify::new());
         if let Some(pool) = config.pools.iter().position(|pool| pool.listen == Listen::Stdio) {
             start_stdio(pool as u16, &inboxes[0], &done)?;
@@ -164,7 +177,7 @@ fn start_worker(
     number: usize,
     (config, registry, life): (Arc<Config>, Arc<Registry>, Arc<Life>),
     mail: (Inbox<Letter>, Mail<Letter>),
-    reach: (Standalone, Resolver),
+    reach: (Standalone, Resolver, Connectors),
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -179,23 +192,26 @@ fn start_worker(
 
 fn start_listener(
     config: &Arc<Config>,
-    listeners: Vec<(u16, Listener)>,
+    (listeners, mut acceptors): (Vec<(u16, Listener)>, Acceptors),
     inboxes: &[Inbox<Letter>],
     (registry, life): &Shared,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
-    let dealers: Vec<(Listener, Dealer)> = listeners
+    let dealers: Vec<(Listener, Dealer, Option<Handshakes>)> = listeners
         .into_iter()
         .map(|(pool, listener)| {
             let shared = (Arc::clone(registry), Arc::clone(life));
-            (listener, Dealer::new(config, pool, inboxes.to_vec(), shared))
+            let settings = &config.pools[pool as usize];
+            let tls = acceptors[pool as usize].take().zip(settings.tls.as_ref());
+            let handshakes = tls.map(|(tls, it)| Handshakes::new(&settings.name, tls, it));
+            (listener, Dealer::new(config, pool, inboxes.to_vec(), shared), handshakes)
         })
         .collect();
     thread::Builder::new().name("listener".into()).spawn(move || {
         runtime.block_on(async move {
             let tasks: Vec<_> = dealers
                 .into_iter()
-                .map(|(listener, dealer)| tokio::spawn(listen(listener, dealer)))
+                .map(|(listener, dealer, tls)| tokio::spawn(listen(listener, dealer, tls)))
                 .collect();
             for task in tasks {
                 if let Ok(Err(error)) = task.await {

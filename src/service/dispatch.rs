@@ -335,5 +335,6 @@ fn error_metric(failure: Failure) -> PoolMetric {
         Failure::QueueFull | Failure::NoConnection => PoolMetric::ErrorDepth,
         Failure::NoServer => PoolMetric::ErrorNoBackend,
         Failure::Auth => PoolMetric::ErrorAuth,
+        Failure::Tls => PoolMetric::ErrorConnect,
     }
 }

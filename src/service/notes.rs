@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::proxy::Proxy;
-use crate::backend::Failure;
+use crate::backend::{Failure, HandshakeError};
 use crate::metrics::Spacing;
 
 /// When the log was last told of a server.
@@ -13,6 +13,7 @@ pub(super) struct Notes {
     up: Spacing,
     /// It sent what cannot be a reply.
     bad: Spacing,
+    handshake: Spacing,
 }
 
 impl Proxy {
@@ -32,6 +33,20 @@ impl Proxy {
         if let Some(untold) = place.servers[server].notes.up.pass(now) {
             let (pool, server) = (&place.settings.name, &place.settings.servers[server].name);
             tracing::info!(pool, server, untold = some(untold), "server is up");
+        }
+    }
+
+    /// A TLS handshake with a server has failed.
+    pub(super) fn note_handshake(
+        &mut self,
+        now: Instant,
+        (pool, server): (usize, usize),
+        error: &HandshakeError,
+    ) {
+        let place = &mut self.pools[pool];
+        if let Some(untold) = place.servers[server].notes.handshake.pass(now) {
+            let (pool, server) = (&place.settings.name, &place.settings.servers[server].name);
+            tracing::warn!(pool, server, %error, untold = some(untold), "TLS handshake failed");
         }
     }
 

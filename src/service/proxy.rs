@@ -17,7 +17,7 @@ use super::dedicated::Extra;
 use super::fragment::Gathers;
 use super::local::Identity;
 use super::pool::Pool;
-use crate::backend::{Connection, Failure, Inbox, Io, Letter, Resolver, Ticket};
+use crate::backend::{Connection, Failure, Inbox, Io, Letter, Resolver, Ticket, TlsConnector};
 use crate::config::Config;
 use crate::metrics::{ServerMetric, WorkerMetrics};
 use crate::protocol::Rules;
@@ -96,6 +96,8 @@ pub struct Proxy {
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) inbox: Inbox<Letter>,
     pub(super) resolver: Resolver,
+    /// What TLS to the servers of each pool is made with.
+    pub(super) tls: Arc<[Option<TlsConnector>]>,
     pub(super) dirty: Vec<u32>,
     /// Connections to look at, and when.
     pub(super) alarms: BinaryHeap<Reverse<(Instant, u32)>>,
@@ -125,7 +127,7 @@ impl Proxy {
     pub fn new(
         config: &Config,
         metrics: Arc<WorkerMetrics>,
-        (inbox, resolver): (Inbox<Letter>, Resolver),
+        (inbox, resolver, tls): (Inbox<Letter>, Resolver, Arc<[Option<TlsConnector>]>),
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let mut pools = Vec::new();
@@ -150,6 +152,7 @@ impl Proxy {
             metrics,
             inbox,
             resolver,
+            tls,
             dirty: Vec::new(),
             alarms: BinaryHeap::new(),
             complete: Vec::new(),

@@ -127,11 +127,17 @@ fn at_redis_and_the_cache(run: impl Fn(&str)) {
 
 /// Runs a script of `tests/python/` by the interpreter that tests/run has prepared.
 fn python(script: &str, arguments: &[&str]) {
+    python_with(script, arguments, &[]);
+}
+
+/// The same with more in its environment.
+pub(crate) fn python_with(script: &str, arguments: &[&str], environment: &[(&str, &str)]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/venv/bin/python");
     assert!(interpreter.exists(), "no {}: tests/run makes it", interpreter.display());
     let mut command = limited(&interpreter);
     command.arg(root.join("tests/python").join(script)).args(arguments);
+    command.envs(environment.iter().copied());
     succeeds(script, &command.output().expect("python"));
 }
 

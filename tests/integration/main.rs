@@ -32,4 +32,5 @@ mod soak_load;
 mod standalone;
 mod support;
 mod tidy;
+mod tls;
 mod transcripts;

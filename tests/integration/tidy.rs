@@ -72,6 +72,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tokio", &["process", "control", "frontend", "backend", "net"]),
+    ("tokio_rustls", &["net"]),
     ("tokio_util", &["control", "net"]),
     ("tracing", &["cli", "process", "control", "frontend", "service", "backend", "net"]),
     ("tracing_appender", &["process", "control"]),

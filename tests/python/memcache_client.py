@@ -2,8 +2,12 @@
 
     memcache_client.py PORT            through the proxy
     memcache_client.py PORT server     at a server, which knows more
+
+With TLS_CA=FILE in the environment over TLS.
 """
 
+import os
+import ssl
 import sys
 import threading
 import time
@@ -74,7 +78,7 @@ def large(client):
         assert client.set("large", value, noreply=False)
         assert client.get("large") == value
     objects = {"text": "é", "list": list(range(1000))}
-    pickling = Client(client.server, serde=pickle_serde)
+    pickling = Client(client.server, serde=pickle_serde, tls_context=client.tls_context)
     assert pickling.set("object", objects, noreply=False)
     assert pickling.get("object") == objects
     pickling.close()
@@ -155,7 +159,10 @@ def kinds_of_client(client):
 
 
 def main():
-    client = Client(("127.0.0.1", int(sys.argv[1])), connect_timeout=5, timeout=10)
+    ca = os.environ.get("TLS_CA")
+    secure = ssl.create_default_context(cafile=ca) if ca else None
+    address = ("127.0.0.1", int(sys.argv[1]))
+    client = Client(address, connect_timeout=5, timeout=10, tls_context=secure)
     checks = [commands, quiet, many, large, errors]
     if sys.argv[2:] == ["server"]:
         checks += [whole, kinds_of_client]

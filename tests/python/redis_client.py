@@ -1,8 +1,11 @@
 """redis-py through the proxy: single commands, pipelines, split commands, large values, scripts.
 
     redis_client.py PORT [PASSWORD]
+
+With TLS_CA=FILE in the environment over TLS.
 """
 
+import os
 import sys
 import threading
 import time
@@ -148,7 +151,10 @@ def threads(client):
 
 def main():
     password = sys.argv[2] if len(sys.argv) > 2 else None
-    client = redis.Redis("127.0.0.1", int(sys.argv[1]), password=password, socket_timeout=10)
+    ca = os.environ.get("TLS_CA")
+    secure = {"ssl": True, "ssl_ca_certs": ca} if ca else {}
+    port = int(sys.argv[1])
+    client = redis.Redis("127.0.0.1", port, password=password, socket_timeout=10, **secure)
     for check in (commands, split, pipelines, large, refused, transactions, blocking, threads):
         check(client)
     client.close()

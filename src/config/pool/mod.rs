@@ -5,5 +5,6 @@ mod limits;
 mod read;
 mod routing;
 mod servers;
+mod tls;
 
 pub(super) use read::{Form, read};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::pool::routing::routing;
 use crate::config::pool::servers::servers;
-use crate::config::pool::{cache, limits};
+use crate::config::pool::{cache, limits, tls};
 use crate::config::settings::{
     CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
 };
@@ -69,6 +69,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
     let flag = |key, default| section.flag(key).unwrap_or(default);
     let limit =
         if form.is_native() { SERVER_FAILURE_LIMIT } else { SERVER_FAILURE_LIMIT_NUTCRACKER };
+    let servers = if cache.is_some() { Vec::new() } else { servers(&section, value.key) };
     let pool = Pool {
         name: value.key.to_owned(),
         // Without an address the rest is still read, so that its errors are found as well.
@@ -80,6 +81,8 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         max_clients: max_clients(&section, form),
         tcp_keepalive: flag("tcpkeepalive", false),
         reuseport: flag("reuseport", false),
+        tls: tls::of_listener(&section, listen.as_ref()),
+        server_tls: tls::of_servers(&section, servers.iter().map(|server| &server.address)),
         redis_auth: redis_auth(&section, protocol),
         redis_db: section.number("redis_db", 0).unwrap_or(0),
         preconnect: flag("preconnect", false),
@@ -95,7 +98,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         lenient_lf: flag("lenient_lf", !form.is_compat()),
         idle_timeout: section.duration("idle_timeout").filter(|time| !time.is_zero()),
         limits: pool_limits(&section, protocol, form, cache.as_ref()),
-        servers: if cache.is_some() { Vec::new() } else { servers(&section, value.key) },
+        servers,
         cache,
     };
     warnings::of_pool(&section, &pool, form);

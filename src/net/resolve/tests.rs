@@ -291,12 +291,12 @@ async fn f60_a_dial_goes_to_the_new_address() {
         port: listener.local_addr().unwrap().port(),
     };
     served.zone.set("a", Some("127.0.0.1"));
-    let stream = connect(&served.resolver, &address(&one), LIMIT).await.unwrap();
+    let stream = connect((&served.resolver, None), &address(&one), LIMIT).await.unwrap();
     assert_eq!(stream.peer().unwrap().to_string(), "127.0.0.1");
     served.zone.set("a", Some("127.0.0.2"));
     let until = Instant::now() + LIMIT;
     loop {
-        match connect(&served.resolver, &address(&other), LIMIT).await {
+        match connect((&served.resolver, None), &address(&other), LIMIT).await {
             Ok(stream) => break assert_eq!(stream.peer().unwrap().to_string(), "127.0.0.2"),
             Err(ConnectError::Connect(_)) => assert!(Instant::now() < until, "the old address"),
             Err(error) => panic!("{error}"),

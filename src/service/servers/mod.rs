@@ -47,7 +47,8 @@ impl Proxy {
         let settings = &self.pools[place.pool as usize].settings;
         let limit = settings.timeout.map_or(DIAL_LIMIT, |timeout| timeout.min(DIAL_LIMIT));
         let address = &settings.servers[place.server as usize].address;
-        dial_server((&self.inbox, &self.resolver), (link, place.attempt), address, limit);
+        let tls = self.tls.get(place.pool as usize).and_then(Option::as_ref);
+        dial_server((&self.inbox, &self.resolver, tls), (link, place.attempt), address, limit);
     }
 
     /// Begins to connect to every server of the pools that want that from the start.
@@ -89,6 +90,10 @@ impl Proxy {
                 match error {
                     ConnectError::Resolve(_) => Failure::Unresolved,
                     ConnectError::Timeout => Failure::TimedOut,
+                    ConnectError::Tls(error) => {
+                        self.note_handshake(turn.now, (pool, server), &error);
+                        Failure::Tls
+                    }
                     ConnectError::Connect(e) => match Failure::of(e.kind()) {
                         Failure::TimedOut => Failure::TimedOut,
                         _ => Failure::Refused,

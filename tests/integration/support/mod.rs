@@ -15,6 +15,7 @@ mod process;
 mod proxy;
 mod sample;
 mod servers;
+mod tls;
 mod transcript;
 mod wait;
 
@@ -26,5 +27,6 @@ pub(crate) use process::Process;
 pub(crate) use proxy::{PoolSpec, Proxy, http_get, twinring_as_nutcracker};
 pub(crate) use sample::Sample;
 pub(crate) use servers::{Memcached, Redis};
+pub(crate) use tls::{Authority, Files, TlsClient};
 pub(crate) use transcript::{Cut, Transcript, escaped};
 pub(crate) use wait::{LONG, wait_until};

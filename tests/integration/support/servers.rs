@@ -72,6 +72,16 @@ impl Redis {
         Self { process, port, args, scratch }
     }
 
+    /// The same, but it speaks nothing but TLS.
+    pub(crate) fn start_secure(args: &[&str]) -> Self {
+        let (port, scratch) = (Port::take(), Scratch::new());
+        let number = port.number().to_string();
+        let more = ["--port", "0", "--tls-port", &number];
+        let args: Vec<String> = args.iter().chain(&more).map(|&arg| arg.to_owned()).collect();
+        let process = Self::spawn(&port, &scratch, &args);
+        Self { process, port, args, scratch }
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port.number()
     }
