@@ -32,6 +32,8 @@ pub enum Failure {
     QueueFull,
     /// No server of the pool is alive.
     NoServer,
+    /// The server does not speak RESP3.
+    NoResp3,
     /// Too many sessions have a connection to this server for themselves.
     NoConnection,
 }
@@ -61,6 +63,7 @@ impl Failure {
             Self::BadReply(_) | Self::Unfit => "bad backend response",
             Self::Auth => "backend authentication failed",
             Self::QueueFull => "backend queue full",
+            Self::NoResp3 => "the server does not speak RESP3",
             Self::NoConnection => "too many dedicated connections",
         }
     }
@@ -72,7 +75,8 @@ impl Failure {
             | Self::Unresolved
             | Self::NoServer
             | Self::QueueFull
-            | Self::NoConnection => ServerMetric::FailRefused,
+            | Self::NoConnection
+            | Self::NoResp3 => ServerMetric::FailRefused,
             Self::Reset => ServerMetric::FailReset,
             Self::Closed => ServerMetric::FailEof,
             Self::TimedOut => ServerMetric::FailTimeout,

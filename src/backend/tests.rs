@@ -122,6 +122,7 @@ impl Model {
             read: kind == 0,
             key: Span { start: 0, end: len as u32 },
             may_miss: false,
+            resp3: false,
             patient: false,
         };
         let (one, two) = bytes.split_at(len / 3);
@@ -245,6 +246,7 @@ fn a_request_whose_bytes_are_lost_is_not_waited_for() {
         read: false,
         key: Span::default(),
         may_miss: false,
+        resp3: false,
         patient: false,
     };
     queue.push(ask, &[b"whole"], Instant::now(), None);
@@ -298,7 +300,7 @@ impl Stand {
     /// A connection that nobody has dialled for yet.
     fn closed(lines: &str) -> Self {
         let pool = pool(lines);
-        let greeting = Arc::new(Greeting::of(&pool, false));
+        let greeting = Arc::new(Greeting::of(&pool, false, false));
         Self {
             io: Io::new(Inbox::new(1).1),
             connection: Connection::new(&pool, greeting),
@@ -354,7 +356,8 @@ impl Stand {
     fn push(&mut self, expect: Expect, read: bool, key: Span, bytes: &[u8]) -> u32 {
         let seq = self.next;
         self.next += 1;
-        let ask = Ask { to: to(seq), expect, read, key, may_miss: false, patient: false };
+        let ask =
+            Ask { to: to(seq), expect, read, key, may_miss: false, resp3: false, patient: false };
         // A socket that broke is met again by the next flush.
         let _ = self.connection.push(&mut self.io, ask, &[bytes], self.now);
         seq

@@ -130,6 +130,8 @@ pub struct Pool {
     pub server_tls: Option<ServerTls>,
     /// Password that clients must give and that servers are given (Redis).
     pub redis_auth: Option<Secret>,
+    /// The user whose password it is; `None` for Redis's default one.
+    pub redis_user: Option<String>,
     /// Database selected on every server connection (Redis).
     pub redis_db: u32,
     /// Connect to all servers before serving.

@@ -91,7 +91,7 @@ fn twinring_yml_shows_every_default() {
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
                 max_clients backlog tcpkeepalive reuseport allow_flush allow_scan tls certificate client_ca \
                 client_certificates min_version handshakes handshake_time server_tls ca name lenient_lf redis_auth_file \
-                redis_auth redis_db limits key value keys_per_request args_per_request line \
+                redis_auth redis_user redis_db limits key value keys_per_request args_per_request line \
                 pipeline_depth client_output server_queue dedicated_connections request_time idle_timeout store memory \
                 max_value storage item_size eviction tracking_table_max_keys";
     for key in keys.split_whitespace() {

@@ -37,8 +37,9 @@ impl Worker {
         let mut conversation = session.conversation.take().unwrap_or_default();
         let seq = session.pipeline.open();
         let ticket = Ticket { session: token.0, serial: session.serial, seq };
+        let caller = Caller { pool, ticket, resp3: session.identity.resp3 };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        self.proxy.converse(turn, Caller { pool, ticket }, &mut conversation, request);
+        self.proxy.converse(turn, caller, &mut conversation, request);
         if let Some(session) = self.sessions.get(token) {
             session.conversation = Some(conversation);
         }

@@ -6,7 +6,7 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics};
 use crate::net::Token;
-use crate::protocol::{Output, Plan, Refusal, Request, memcache, redis};
+use crate::protocol::{Local, Output, Plan, Refusal, Request, memcache, redis};
 use crate::service::{After, Caller, Deposit, Flow, Ticket, Turn, count_request};
 
 impl Worker {
@@ -39,8 +39,8 @@ impl Worker {
         if let Some(next) = self.converse(token, request) {
             return next;
         }
-        if matches!(request.head.command.plan, Plan::Local(_)) {
-            return self.answer(token, request);
+        if let Plan::Local(local) = request.head.command.plan {
+            return self.answer_in_order(token, local, request);
         }
         let Some(session) = self.sessions.get(token) else { return done };
         let caller = session.caller(token, &request);
@@ -94,6 +94,20 @@ impl Worker {
         if held > self.sessions.limits(pool).client_output_bytes {
             self.sessions.doom(token, Reason::SlowReader);
         }
+    }
+
+    /// Answers a request here. What changes which connections the next ones go on waits for those
+    /// before it: they must not be overtaken.
+    fn answer_in_order(&mut self, token: Token, local: Local, request: Request<'_>) -> Next {
+        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
+        let switches = matches!(local, Local::Hello | Local::Reset);
+        if switches && session.pipeline.depth() > 0 {
+            return self.hold(token, Hold::Order);
+        }
+        if local == Local::Reset {
+            self.hang_up(token);
+        }
+        self.answer(token, request)
     }
 
     /// Answers a request without asking a server.
@@ -190,7 +204,7 @@ impl Session {
     fn caller(&mut self, token: Token, request: &Request<'_>) -> Caller {
         let seq = if request.head.noreply { 0 } else { self.pipeline.open() };
         let ticket = Ticket { session: token.0, serial: self.serial, seq };
-        Caller { pool: self.pool, ticket }
+        Caller { pool: self.pool, ticket, resp3: self.identity.resp3 }
     }
 }
 

@@ -11,7 +11,7 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::net::Token;
 use crate::protocol::{Head, Refusal, Request, Span, redis};
-use crate::service::{Clients, Flow, Turn};
+use crate::service::{Caller, Clients, Flow, Turn};
 
 impl Worker {
     /// A request that is too long to be held: it waits for those before it, then goes on a
@@ -43,10 +43,12 @@ impl Worker {
         session.need = 0;
         session.quiet = head.noreply;
         let seq = session.pipeline.open();
+        let resp3 = session.identity.resp3;
         let Some(ticket) = self.sessions.ticket(token, seq) else { return Next::Wait(0) };
+        let caller = Caller { pool, ticket, resp3 };
         let request = Request { head, bytes, args };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        let id = match self.proxy.upload(turn, pool, request, ticket) {
+        let id = match self.proxy.upload(turn, caller, request) {
             Ok(id) => Some(id),
             Err(line) => {
                 self.sessions.reply(&mut self.io, ticket, &line, true);

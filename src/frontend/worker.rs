@@ -162,7 +162,7 @@ impl Worker {
         self.metrics.add(WorkerMetric::Connections, 1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let authenticated = !self.proxy.needs_password(pool);
-        let identity = Identity { id, authenticated, name: None };
+        let identity = Identity { id, authenticated, resp3: false, name: None };
         let token = self.io.insert(stream, Owner::Client);
         self.sessions.insert(token, (pool, identity), self.now);
     }

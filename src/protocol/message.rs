@@ -232,6 +232,9 @@ pub enum Local {
     Client,
     Info,
     Auth,
+    Hello,
+    Reset,
+    Time,
 }
 
 /// Why a request is not served; rendered as one line of the protocol.

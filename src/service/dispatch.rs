@@ -131,12 +131,14 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             key: key.copied().unwrap_or_default(),
             may_miss: may_miss(&request),
+            resp3: caller.resp3,
             patient: false,
         };
-        let link = owner.connection(server, caller.ticket.session);
         let quiet = ask.expect == Expect::MetaQuiet;
+        let protocol = owner.settings.protocol;
+        let link = self.connection(pool, server, caller.lane());
         if request.head.noreply || request.head.rewrite || request.head.bare_lf {
-            let wire = rewritten(owner.settings.protocol, &request);
+            let wire = rewritten(protocol, &request);
             let behind = quiet.then_some(memcache::NOOP);
             let pieces: Vec<&[u8]> = wire.iter().map(Vec::as_slice).chain(behind).collect();
             self.send(turn, link, ask, &pieces);
@@ -218,7 +220,7 @@ impl Proxy {
         match ask.to {
             To::Client(ticket) if ask.may_miss && owner.settings.dead == Dead::Miss => {
                 let mut miss = Vec::new();
-                owner.write_miss(&mut miss);
+                owner.write_miss(ask.resp3, &mut miss);
                 self.metrics.pools[pool as usize].add(PoolMetric::Misses, 1);
                 turn.clients.reply(turn.io, ticket, &miss, true);
             }
@@ -253,13 +255,13 @@ impl Proxy {
     }
 
     fn refuse_flush<C: Clients>(&mut self, turn: &mut Turn<'_, C>, caller: Caller) {
-        let Caller { pool, ticket } = caller;
+        let pool = caller.pool;
         let text = "flushing is not allowed here, see allow_flush";
         let refusal = match self.pools[pool as usize].settings.protocol {
             Protocol::Memcache | Protocol::Ping => Refusal::Client(text),
             Protocol::Redis => Refusal::Redis(format!("ERR {text}")),
         };
-        self.turn_down(turn, Caller { pool, ticket }, &refusal);
+        self.turn_down(turn, caller, &refusal);
     }
 
     /// Answers a request with the line of a refusal.
@@ -333,6 +335,7 @@ fn error_metric(failure: Failure) -> PoolMetric {
         Failure::BadReply(crate::protocol::Malformed::Oversize) => PoolMetric::ErrorOversize,
         Failure::BadReply(_) | Failure::Trailing | Failure::Unfit => PoolMetric::ErrorParse,
         Failure::QueueFull | Failure::NoConnection => PoolMetric::ErrorDepth,
+        Failure::NoResp3 => PoolMetric::ErrorUnsupported,
         Failure::NoServer => PoolMetric::ErrorNoBackend,
         Failure::Auth => PoolMetric::ErrorAuth,
         Failure::Tls => PoolMetric::ErrorConnect,

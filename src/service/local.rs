@@ -1,20 +1,12 @@
 //! What the proxy answers by itself: what stock clients ask before they trust a connection.
 
+use std::time::SystemTime;
+
+use super::identity::{Identity, is_name};
 use super::proxy::Proxy;
 use crate::cache::memcache::VERSION;
 use crate::protocol::redis::{self, Reply};
-use crate::protocol::{Command, Local, Output, Plan, Refusal, Request, memcache};
-
-/// What the proxy knows of a client beyond its socket.
-#[derive(Debug, Default)]
-pub struct Identity {
-    /// Unique in the process.
-    pub id: u64,
-    /// It has given the password, or needs none.
-    pub authenticated: bool,
-    /// Its name, as it says.
-    pub name: Option<Box<[u8]>>,
-}
+use crate::protocol::{Local, Output, Plan, Refusal, Request, memcache};
 
 /// What becomes of the client after a local reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,39 +43,17 @@ impl Proxy {
             Local::Ping => out.extend_from_slice(b"+PONG\r\n"),
             Local::Echo => bulk(request.arg(1), out),
             Local::Select => self.select(pool, request, out),
-            Local::Command => command(request, out),
+            Local::Command => command(request, identity, out),
             Local::Client => client(request, identity, out),
-            Local::Info => bulk(info(identity).as_bytes(), out),
+            Local::Info => {
+                Reply::new(out, identity.resp3).verbatim(&info(identity));
+            }
             Local::Auth => self.auth(pool, request, identity, out),
+            Local::Hello => self.hello(pool, request, identity, out),
+            Local::Reset => self.reset(pool, identity, out),
+            Local::Time => time(out),
         }
         After::Stay
-    }
-
-    /// Whether a client that has not given the password may send this command; appends the
-    /// error if not.
-    pub fn admits(
-        &self,
-        pool: u16,
-        command: &Command,
-        identity: &Identity,
-        out: &mut Output,
-    ) -> bool {
-        let free = matches!(command.plan, Plan::Local(Local::Auth | Local::Quit));
-        if identity.authenticated || free {
-            return true;
-        }
-        let text = if self.compat {
-            "NOAUTH Authentication required"
-        } else {
-            "NOAUTH Authentication required."
-        };
-        self.refuse(pool, text, out);
-        false
-    }
-
-    /// Whether clients of this pool must give a password.
-    pub fn needs_password(&self, pool: u16) -> bool {
-        self.pools[pool as usize].settings.redis_auth.is_some()
     }
 
     fn quit(&self, pool: u16, out: &mut Output) -> After {
@@ -92,32 +62,6 @@ impl Proxy {
             out.extend_from_slice(b"+OK\r\n");
         }
         After::Close
-    }
-
-    fn auth(&self, pool: u16, request: Request<'_>, identity: &mut Identity, out: &mut Output) {
-        let Some(secret) = &self.pools[pool as usize].settings.redis_auth else {
-            let text = if self.compat {
-                "ERR Client sent AUTH, but no password is set"
-            } else {
-                "ERR AUTH <password> called without any password configured for the default \
-                 user. Are you sure your configuration is correct?"
-            };
-            return self.refuse(pool, text, out);
-        };
-        let (user, password) = match request.args.len() {
-            3 => (request.arg(1), request.arg(2)),
-            _ => (b"default".as_slice(), request.arg(1)),
-        };
-        let right = same(password, secret.reveal().as_bytes()) && user == b"default";
-        identity.authenticated = right;
-        if right {
-            out.extend_from_slice(b"+OK\r\n");
-        } else if self.compat {
-            self.refuse(pool, "ERR invalid password", out);
-        } else {
-            let text = "WRONGPASS invalid username-password pair or user is disabled.";
-            self.refuse(pool, text, out);
-        }
     }
 
     fn select(&self, pool: u16, request: Request<'_>, out: &mut Output) {
@@ -130,19 +74,22 @@ impl Proxy {
         }
     }
 
-    fn refuse(&self, pool: u16, text: &str, out: &mut Output) {
+    pub(super) fn refuse(&self, pool: u16, text: &str, out: &mut Output) {
         self.pools[pool as usize].write_refusal(&Refusal::Redis(text.to_owned()), out);
     }
 }
 
-/// Compares without telling by the time taken where two passwords differ.
-fn same(given: &[u8], wanted: &[u8]) -> bool {
-    let differs = given.iter().zip(wanted).fold(0, |sum, (a, b)| sum | (a ^ b));
-    given.len() == wanted.len() && differs == 0
-}
-
 fn bulk(text: &[u8], out: &mut Output) {
     Reply::new(out, false).bulk(text);
+}
+
+/// TIME: this machine's clock, in seconds and what is left of one in microseconds.
+fn time(out: &mut Output) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut reply = Reply::new(out, false);
+    reply.array(2);
+    reply.bulk(now.as_secs().to_string().as_bytes());
+    reply.bulk(now.subsec_micros().to_string().as_bytes());
 }
 
 fn info(identity: &Identity) -> String {
@@ -158,7 +105,7 @@ fn info(identity: &Identity) -> String {
 
 /// CLIENT SETNAME, GETNAME, ID, SETINFO.
 fn client(request: Request<'_>, identity: &mut Identity, out: &mut Output) {
-    let mut reply = Reply::new(out, false);
+    let mut reply = Reply::new(out, identity.resp3);
     let word = request.arg(1).to_ascii_uppercase();
     match (word.as_slice(), request.args.len()) {
         (b"ID", 2) => reply.integer(identity.id as i64),
@@ -177,18 +124,19 @@ fn client(request: Request<'_>, identity: &mut Identity, out: &mut Output) {
 }
 
 fn set_name(name: &[u8], identity: &mut Identity, reply: &mut Reply<'_>) {
-    if !redis::is_client_name(name) {
-        return reply
-            .error("ERR Client names cannot contain spaces, newlines or special characters.");
+    match is_name(name) {
+        Ok(()) => {
+            identity.name = (!name.is_empty()).then(|| name.into());
+            reply.ok();
+        }
+        Err(text) => reply.error(text),
     }
-    identity.name = (!name.is_empty()).then(|| name.into());
-    reply.ok();
 }
 
 /// COMMAND, COMMAND COUNT, COMMAND INFO; COMMAND DOCS is empty, which clients take well.
-fn command(request: Request<'_>, out: &mut Output) {
+fn command(request: Request<'_>, identity: &Identity, out: &mut Output) {
     let rows = redis::commands();
-    let mut reply = Reply::new(out, false);
+    let mut reply = Reply::new(out, identity.resp3);
     match request.arg(1).to_ascii_uppercase().as_slice() {
         b"" => {
             reply.array(rows.len());
@@ -206,7 +154,7 @@ fn command(request: Request<'_>, out: &mut Output) {
                 }
             }
         }
-        b"DOCS" => reply.array(0),
+        b"DOCS" => reply.map(0),
         _ => reply.error("ERR this COMMAND subcommand is not supported by the proxy"),
     }
 }

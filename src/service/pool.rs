@@ -24,7 +24,8 @@ pub(super) struct Pool {
     pub(super) compat: bool,
     pub(super) rules: Rules,
     pub(super) rules_for_strangers: Rules,
-    pub(super) greeting: Arc<Greeting>,
+    /// In RESP2 (and memcache), and in RESP3.
+    pub(super) greetings: [Arc<Greeting>; 2],
     pub(super) servers: Vec<Server>,
     pub(super) router: Router,
     live: Vec<bool>,
@@ -36,11 +37,13 @@ pub(super) struct Server {
     pub(super) notes: Notes,
     /// The number of its first connection; the others follow.
     pub(super) first: u32,
+    /// Likewise of those that speak RESP3, once there are any.
+    pub(super) first_resp3: Option<u32>,
     /// Uploads that have connections of their own now.
     pub(super) uploads: usize,
     /// Connections lent to sessions now, and those that wait for the next.
     pub(super) lent: usize,
-    pub(super) spare: Vec<u32>,
+    pub(super) spare: [Vec<u32>; 2],
     /// It has answered that it cannot serve now, and nothing else since.
     pub(super) unavailable: bool,
 }
@@ -56,7 +59,8 @@ impl Pool {
             first: first + index * step,
             uploads: 0,
             lent: 0,
-            spare: Vec::new(),
+            spare: Default::default(),
+            first_resp3: None,
             unavailable: false,
         };
         let rules = rules(&settings, compat);
@@ -64,19 +68,13 @@ impl Pool {
         Self {
             rules,
             rules_for_strangers: Rules { args_per_request, value_bytes, ..rules },
-            greeting: Arc::new(Greeting::of(&settings, compat)),
+            greetings: [false, true].map(|resp3| Arc::new(Greeting::of(&settings, compat, resp3))),
             servers: (0..settings.servers.len() as u32).map(server).collect(),
             router: Router::new(&settings.routing, &settings.servers),
             live: vec![true; settings.servers.len()],
             settings,
             compat,
         }
-    }
-
-    /// The connection of `server` that requests of `session` use: always the same one, so that
-    /// the requests of one client for one server stay in order.
-    pub(super) fn connection(&self, server: usize, session: u32) -> u32 {
-        self.servers[server].first + session % self.settings.server_connections
     }
 
     /// Takes a dead server off the ring or puts it back, if the pool re-hashes. Returns whether
@@ -119,9 +117,10 @@ impl Pool {
     }
 
     /// Appends what a read of one key answers if there is nothing.
-    pub(super) fn write_miss(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_miss(&self, resp3: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(match self.settings.protocol {
             Protocol::Memcache | Protocol::Ping => b"END\r\n",
+            Protocol::Redis if resp3 => b"_\r\n",
             Protocol::Redis => b"$-1\r\n",
         });
     }

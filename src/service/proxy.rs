@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use super::dedicated::Extra;
 use super::fragment::Gathers;
-use super::local::Identity;
+use super::identity::Identity;
 use super::pool::Pool;
 use crate::backend::{Connection, Failure, Inbox, Io, Letter, Resolver, Ticket, TlsConnector};
 use crate::config::Config;
@@ -29,6 +29,21 @@ pub struct Caller {
     pub pool: u16,
     /// Its request; of one that wants no reply only the session counts.
     pub ticket: Ticket,
+    /// It wants replies in RESP3.
+    pub resp3: bool,
+}
+
+/// Which of the connections to a server a session's requests go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) session: u32,
+    pub(crate) resp3: bool,
+}
+
+impl Caller {
+    pub(super) const fn lane(&self) -> Lane {
+        Lane { session: self.ticket.session, resp3: self.resp3 }
+    }
 }
 
 /// A connection and whose it is.
@@ -40,6 +55,8 @@ pub(super) struct Link {
     pub(super) attempt: u32,
     /// Whom it serves.
     pub(super) duty: Duty,
+    /// RESP3 is spoken on it.
+    pub(super) resp3: bool,
     /// Something was queued in this turn.
     pub(super) dirty: bool,
     /// The earliest alarm that is set.
@@ -138,7 +155,7 @@ impl Proxy {
             for server in 0..pool.servers.len() {
                 metrics.pools[number].servers[server].set(ServerMetric::Up, 1);
                 for _ in 0..settings.server_connections {
-                    links.push(Link::new(&pool, number as u16, server as u16));
+                    links.push(Link::new(&pool, (number as u16, server as u16), false));
                 }
             }
             pools.push(pool);
@@ -216,6 +233,32 @@ impl Proxy {
         }
     }
 
+    /// The connection of `server` that requests of a lane use: always the same one, so that the
+    /// requests of one client for one server stay in order. Those for RESP3 are made when they are
+    /// first needed.
+    #[inline]
+    pub(super) fn connection(&mut self, pool: u16, server: usize, lane: Lane) -> u32 {
+        let owner = &self.pools[pool as usize];
+        let step = lane.session % owner.settings.server_connections;
+        if !lane.resp3 {
+            return owner.servers[server].first + step;
+        }
+        self.first_of_resp3(pool, server) + step
+    }
+
+    fn first_of_resp3(&mut self, pool: u16, server: usize) -> u32 {
+        let owner = &mut self.pools[pool as usize];
+        if let Some(first) = owner.servers[server].first_resp3 {
+            return first;
+        }
+        let first = self.links.len() as u32;
+        owner.servers[server].first_resp3 = Some(first);
+        for _ in 0..owner.settings.server_connections {
+            self.links.push(Link::new(owner, (pool, server as u16), true));
+        }
+        first
+    }
+
     /// The error line of a pool's protocol for a failure.
     pub(super) fn failure_line(&mut self, pool: u16, failure: Failure) -> Vec<u8> {
         let mut line = std::mem::take(&mut self.merged);
@@ -252,9 +295,11 @@ impl Link {
         }
     }
 
-    pub(super) fn new(pool: &Pool, number: u16, server: u16) -> Self {
+    pub(super) fn new(pool: &Pool, (number, server): (u16, u16), resp3: bool) -> Self {
+        let greeting = &pool.greetings[usize::from(resp3)];
         Self {
-            connection: Connection::new(&pool.settings, Arc::clone(&pool.greeting)),
+            connection: Connection::new(&pool.settings, Arc::clone(greeting)),
+            resp3,
             pool: number,
             server,
             attempt: 0,

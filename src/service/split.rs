@@ -89,7 +89,7 @@ impl Proxy {
             merge,
             read: request.head.command.access == Access::Read,
             now: turn.now,
-            lane: caller.ticket.session,
+            lane: caller.lane(),
             limit: self.pools[caller.pool as usize].settings.limits.client_output_bytes,
         }
     }
@@ -115,6 +115,7 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             key: Span::default(),
             may_miss: false,
+            resp3: false,
             patient: false,
         };
         self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
@@ -122,7 +123,7 @@ impl Proxy {
             let part = &mut self.gathers.at(place).parts()[index];
             let (server, wire) = (part.server, std::mem::take(&mut part.wire));
             let lane = self.gathers.at(place).lane;
-            let link = self.pools[pool as usize].connection(server, lane);
+            let link = self.connection(pool, server, lane);
             self.send(turn, link, ask(index as u16), &[&wire]);
             self.gathers.give_back((place, serial), index, wire);
         }
@@ -157,7 +158,7 @@ impl Proxy {
         if let Some(server) = result.foreign {
             let malformed = Failure::BadReply(crate::protocol::Malformed::Unexpected);
             failure = Some(malformed);
-            let link = owner.connection(server, lane);
+            let link = self.connection(pool, server, lane);
             self.broken(turn, link, malformed);
         }
         if let Some(failure) = failure {

@@ -9,10 +9,10 @@
 //! before it begins one, and sends nothing else meanwhile: the order of its requests is kept.
 
 use super::dispatch::{Turn, expect_of, rewritten};
-use super::proxy::{Duty, Proxy};
+use super::proxy::{Caller, Duty, Proxy};
 use super::replies::{Clients, count_request};
 use super::route::Astray;
-use crate::backend::{Ask, Failure, Flow, Phase, Ticket, To};
+use crate::backend::{Ask, Failure, Flow, Phase, To};
 use crate::metrics::ServerMetric;
 use crate::protocol::{Expect, Request, Span, memcache};
 
@@ -37,11 +37,11 @@ impl Proxy {
     pub fn upload<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         request: Request<'_>,
-        ticket: Ticket,
     ) -> Result<UploadId, Vec<u8>> {
         let head = request.head;
+        let Caller { pool, ticket, resp3 } = caller;
         let command = head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
@@ -67,10 +67,11 @@ impl Proxy {
             read: false,
             key: Span::default(),
             may_miss: false,
+            resp3: false,
             patient: false,
         };
         let protocol = owner.settings.protocol;
-        let link = self.open_extra(pool, server as u16, Duty::Upload(ticket));
+        let link = self.open_extra((pool, server as u16), Duty::Upload(ticket), resp3);
         if ask.expect == Expect::MetaQuiet {
             self.links[link as usize].behind = memcache::NOOP;
         }

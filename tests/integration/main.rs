@@ -26,6 +26,7 @@ mod placement;
 mod readme;
 mod redis_commands;
 mod redis_pool;
+mod resp3;
 mod soak;
 #[path = "../soak/mod.rs"]
 mod soak_load;

@@ -211,7 +211,7 @@ fn of_both_hold_for_our_cache_of_small_items() {
 }
 
 /// Transcripts with commands of Redis that a cache of strings does not have.
-const MORE_THAN_STRINGS: [&str; 16] = [
+const MORE_THAN_STRINGS: [&str; 17] = [
     "bits",
     "blocking",
     "errors",
@@ -222,6 +222,7 @@ const MORE_THAN_STRINGS: [&str; 16] = [
     "keys",
     "lists",
     "lolwut",
+    "resp3",
     "scripts",
     "sets",
     "several_keys",

@@ -1,7 +1,7 @@
 //! What is said first on a new connection, and whether the answers make it fit for use.
 //!
-//! memcached: `version`. Redis: AUTH if there is a password, SELECT if there is a database, then
-//! PING. A connection that has not answered all of it is given no request.
+//! memcached: `version`. Redis: AUTH if there is a password, or HELLO 3 with it for clients that speak
+//! RESP3; SELECT if there is a database; then PING. A connection that has not answered all of it is given no request.
 
 use std::fmt;
 
@@ -21,28 +21,41 @@ pub struct Greeting {
     /// An error in reply makes the connection unfit; otherwise (as twemproxy) clients will see
     /// the server's own errors.
     pub strict: bool,
+    /// RESP3 is agreed on.
+    pub resp3: bool,
 }
 
 impl Greeting {
-    /// The greeting that `pool` asks for.
-    pub fn of(pool: &Pool, compat: bool) -> Self {
+    /// The greeting that `pool` asks for; a Redis server may be asked for RESP3.
+    pub fn of(pool: &Pool, compat: bool, resp3: bool) -> Self {
         match pool.protocol {
             Protocol::Memcache | Protocol::Ping => Self {
                 bytes: b"version\r\n".to_vec(),
                 replies: 1,
                 expect: Expect::Version,
                 strict: !compat,
+                resp3: false,
             },
-            Protocol::Redis => Self::redis(pool, !compat),
+            Protocol::Redis => Self::redis(pool, !compat, resp3),
         }
     }
 
-    fn redis(pool: &Pool, strict: bool) -> Self {
+    fn redis(pool: &Pool, strict: bool, resp3: bool) -> Self {
         let mut bytes = Vec::new();
         let mut replies = 1;
+        let mut words: Vec<&[u8]> = if resp3 { vec![b"HELLO", b"3"] } else { Vec::new() };
         if let Some(secret) = &pool.redis_auth {
-            let args = [b"AUTH".as_slice(), secret.reveal().as_bytes()];
-            redis::write_command(args.into_iter(), &mut bytes);
+            words.push(b"AUTH");
+            match &pool.redis_user {
+                Some(user) => words.push(user.as_bytes()),
+                // HELLO wants a name; AUTH alone is what servers before Redis 6 know.
+                None if resp3 => words.push(redis::DEFAULT_USER),
+                None => {}
+            }
+            words.push(secret.reveal().as_bytes());
+        }
+        if !words.is_empty() {
+            redis::write_command(words.into_iter(), &mut bytes);
             replies += 1;
         }
         if pool.redis_db > 0 {
@@ -51,7 +64,7 @@ impl Greeting {
             replies += 1;
         }
         redis::write_command([b"PING".as_slice()].into_iter(), &mut bytes);
-        Self { bytes, replies, expect: Expect::Resp, strict }
+        Self { bytes, replies, expect: Expect::Resp, strict, resp3 }
     }
 
     /// Whether a reply to a request stands for a failure of the server, as twemproxy has it:
@@ -71,14 +84,22 @@ impl Greeting {
         match outcome {
             Outcome::Auth | Outcome::Error | Outcome::Unavailable if !self.strict => Ok(()),
             Outcome::Auth => Err(Failure::Auth),
+            Outcome::Error if self.resp3 && is_unknown(reply) => Err(Failure::NoResp3),
             // AUTH and SELECT come before the last question.
             Outcome::Error if !last => Err(Failure::Auth),
             Outcome::Error | Outcome::Unavailable => Err(Failure::Unfit),
-            // Redis answers each of the questions with a status.
+            // Redis answers each of the questions with a status, but for HELLO.
+            _ if self.resp3 && !last && reply.first() == Some(&b'%') => Ok(()),
             _ if self.expect == Expect::Resp && reply.first() != Some(&b'+') => Err(Failure::Unfit),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a server does not know HELLO, or not this version.
+fn is_unknown(reply: &[u8]) -> bool {
+    let starts: [&[u8]; 2] = [b"-NOPROTO ", b"-ERR unknown command"];
+    starts.iter().any(|start| reply.starts_with(start))
 }
 
 impl fmt::Debug for Greeting {

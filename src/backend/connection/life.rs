@@ -49,6 +49,8 @@ pub struct Connection {
     pub(super) scanned: usize,
     /// The beginning of the oldest request's reply has been passed on.
     pub(super) streaming: bool,
+    /// A push, which answers nothing, has begun.
+    pub(super) pushing: bool,
     /// The first of what it was closed for, if that came from the server.
     pub(super) sample: Option<Box<[u8]>>,
     reported: [u64; 4],
@@ -57,6 +59,7 @@ pub struct Connection {
 impl Connection {
     /// A closed connection to a server of `pool`, which is greeted with `greeting`.
     pub fn new(pool: &Pool, greeting: Arc<Greeting>) -> Self {
+        let scanner = Scanner::new(pool.protocol, greeting.resp3);
         Self {
             phase: Phase::Closed,
             token: None,
@@ -67,10 +70,11 @@ impl Connection {
             inflight: Inflight::default(),
             out: Outgoing::default(),
             greeting_left: 0,
-            scanner: Scanner::new(pool.protocol),
+            scanner,
             input: Vec::new(),
             scanned: 0,
             streaming: false,
+            pushing: false,
             sample: None,
             reported: [0; 4],
         }
@@ -244,7 +248,8 @@ impl Connection {
         self.input = Vec::new();
         self.scanned = 0;
         self.streaming = false;
-        self.scanner = Scanner::new(self.protocol);
+        self.pushing = false;
+        self.scanner = Scanner::new(self.protocol, self.greeting.resp3);
         remains
     }
 

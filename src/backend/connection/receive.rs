@@ -173,6 +173,10 @@ impl Connection {
         bytes: &[u8],
         replies: &mut impl Replies,
     ) -> Result<(usize, Flow, bool), Failure> {
+        let begins = self.scanned == 0 && !self.streaming && bytes.first() == Some(&b'>');
+        if self.greeting.resp3 && (self.pushing || begins) {
+            return self.drop_push(bytes);
+        }
         let Some((entry, key)) = self.inflight.front(self.out.written()) else {
             return Err(Failure::Trailing);
         };
@@ -199,6 +203,17 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Nobody waits for a push on a connection that sessions share.
+    #[cold]
+    fn drop_push(&mut self, bytes: &[u8]) -> Result<(usize, Flow, bool), Failure> {
+        let Scanner::Redis(scanner) = &mut self.scanner else { return Err(Failure::Trailing) };
+        let scan = scanner.scan(bytes, self.value_bytes_max).map_err(Failure::BadReply)?;
+        self.pushing = scan.end.is_none();
+        Ok((scan.used, Flow::Go, scan.end.is_some()))
+    }
+}
+
 /// Finds the ends of replies in what a server sends.
 #[derive(Debug)]
 pub(super) enum Scanner {
@@ -207,10 +222,10 @@ pub(super) enum Scanner {
 }
 
 impl Scanner {
-    pub(super) fn new(protocol: Protocol) -> Self {
+    pub(super) fn new(protocol: Protocol, resp3: bool) -> Self {
         match protocol {
             Protocol::Memcache | Protocol::Ping => Self::Memcache(memcache::Scanner::default()),
-            Protocol::Redis => Self::Redis(redis::Scanner::default()),
+            Protocol::Redis => Self::Redis(redis::Scanner::speaking(resp3)),
         }
     }
 

@@ -83,6 +83,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         reuseport: flag("reuseport", false),
         tls: tls::of_listener(&section, listen.as_ref()),
         server_tls: tls::of_servers(&section, servers.iter().map(|server| &server.address)),
+        redis_user: redis_user(&section),
         redis_auth: redis_auth(&section, protocol),
         redis_db: section.number("redis_db", 0).unwrap_or(0),
         preconnect: flag("preconnect", false),
@@ -162,6 +163,14 @@ fn max_clients(section: &Section<'_>, form: Form) -> Option<u32> {
         section.refuse(Reason::from(why).or("give only one"));
     }
     ours.or_else(|| theirs.filter(|_| !form.is_compat())).filter(|clients| *clients > 0)
+}
+
+fn redis_user(section: &Section<'_>) -> Option<String> {
+    let value = section.take("redis_user")?;
+    if !section.has("redis_auth") && !section.has("redis_auth_file") {
+        value.refuse(Reason::from("a user without a password").or("redis_auth_file: FILE"));
+    }
+    value.text().map(str::to_owned)
 }
 
 fn redis_auth(section: &Section<'_>, protocol: Protocol) -> Option<Secret> {

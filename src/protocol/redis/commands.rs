@@ -6,8 +6,8 @@
 use crate::protocol::names::Names;
 use crate::protocol::{Access, Command, Dedicated, Keys, Local, Op, Plan, Rules};
 
-const ROWS_LEN: usize = 212;
-const OURS_LEN: usize = 4;
+const ROWS_LEN: usize = 215;
+const OURS_LEN: usize = 1;
 
 /// The key is the command's first argument, or stands behind a subcommand.
 const FIRST: Keys = Keys::At(1);
@@ -242,6 +242,9 @@ static ROWS: [Command; ROWS_LEN] = [
     keyless("SELECT", 2, Plan::Local(Local::Select), 0).executed(Op::Select),
     keyless("COMMAND", -1, Plan::Local(Local::Command), 1).executed(Op::Command),
     keyless("CLIENT", -2, Plan::Local(Local::Client), 0).executed(Op::Client),
+    keyless("HELLO", -1, Plan::Local(Local::Hello), 0).executed(Op::Hello),
+    keyless("RESET", 1, Plan::Local(Local::Reset), 0).executed(Op::Reset),
+    keyless("TIME", 1, Plan::Local(Local::Time), 0).executed(Op::Time),
     keyless("INFO", -1, Plan::Local(Local::Info), 0).executed(Op::Info),
 ];
 
@@ -256,20 +259,14 @@ static TWEMPROXY: [Command; 5] = [
 ];
 
 /// What only a cache of our own has.
-static OURS: [Command; OURS_LEN] = [
-    ours("HELLO", -1, Keys::None, Access::None, Op::Hello),
-    ours("CONFIG", -2, Keys::None, Access::None, Op::Config),
-    ours("TIME", 1, Keys::None, Access::None, Op::Time),
-    ours("RESET", 1, Keys::None, Access::None, Op::Reset),
-];
+static OURS: [Command; OURS_LEN] = [ours("CONFIG", -2, Keys::None, Access::None, Op::Config)];
 
 /// Commands of Redis that are refused, and why.
-static REFUSED: [(&str, &[&str]); 7] = [
+static REFUSED: [(&str, &[&str]); 6] = [
     (
         "it needs a connection of its own, and those to servers are shared",
         &["PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE"],
     ),
-    ("the proxy speaks RESP2 and shares its connections", &["HELLO", "RESET", "TIME"]),
     ("a pool has one database on each server", &["MOVE", "SWAPDB"]),
     ("the proxy does not know which server's writes are meant", &["WAIT", "WAITAOF"]),
     ("it moves keys to where the ring does not look for them", &["MIGRATE", "RESTORE-ASKING"]),
@@ -358,7 +355,7 @@ impl Command {
 }
 
 static NAMES: Names<ROWS_LEN, 1024> = Names::new(names(&ROWS));
-static OUR_NAMES: Names<OURS_LEN, 64> = Names::new(names(&OURS));
+static OUR_NAMES: Names<OURS_LEN, 4> = Names::new(names(&OURS));
 static TWEMPROXY_NAMES: Names<5, 16> = Names::new(names(&TWEMPROXY));
 
 const fn names<const N: usize>(rows: &[Command; N]) -> [&'static str; N] {

@@ -18,7 +18,7 @@ mod rest;
 mod tests;
 
 pub use commands::{cache_commands, commands, refused};
-pub use reply::{DIGITS, Reply, decimal, is_client_name, write_refusal};
+pub use reply::{DEFAULT_USER, DIGITS, Reply, decimal, is_client_name, write_refusal};
 pub use request::{parse, write_bulk, write_command, write_header};
 pub use response::{Elements, Scanner, bulk_text, elements, integer, is_read_only};
 pub use rest::{Rest, outline};

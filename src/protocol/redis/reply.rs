@@ -163,6 +163,9 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// The user that a password without a name belongs to.
+pub const DEFAULT_USER: &[u8] = b"default";
+
 /// Bytes of the longest number, `-9223372036854775808`.
 pub const DIGITS: usize = 20;
 

@@ -1,7 +1,11 @@
 //! What a Redis server answers: where a reply ends and what it says.
 //!
-//! A server is not trusted either: what is not RESP2, nested too deep or too large makes its
-//! connection unusable. Nothing is allocated.
+//! A server is not trusted either: what is not of the version that was agreed on, nested too deep or
+//! too large makes its connection unusable. Nothing is allocated.
+//!
+//! RESP3 has types of its own for what RESP2 says by arrays and strings, pushes, which answer
+//! nothing, and attributes, which stand before the value that they belong to (as one more element
+//! than their pairs have, they end with it).
 
 use memchr::memchr2;
 
@@ -24,6 +28,9 @@ pub struct Scanner {
     depth: usize,
     /// What the reply says, known from its first line.
     outcome: Option<Outcome>,
+    /// So many attributes stand before the reply's own value; they are what is open first.
+    attributes: usize,
+    resp3: bool,
 }
 
 /// What a line at the start of a reply or an element is.
@@ -32,11 +39,20 @@ enum Item {
     Value(usize, Outcome),
     /// The header (bytes) of a bulk (bytes).
     Bulk(usize, u64),
+    /// The same of an error.
+    Error(usize, u64),
     /// The header (bytes) of an array (elements, at least one).
     Array(usize, u32),
+    /// The header (bytes) of an attribute (elements, its value among them).
+    Attribute(usize, u32),
 }
 
 impl Scanner {
+    /// A scanner of RESP3, if that was agreed on, or of RESP2.
+    pub fn speaking(resp3: bool) -> Self {
+        Self { resp3, ..Self::default() }
+    }
+
     /// Looks at `bytes`, which start right after what was [`Scan::used`] before.
     ///
     /// Consumes whole lines and any part of a bulk; an unfinished line is left, to be shown again
@@ -52,7 +68,7 @@ impl Scanner {
                     return Ok(Scan { used, end: None });
                 }
             } else {
-                let Some(item) = item(rest, value_bytes_max)? else {
+                let Some(item) = self.item(rest, value_bytes_max)? else {
                     return Ok(Scan { used, end: None });
                 };
                 let (len, whole) = self.take(&item)?;
@@ -62,6 +78,7 @@ impl Scanner {
                 }
             }
             if self.close() {
+                self.attributes = 0;
                 return Ok(Scan { used, end: self.outcome.take() });
             }
         }
@@ -69,20 +86,39 @@ impl Scanner {
 
     /// Notes what an item opens; its length, and whether it is a value that is all there.
     fn take(&mut self, item: &Item) -> Result<(usize, bool), Malformed> {
+        // The last element of an attribute is the value that it belongs to.
+        let last = |open: &[u32]| open.iter().all(|elements| *elements == 1);
+        let begins = self.depth == self.attributes && last(&self.open[..self.attributes]);
         let (len, outcome, whole) = match *item {
             Item::Value(len, outcome) => (len, outcome, true),
             Item::Bulk(len, body) => {
                 self.body = Body::of(body).ok_or(Malformed::Oversize)?;
                 (len, Outcome::Hit, false)
             }
+            Item::Error(len, body) => {
+                self.body = Body::of(body).ok_or(Malformed::Oversize)?;
+                (len, Outcome::Error, false)
+            }
             Item::Array(len, elements) => {
-                *self.open.get_mut(self.depth).ok_or(Malformed::Syntax)? = elements;
-                self.depth += 1;
+                self.open(elements)?;
                 (len, Outcome::Hit, false)
             }
+            Item::Attribute(len, elements) => {
+                self.attributes += usize::from(begins);
+                self.open(elements)?;
+                return Ok((len, false));
+            }
         };
-        self.outcome.get_or_insert(outcome);
+        if begins {
+            self.outcome.get_or_insert(outcome);
+        }
         Ok((len, whole))
+    }
+
+    fn open(&mut self, elements: u32) -> Result<(), Malformed> {
+        *self.open.get_mut(self.depth).ok_or(Malformed::Syntax)? = elements;
+        self.depth += 1;
+        Ok(())
     }
 
     /// A value has ended: closes the arrays that end with it. `true` if the reply ends, too.
@@ -103,32 +139,54 @@ pub fn is_read_only(reply: &[u8]) -> bool {
     reply.starts_with(b"-READONLY ")
 }
 
-/// Reads the line at the start of `bytes`; `None` if it is not all there.
-fn item(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
-    let Some(kind) = bytes.first() else {
-        return Ok(None);
-    };
-    if matches!(kind, b'+' | b'-') {
-        let text = text(bytes)?;
-        return Ok(text.map(|text| Item::Value(text.len() + 3, outcome(*kind, text))));
+impl Scanner {
+    /// Reads the line at the start of `bytes`; `None` if it is not all there.
+    fn item(&self, bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
+        let Some(kind) = bytes.first() else {
+            return Ok(None);
+        };
+        match kind {
+            b'+' | b'-' => {
+                let text = text(bytes)?;
+                Ok(text.map(|text| Item::Value(text.len() + 3, outcome(*kind, text))))
+            }
+            b':' | b'$' | b'*' => counted(bytes, value_bytes_max),
+            b'_' | b'#' | b',' | b'(' if self.resp3 => {
+                let outcome = if *kind == b'_' { Outcome::Miss } else { Outcome::Hit };
+                Ok(text(bytes)?.map(|text| Item::Value(text.len() + 3, outcome)))
+            }
+            b'%' | b'~' | b'|' | b'=' | b'!' if self.resp3 => counted(bytes, value_bytes_max),
+            b'>' if self.resp3 && self.depth == 0 => counted(bytes, value_bytes_max),
+            _ => Err(Malformed::Syntax),
+        }
     }
-    if !matches!(kind, b':' | b'$' | b'*') {
-        return Err(Malformed::Syntax);
-    }
+}
+
+/// The same of a line that has a number on it.
+fn counted(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
+    let kind = bytes.first().copied().unwrap_or_default();
     let (number, len) = match number(bytes, 1) {
         Number::Value(number, len) => (number, len),
         Number::Cut => return Ok(None),
         Number::Bad => return Err(Malformed::Syntax),
     };
+    let elements = |each: u32, more: u32| {
+        let number = u32::try_from(number).map_err(|_| Malformed::Oversize)?;
+        let elements = number.checked_mul(each).and_then(|all| all.checked_add(more));
+        elements.ok_or(Malformed::Oversize)
+    };
     Ok(Some(match (kind, number) {
         (b':', _) => Item::Value(len, Outcome::Hit),
-        (_, -1) => Item::Value(len, Outcome::Miss),
-        (b'*', 0) => Item::Value(len, Outcome::Hit),
-        (b'*', 1..) => Item::Array(len, u32::try_from(number).map_err(|_| Malformed::Oversize)?),
-        (b'$', 0..) if number.unsigned_abs() <= value_bytes_max => {
-            Item::Bulk(len, number.unsigned_abs())
+        (b'$' | b'*', -1) => Item::Value(len, Outcome::Miss),
+        (b'|', 0..) => Item::Attribute(len, elements(2, 1)?),
+        (b'*' | b'%' | b'~' | b'>', 0) => Item::Value(len, Outcome::Hit),
+        (b'*' | b'~' | b'>', 1..) => Item::Array(len, elements(1, 0)?),
+        (b'%', 1..) => Item::Array(len, elements(2, 0)?),
+        (b'$' | b'=' | b'!', 0..) if number.unsigned_abs() > value_bytes_max => {
+            return Err(Malformed::Oversize);
         }
-        (b'$', 0..) => return Err(Malformed::Oversize),
+        (b'$' | b'=', 0..) => Item::Bulk(len, number.unsigned_abs()),
+        (b'!', 0..) => Item::Error(len, number.unsigned_abs()),
         _ => return Err(Malformed::Syntax),
     }))
 }
@@ -183,7 +241,8 @@ impl Iterator for Elements<'_> {
         let len = match bulk(rest) {
             Some(len) => len,
             None => {
-                let scan = Scanner::default().scan(rest, u64::MAX).ok()?;
+                // What was scanned before is of either version.
+                let scan = Scanner::speaking(true).scan(rest, u64::MAX).ok()?;
                 scan.end.map(|_| scan.used)?
             }
         };

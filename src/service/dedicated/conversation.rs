@@ -63,7 +63,7 @@ impl Proxy {
     ) -> bool {
         let plan = request.head.command.plan;
         match (conversation.map_or(Stage::Over, |it| it.stage), plan) {
-            (_, Plan::Local(Local::Quit)) => false,
+            (_, Plan::Local(Local::Quit | Local::Reset)) => false,
             (Stage::Multi, _) => true,
             (_, Plan::Dedicated(Dedicated::BlockIfSaid)) if !says_block(request) => {
                 self.is_watched(pool, conversation, request)
@@ -161,7 +161,7 @@ impl<C: Clients> Talk<'_, '_, C> {
             Some((lent, _)) if !self.proxy.has(lent) => self.fail(Failure::Reset),
             Some((lent, of)) if of == server => return Some(lent),
             Some(_) => self.error("CROSSSLOT the keys of this session are on another server"),
-            None => match self.proxy.lend(self.turn, self.caller.pool, server) {
+            None => match self.proxy.lend(self.turn, self.caller, server) {
                 Ok(lent) => {
                     self.conversation.lent = Some((lent, server));
                     return Some(lent);
@@ -192,7 +192,8 @@ impl<C: Clients> Talk<'_, '_, C> {
     /// Sends a request.
     pub(super) fn say(&mut self, lent: Lent, (to, patient): (To, bool), wire: &[u8]) {
         let (key, read, may_miss) = (Span::default(), false, false);
-        let ask = Ask { to, expect: Expect::Resp, read, key, may_miss, patient };
+        let resp3 = self.caller.resp3;
+        let ask = Ask { to, expect: Expect::Resp, read, key, may_miss, resp3, patient };
         self.proxy.send(self.turn, lent.link, ask, &[wire]);
     }
 

@@ -3,7 +3,7 @@
 use crate::backend::{Failure, Phase};
 use crate::metrics::ServerMetric;
 use crate::service::dispatch::Turn;
-use crate::service::proxy::{Duty, Link, Proxy};
+use crate::service::proxy::{Caller, Duty, Link, Proxy};
 use crate::service::replies::Clients;
 
 /// Connections to one server that are kept for the next sessions.
@@ -33,9 +33,14 @@ impl Extra {
 
 impl Proxy {
     /// A closed connection for `duty`.
-    pub(in crate::service) fn open_extra(&mut self, pool: u16, server: u16, duty: Duty) -> u32 {
+    pub(in crate::service) fn open_extra(
+        &mut self,
+        (pool, server): (u16, u16),
+        duty: Duty,
+        resp3: bool,
+    ) -> u32 {
         let link = self.extra.free.pop().unwrap_or(self.links.len() as u32);
-        let mut fresh = Link::new(&self.pools[pool as usize], pool, server);
+        let mut fresh = Link::new(&self.pools[pool as usize], (pool, server), resp3);
         fresh.duty = duty;
         match self.links.get_mut(link as usize) {
             Some(place) => {
@@ -58,9 +63,10 @@ impl Proxy {
     pub(super) fn lend<C>(
         &mut self,
         turn: &Turn<'_, C>,
-        pool: u16,
+        caller: Caller,
         server: usize,
     ) -> Result<Lent, Failure> {
+        let Caller { pool, resp3, .. } = caller;
         let owner = &mut self.pools[pool as usize];
         let most = owner.settings.limits.dedicated_connections;
         let place = &mut owner.servers[server];
@@ -71,11 +77,11 @@ impl Proxy {
             return Err(Failure::NoConnection);
         }
         place.lent += 1;
-        let spare = place.spare.pop();
+        let spare = place.spare[usize::from(resp3)].pop();
         self.extra.loans = self.extra.loans.wrapping_add(1);
         let loan = self.extra.loans;
         let duty = Duty::Lent { loan, over: false };
-        let link = spare.unwrap_or_else(|| self.open_extra(pool, server as u16, duty));
+        let link = spare.unwrap_or_else(|| self.open_extra((pool, server as u16), duty, resp3));
         self.links[link as usize].duty = duty;
         self.metrics.pools[pool as usize].servers[server].add(ServerMetric::Dedicated, 1);
         Ok(Lent { link, loan })
@@ -117,11 +123,12 @@ impl Proxy {
                 if place.connection.depth() == 0 && place.connection.phase() == Phase::Ready =>
             {
                 self.take_back(link);
-                let server = (place_of(&self.links[link as usize])).1;
-                let pool = self.links[link as usize].pool as usize;
-                if self.pools[pool].servers[server].spare.len() < SPARE {
-                    self.links[link as usize].duty = Duty::Spare;
-                    self.pools[pool].servers[server].spare.push(link);
+                let (pool, server) = place_of(&self.links[link as usize]);
+                let place = &mut self.links[link as usize];
+                let spare = &mut self.pools[pool].servers[server].spare[usize::from(place.resp3)];
+                if spare.len() < SPARE {
+                    place.duty = Duty::Spare;
+                    spare.push(link);
                 } else {
                     self.close_unused(turn, link);
                     self.free_extra(link);
@@ -141,7 +148,10 @@ impl Proxy {
         let (pool, server) = place_of(&self.links[link as usize]);
         let waiting = self.links[link as usize].connection.abandon();
         match self.links[link as usize].duty {
-            Duty::Spare => self.pools[pool].servers[server].spare.retain(|spare| *spare != link),
+            Duty::Spare => {
+                let spare = &mut self.pools[pool].servers[server].spare;
+                spare.iter_mut().for_each(|lane| lane.retain(|spare| *spare != link));
+            }
             _ => self.take_back(link),
         }
         self.free_extra(link);

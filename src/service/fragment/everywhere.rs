@@ -74,10 +74,10 @@ impl Gather {
 
     /// RANDOMKEY.
     pub(super) fn merge_any(&self, from: u32, out: &mut Vec<u8>) -> Merged {
-        const NIL: &[u8] = b"$-1\r\n";
-        let full: Vec<&Part> = self.used().filter(|part| part.reply != NIL).collect();
+        let nil = self.nil();
+        let full: Vec<&Part> = self.used().filter(|part| part.reply != nil).collect();
         let one = from.checked_rem(full.len() as u32).and_then(|at| full.get(at as usize));
-        out.extend_from_slice(one.map_or(NIL, |part| &part.reply));
+        out.extend_from_slice(one.map_or(nil, |part| &part.reply));
         Merged::default()
     }
 

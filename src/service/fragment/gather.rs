@@ -6,6 +6,7 @@ use super::gathers::New;
 use super::merge::Merge;
 use crate::backend::{Failure, Ticket};
 use crate::protocol::{Malformed, Outcome, Span};
+use crate::service::proxy::Lane;
 
 /// A reply longer than this gives its memory back when its request is done.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -20,8 +21,8 @@ pub(crate) struct Gather {
     pub(crate) merge: Merge,
     pub(crate) read: bool,
     pub(crate) begun: Instant,
-    /// The place of the session that asks: which connection to a server is its.
-    pub(crate) lane: u32,
+    /// Which connection to a server is that of the session that asks.
+    pub(crate) lane: Lane,
     /// Most bytes that the parts may have together.
     limit: usize,
     /// Bytes of replies that are held.

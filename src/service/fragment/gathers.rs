@@ -8,6 +8,7 @@ use super::gather::Gather;
 use super::merge::Merge;
 use crate::backend::{Failure, Ticket};
 use crate::protocol::Outcome;
+use crate::service::proxy::Lane;
 
 /// Everything that is being gathered by one worker.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub(crate) struct New {
     pub(crate) merge: Merge,
     pub(crate) read: bool,
     pub(crate) now: Instant,
-    /// The place of the session that asks.
-    pub(crate) lane: u32,
+    pub(crate) lane: Lane,
     /// Most bytes that the replies may have together.
     pub(crate) limit: usize,
 }

@@ -135,6 +135,7 @@ impl Gather {
     /// MGET: each part is an array with as many elements as it was asked for keys.
     fn merge_array(&self, out: &mut Vec<u8>) -> Merged {
         let mut merged = Merged::default();
+        let nil = self.nil();
         redis::write_header(b'*', self.keys.len(), out);
         let parts = &self.parts[..self.used_parts];
         let mut elements: Vec<_> = parts
@@ -148,11 +149,11 @@ impl Gather {
                 Some(span) => {
                     let element = span.of(&part.reply);
                     out.extend_from_slice(element);
-                    merged.hits += u64::from(element != b"$-1\r\n");
-                    merged.misses += u64::from(element == b"$-1\r\n");
+                    merged.hits += u64::from(element != nil);
+                    merged.misses += u64::from(element == nil);
                 }
                 None => {
-                    out.extend_from_slice(b"$-1\r\n");
+                    out.extend_from_slice(nil);
                     merged.misses += 1;
                     if part.answered_well() {
                         merged.foreign = Some(part.server);
@@ -164,6 +165,11 @@ impl Gather {
         let more = rest.find_map(|(left, part)| left?.next().map(|_| part.server));
         merged.foreign = merged.foreign.or(more);
         merged
+    }
+
+    /// Nothing, in the version of the protocol that is spoken.
+    pub(super) const fn nil(&self) -> &'static [u8] {
+        if self.lane.resp3 { b"_\r\n" } else { b"$-1\r\n" }
     }
 
     fn merge_sum(&self, out: &mut Vec<u8>) -> Merged {

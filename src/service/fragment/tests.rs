@@ -7,13 +7,15 @@ use super::{Gathers, Manner, Merge, New, end_line, write_redis_parts};
 use crate::backend::Failure;
 use crate::protocol::Request;
 use crate::protocol::{Malformed, Outcome, Parsed, Rules, Span, redis};
+use crate::service::proxy::Lane;
 
+const LANE: Lane = Lane { session: 0, resp3: false };
 const STRICT: Manner = Manner { partial: false, dead_misses: false, compat: false };
 const PARTIAL: Manner = Manner { partial: true, ..STRICT };
 
 fn begin(gathers: &mut Gathers, merge: Merge) -> (u32, u32) {
     let (ticket, now, limit) = (None, Instant::now(), 1 << 20);
-    gathers.begin(New { ticket, pool: 0, merge, read: true, now, lane: 0, limit })
+    gathers.begin(New { ticket, pool: 0, merge, read: true, now, lane: LANE, limit })
 }
 
 /// `get` of `keys` over two servers: a key goes to the one that its first byte is the number of.

@@ -77,7 +77,9 @@ impl Proxy {
         }
         metrics.add(PoolMetric::Retries, remains.retried as u64);
         self.note_bad(turn.now, link, failure);
-        if !idle || self.compat {
+        // That is no fault: it serves all who speak RESP2.
+        let able = failure != Failure::NoResp3;
+        if able && (!idle || self.compat) {
             self.note_failure(turn, link, failure);
         }
         for (index, entry) in remains.failed.into_iter().enumerate() {

@@ -346,7 +346,7 @@ fn hostile() -> Vec<Vec<u8>> {
         b"*1000000000\r\n$4\r\nPING\r\n",
         b"*2\r\n$3\r\nGET\r\n$2147483647\r\n",
         b"*-5\r\n*1\r\n",
-        b"$5\r\nhello\r\n",
+        b"$5\r\nhallo\r\n",
         b"set k 0 0 99999999999999999999\r\n",
         b"set k 0 0 4294967295\r\nx",
         b"get \0\0\0\r\n\0\0\0",

@@ -259,9 +259,12 @@ pub(crate) mod frame {
             at += end;
             left -= 1;
             match line[0] {
-                b'$' | b'=' => at += usize::try_from(integer(line)).map_or(0, |length| length + 2),
+                b'$' | b'=' | b'!' => {
+                    at += usize::try_from(integer(line)).map_or(0, |length| length + 2)
+                }
                 b'*' | b'~' | b'>' => left += integer(line).max(0),
                 b'%' => left += 2 * integer(line).max(0),
+                b'|' => left += 2 * integer(line).max(0) + 1,
                 _ => {}
             }
             if at > bytes.len() {

@@ -1,5 +1,7 @@
 //! Tables and properties of the Redis protocol.
 
+mod resp3;
+
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::sample::select;
@@ -271,7 +273,7 @@ fn what_is_split_forwarded_and_local_differs_between_the_modes() {
 }
 
 /// What Redis 7 answers to bad requests: request, error, whether the next one is served.
-const REFUSALS: [(&str, &str, bool); 48] = [
+const REFUSALS: [(&str, &str, bool); 47] = [
     (
         "memory doctor\r\n",
         "ERR MEMORY is not supported but for USAGE: it concerns one server",
@@ -327,11 +329,6 @@ const REFUSALS: [(&str, &str, bool); 48] = [
     ("GET / HTTP/1.1\r\n", "ERR Protocol error: HTTP", false),
     ("Host: localhost\r\n", "ERR Protocol error: HTTP", false),
     ("\x16\x03\x01", "ERR Protocol error: not a command", false),
-    (
-        "hello 3\r\n",
-        "ERR HELLO is not supported: the proxy speaks RESP2 and shares its connections",
-        true,
-    ),
 ];
 
 /// The error for `text`, whether the client is served on, and the bytes to be thrown away.
@@ -375,7 +372,7 @@ fn a_cache_takes_its_own_commands_and_a_proxy_does_not() {
             assert!(served.iter().all(|other| other.name != row.name));
         }
     }
-    assert_eq!((cache_commands().count(), only_ours), (66, 4));
+    assert_eq!((cache_commands().count(), only_ours), (66, 1));
     assert!(served.iter().all(|row| row.plan != Plan::Refuse));
 }
 

@@ -1,0 +1,212 @@
+//! Who a client is: its name, whether it has given the password, which RESP it speaks.
+
+use super::proxy::Proxy;
+use crate::protocol::redis::{self, DEFAULT_USER, Reply};
+use crate::protocol::{Command, Local, Output, Plan, Request, integer};
+
+/// What the proxy knows of a client beyond its socket.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// Unique in the process.
+    pub id: u64,
+    /// It has given the password, or needs none.
+    pub authenticated: bool,
+    /// It has asked for RESP3.
+    pub resp3: bool,
+    /// Its name, as it says.
+    pub name: Option<Box<[u8]>>,
+}
+
+const WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+const STRANGER: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+     HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+     select the RESP protocol version at the same time";
+
+/// What HELLO asks for.
+struct Hello<'a> {
+    resp3: bool,
+    /// User and password.
+    given: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+impl Proxy {
+    /// Whether a client that has not given the password may send this command; appends the
+    /// error if not.
+    pub fn admits(
+        &self,
+        pool: u16,
+        command: &Command,
+        identity: &Identity,
+        out: &mut Output,
+    ) -> bool {
+        let free = Local::is_for_strangers;
+        if identity.authenticated || matches!(command.plan, Plan::Local(local) if free(local)) {
+            return true;
+        }
+        let text = if self.compat {
+            "NOAUTH Authentication required"
+        } else {
+            "NOAUTH Authentication required."
+        };
+        self.refuse(pool, text, out);
+        false
+    }
+
+    /// Whether clients of this pool must give a password.
+    pub fn needs_password(&self, pool: u16) -> bool {
+        self.pools[pool as usize].settings.redis_auth.is_some()
+    }
+
+    /// AUTH [user] password
+    pub(super) fn auth(
+        &self,
+        pool: u16,
+        request: Request<'_>,
+        identity: &mut Identity,
+        out: &mut Output,
+    ) {
+        if !self.needs_password(pool) {
+            let text = if self.compat {
+                "ERR Client sent AUTH, but no password is set"
+            } else {
+                "ERR AUTH <password> called without any password configured for the default \
+                 user. Are you sure your configuration is correct?"
+            };
+            return self.refuse(pool, text, out);
+        }
+        let (user, password) = match request.args.len() {
+            2 => (None, request.arg(1)),
+            3 => (Some(request.arg(1)), request.arg(2)),
+            _ => return self.refuse(pool, "ERR syntax error", out),
+        };
+        identity.authenticated = self.knows(pool, user, password);
+        if identity.authenticated {
+            out.extend_from_slice(b"+OK\r\n");
+        } else if self.compat {
+            self.refuse(pool, "ERR invalid password", out);
+        } else {
+            self.refuse(pool, WRONG, out);
+        }
+    }
+
+    /// Whether that is the pool's password, and its user if one is named.
+    fn knows(&self, pool: u16, user: Option<&[u8]>, password: &[u8]) -> bool {
+        let settings = &self.pools[pool as usize].settings;
+        let wanted = settings.redis_user.as_ref().map_or(DEFAULT_USER, |name| name.as_bytes());
+        let named = user.is_none_or(|user| user == wanted);
+        let right = settings
+            .redis_auth
+            .as_ref()
+            .is_some_and(|secret| same(password, secret.reveal().as_bytes()));
+        named && right
+    }
+
+    /// HELLO [2 | 3 [AUTH user password] [SETNAME name]]
+    pub(super) fn hello(
+        &self,
+        pool: u16,
+        request: Request<'_>,
+        identity: &mut Identity,
+        out: &mut Output,
+    ) {
+        let hello = match Hello::read(request, identity.resp3) {
+            Ok(hello) => hello,
+            Err(text) => return self.refuse(pool, &text, out),
+        };
+        if let Some((user, password)) = hello.given {
+            // Where no password is asked for, Redis's default user has any.
+            let right = !self.needs_password(pool) || self.knows(pool, Some(user), password);
+            identity.authenticated = right;
+            if !right {
+                return self.refuse(pool, WRONG, out);
+            }
+        }
+        if !identity.authenticated {
+            return self.refuse(pool, STRANGER, out);
+        }
+        if let Some(name) = hello.name {
+            identity.name = (!name.is_empty()).then(|| name.into());
+        }
+        identity.resp3 = hello.resp3;
+        greet(identity, out);
+    }
+
+    /// RESET: as if the client had just come.
+    pub(super) fn reset(&self, pool: u16, identity: &mut Identity, out: &mut Output) {
+        identity.authenticated = !self.needs_password(pool);
+        identity.resp3 = false;
+        identity.name = None;
+        out.extend_from_slice(b"+RESET\r\n");
+    }
+}
+
+impl Local {
+    /// Whether somebody who has not given the password may send it.
+    const fn is_for_strangers(self) -> bool {
+        matches!(self, Self::Auth | Self::Quit | Self::Hello | Self::Reset)
+    }
+}
+
+impl<'a> Hello<'a> {
+    fn read(request: Request<'a>, resp3: bool) -> Result<Self, String> {
+        let count = request.args.len();
+        let resp3 = match (count, integer(request.arg(1))) {
+            (1, _) => resp3,
+            (_, Some(version @ 2..=3)) => version == 3,
+            (_, Some(_)) => return Err("NOPROTO unsupported protocol version".to_owned()),
+            _ => return Err("ERR Protocol version is not an integer or out of range".to_owned()),
+        };
+        let mut hello = Self { resp3, given: None, name: None };
+        let mut at = 2;
+        while at < count {
+            let (word, more) = (request.arg(at), count - at - 1);
+            if word.eq_ignore_ascii_case(b"AUTH") && more >= 2 {
+                hello.given = Some((request.arg(at + 1), request.arg(at + 2)));
+                at += 3;
+            } else if word.eq_ignore_ascii_case(b"SETNAME") && more >= 1 {
+                is_name(request.arg(at + 1))?;
+                hello.name = Some(request.arg(at + 1));
+                at += 2;
+            } else {
+                let word = String::from_utf8_lossy(word).into_owned();
+                return Err(format!("ERR Syntax error in HELLO option '{word}'"));
+            }
+        }
+        Ok(hello)
+    }
+}
+
+/// The answer to HELLO.
+fn greet(identity: &Identity, out: &mut Output) {
+    let mut reply = Reply::new(out, identity.resp3);
+    let text = |reply: &mut Reply<'_>, key: &str, value: &str| {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    };
+    reply.map(7);
+    text(&mut reply, "server", "redis");
+    text(&mut reply, "version", redis::VERSION);
+    reply.bulk(b"proto");
+    reply.integer(if identity.resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(identity.id as i64);
+    text(&mut reply, "mode", "standalone");
+    text(&mut reply, "role", "master");
+    reply.bulk(b"modules");
+    reply.array(0);
+}
+
+/// # Errors
+/// The text of the error line: a client may not call itself so.
+pub(super) fn is_name(name: &[u8]) -> Result<(), &'static str> {
+    let right = redis::is_client_name(name);
+    let text = "ERR Client names cannot contain spaces, newlines or special characters.";
+    right.then_some(()).ok_or(text)
+}
+
+/// Compares without telling by the time taken where two passwords differ.
+fn same(given: &[u8], wanted: &[u8]) -> bool {
+    let differs = given.iter().zip(wanted).fold(0, |sum, (a, b)| sum | (a ^ b));
+    given.len() == wanted.len() && differs == 0
+}
