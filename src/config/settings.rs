@@ -132,6 +132,8 @@ pub struct Pool {
     pub redis_auth: Option<Secret>,
     /// The user whose password it is; `None` for Redis's default one.
     pub redis_user: Option<String>,
+    /// What memcache clients must say first, one of these, `user password`; if empty, nothing.
+    pub memcache_auth: Vec<Secret>,
     /// Database selected on every server connection (Redis).
     pub redis_db: u32,
     /// Connect to all servers before serving.

@@ -89,7 +89,7 @@ fn twinring_yml_shows_every_default() {
     let keys = "workers compat admin stats log level format file drain_timeout buffers listen \
                 protocol hash hash_char hash_tag distribution servers timeout dead \
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
-                max_clients backlog tcpkeepalive reuseport allow_flush allow_scan tls certificate client_ca \
+                max_clients backlog tcpkeepalive reuseport allow_flush allow_scan memcache_auth_file tls certificate client_ca \
                 client_certificates min_version handshakes handshake_time server_tls ca name lenient_lf redis_auth_file \
                 redis_auth redis_user redis_db limits key value keys_per_request args_per_request line \
                 pipeline_depth client_output server_queue dedicated_connections request_time idle_timeout store memory \

@@ -16,16 +16,30 @@ impl Worker {
         let Some(session) = self.sessions.get(token) else { return done };
         session.need = 0;
         let pool = session.pool;
+        let stranger = !session.identity.authenticated;
+        if stranger && self.protocols[pool as usize] == Protocol::Memcache {
+            return self.admit_memcache(token, request);
+        }
         if self.standalone.serves(pool) {
             self.execute(token, request, None);
             return done;
         }
-        let special = session.conversation.is_some() || !session.identity.authenticated;
+        let special = stranger || session.conversation.is_some();
         if special || matches!(request.head.command.plan, Plan::Local(_) | Plan::Dedicated(_)) {
             return self.serve_specially(token, request);
         }
         let caller = session.caller(token, &request);
         self.forward(token, caller, request)
+    }
+
+    /// A request of a memcache client that has not given a password.
+    #[cold]
+    fn admit_memcache(&mut self, token: Token, request: Request<'_>) -> Next {
+        let done = Next::Go(request.head.len as usize);
+        let Some(session) = self.sessions.get(token) else { return done };
+        let mut line = Output::default();
+        self.proxy.admit_memcache(session.pool, request, &mut session.identity, &mut line);
+        self.reply_locally(token, &line, done)
     }
 
     /// A request that is not simply for a server.

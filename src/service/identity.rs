@@ -2,7 +2,7 @@
 
 use super::proxy::Proxy;
 use crate::protocol::redis::{self, DEFAULT_USER, Reply};
-use crate::protocol::{Command, Local, Output, Plan, Request, integer};
+use crate::protocol::{Command, Local, Op, Output, Plan, Request, integer};
 
 /// What the proxy knows of a client beyond its socket.
 #[derive(Debug, Default)]
@@ -55,7 +55,37 @@ impl Proxy {
 
     /// Whether clients of this pool must give a password.
     pub fn needs_password(&self, pool: u16) -> bool {
-        self.pools[pool as usize].settings.redis_auth.is_some()
+        let settings = &self.pools[pool as usize].settings;
+        settings.redis_auth.is_some() || !settings.memcache_auth.is_empty()
+    }
+
+    /// Answers a memcache client that has not given a password: it may give one as the value of a
+    /// `set`, whatever the key (memcached's doc/protocol.txt, "Authentication").
+    pub fn admit_memcache(
+        &self,
+        pool: u16,
+        request: Request<'_>,
+        identity: &mut Identity,
+        out: &mut Output,
+    ) {
+        let value = request.bytes.get(request.head.line as usize..).unwrap_or_default();
+        let given = value.strip_suffix(b"\r\n").filter(|_| request.head.command.op == Op::Set);
+        let known = |given: &[u8]| {
+            let users = self.pools[pool as usize].settings.memcache_auth.iter();
+            // All are looked at, so that the time taken does not tell which one it was.
+            users.fold(false, |known, user| known | same(given, user.reveal().as_bytes()))
+        };
+        out.extend_from_slice(match given.map(known) {
+            None => b"CLIENT_ERROR unauthenticated\r\n".as_slice(),
+            Some(false) if given.is_some_and(|given| !given.contains(&b' ')) => {
+                b"CLIENT_ERROR bad authentication token format\r\n"
+            }
+            Some(false) => b"CLIENT_ERROR authentication failure\r\n",
+            Some(true) => {
+                identity.authenticated = true;
+                b"STORED\r\n"
+            }
+        });
     }
 
     /// AUTH [user] password

@@ -20,6 +20,7 @@ mod docs;
 mod faults;
 mod holding;
 mod limits;
+mod memcache_auth;
 mod memcached_perl;
 mod pipelines;
 mod placement;

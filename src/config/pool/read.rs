@@ -83,6 +83,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         reuseport: flag("reuseport", false),
         tls: tls::of_listener(&section, listen.as_ref()),
         server_tls: tls::of_servers(&section, servers.iter().map(|server| &server.address)),
+        memcache_auth: memcache_auth(&section, protocol),
         redis_user: redis_user(&section),
         redis_auth: redis_auth(&section, protocol),
         redis_db: section.number("redis_db", 0).unwrap_or(0),
@@ -192,8 +193,27 @@ fn redis_auth(section: &Section<'_>, protocol: Protocol) -> Option<Secret> {
     }
 }
 
-/// A file holds the password and perhaps a line end.
-fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
+/// memcached's own form of such a file (`-Y`): `user:password` lines.
+fn memcache_auth(section: &Section<'_>, protocol: Protocol) -> Vec<Secret> {
+    let Some(value) = section.take("memcache_auth_file") else { return Vec::new() };
+    if protocol != Protocol::Memcache {
+        value.refuse("directive \"memcache_auth_file:\" is only valid for a memcache pool");
+    }
+    let Some(text) = file_text(&value) else { return Vec::new() };
+    let lines = text.lines().filter(|line| !line.is_empty());
+    let secrets: Option<Vec<Secret>> = lines
+        .map(|line| line.split_once(':').map(|pair| Secret::new(&format!("{} {}", pair.0, pair.1))))
+        .collect();
+    match secrets {
+        Some(secrets) if !secrets.is_empty() => secrets,
+        _ => {
+            value.refuse("holds no lines of user:password");
+            Vec::new()
+        }
+    }
+}
+
+fn file_text(value: &Value<'_>) -> Option<String> {
     let path = value.text()?;
     let mut text = String::new();
     let read = File::open(path)
@@ -202,6 +222,13 @@ fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
         value.refuse(format!("cannot read {path}: {error}"));
         return None;
     }
+    Some(text)
+}
+
+/// A file holds the password and perhaps a line end.
+fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
+    let path = value.text()?;
+    let text = file_text(value)?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         value.refuse(format!("{path} is empty"));

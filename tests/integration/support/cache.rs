@@ -52,6 +52,23 @@ impl Cache {
         Self::run(command, [memcache, redis, admin], Some(scratch))
     }
 
+    /// Starts it with a file of users whom memcache clients must be one of.
+    pub(crate) fn with_users(users: &str) -> Self {
+        let (memcache, redis, admin) = (Port::take(), Port::take(), Port::take());
+        let text = format!(
+            "admin: {{ listen: \"127.0.0.1:{}\" }}\npools:\n  m:\n    listen: 127.0.0.1:{}\n    \
+             protocol: memcache\n    memcache_auth_file: {users}\n  r:\n    listen: 127.0.0.1:{}\n    \
+             protocol: redis\n",
+            admin.number(),
+            memcache.number(),
+            redis.number()
+        );
+        let scratch = Scratch::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+        command.arg("-c").arg(scratch.file("twinring.yml", &text));
+        Self::run(command, [memcache, redis, admin], Some(scratch))
+    }
+
     fn run(command: Command, ports: [Port; 3], scratch: Option<Scratch>) -> Self {
         let [memcache, redis, admin] = ports;
         let mut process = Process::start(command);
