@@ -202,7 +202,7 @@ fn memcache_auth(section: &Section<'_>, protocol: Protocol) -> Vec<Secret> {
     let Some(text) = file_text(&value) else { return Vec::new() };
     let lines = text.lines().filter(|line| !line.is_empty());
     let secrets: Option<Vec<Secret>> = lines
-        .map(|line| line.split_once(':').map(|pair| Secret::new(&format!("{} {}", pair.0, pair.1))))
+        .map(|line| line.split_once(':').map(|pair| Secret::new(format!("{} {}", pair.0, pair.1))))
         .collect();
     match secrets {
         Some(secrets) if !secrets.is_empty() => secrets,
