@@ -17,6 +17,7 @@ mod handshakes;
 mod request;
 mod serve;
 mod sessions;
+mod subscriber;
 mod upload;
 mod worker;
 

@@ -24,8 +24,9 @@ impl Worker {
             self.execute(token, request, None);
             return done;
         }
-        let special = stranger || session.conversation.is_some();
-        if special || matches!(request.head.command.plan, Plan::Local(_) | Plan::Dedicated(_)) {
+        let special = stranger || session.subscribed || session.conversation.is_some();
+        let plan = request.head.command.plan;
+        if special || matches!(plan, Plan::Local(_) | Plan::Dedicated(_) | Plan::PubSub(_)) {
             return self.serve_specially(token, request);
         }
         let caller = session.caller(token, &request);
@@ -51,6 +52,9 @@ impl Worker {
             return self.reply_locally(token, &line, done);
         }
         if let Some(next) = self.converse(token, request) {
+            return next;
+        }
+        if let Some(next) = self.pubsub(token, request) {
             return next;
         }
         if let Plan::Local(local) = request.head.command.plan {
@@ -120,6 +124,7 @@ impl Worker {
         }
         if local == Local::Reset {
             self.hang_up(token);
+            self.unsubscribe_all(token);
         }
         self.answer(token, request)
     }
@@ -142,7 +147,7 @@ impl Worker {
     }
 
     /// Opens a slot and fills it at once.
-    fn reply_locally(&mut self, token: Token, line: &[u8], done: Next) -> Next {
+    pub(super) fn reply_locally(&mut self, token: Token, line: &[u8], done: Next) -> Next {
         if let Some(session) = self.sessions.get(token) {
             let seq = session.pipeline.open();
             session.pipeline.put(seq, line, true);
@@ -215,7 +220,7 @@ impl Worker {
 impl Session {
     /// Opens a slot for the reply to a request, if it wants one.
     #[inline]
-    fn caller(&mut self, token: Token, request: &Request<'_>) -> Caller {
+    pub(super) fn caller(&mut self, token: Token, request: &Request<'_>) -> Caller {
         let seq = if request.head.noreply { 0 } else { self.pipeline.open() };
         let ticket = Ticket { session: token.0, serial: self.serial, seq };
         Caller { pool: self.pool, ticket, resp3: self.identity.resp3 }

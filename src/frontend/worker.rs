@@ -223,7 +223,10 @@ impl Worker {
             let Some(session) = self.sessions.get(token) else { continue };
             let silent = self.now.saturating_duration_since(session.heard);
             let limit = self.idle_timeouts[session.pool as usize];
-            if session.is_idle() && limit.is_some_and(|limit| silent >= limit) {
+            if session.is_idle()
+                && !session.subscribed
+                && limit.is_some_and(|limit| silent >= limit)
+            {
                 self.sessions.doom(token, Reason::Timeout);
             }
         }
@@ -254,6 +257,7 @@ impl Worker {
     fn close(&mut self, token: Token, reason: Reason) {
         self.abort_upload(token);
         self.hang_up(token);
+        self.unsubscribe_all(token);
         // What is there for it goes out first, as far as the socket takes it.
         if reason != Reason::Protocol
             && let Some(session) = self.sessions.get(token)

@@ -198,6 +198,8 @@ pub enum Plan {
     Scan,
     /// Part of a conversation that needs a server connection of its own.
     Dedicated(Dedicated),
+    /// It begins or ends subscriptions.
+    PubSub(PubSub),
     /// Refused: only a cache of our own has it.
     Refuse,
 }
@@ -215,6 +217,26 @@ pub enum Dedicated {
     Block,
     /// It does if it has the word BLOCK.
     BlockIfSaid,
+}
+
+/// What a command does with subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PubSub {
+    /// SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE.
+    Subscribe(Sub),
+    /// UNSUBSCRIBE and so on.
+    Unsubscribe(Sub),
+}
+
+/// What is subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sub {
+    /// A channel.
+    Channel,
+    /// All channels that match a pattern.
+    Pattern,
+    /// A shard channel.
+    Shard,
 }
 
 /// What the proxy answers by itself.

@@ -25,7 +25,7 @@ pub use digits::integer;
 pub use keys::{Keys, Positions};
 pub use message::{
     Access, Command, Dedicated, Expect, Head, Inline, Local, Malformed, Outcome, Outline, Parsed,
-    Plan, Refusal, Request, Rules, Scan, Span,
+    Plan, PubSub, Refusal, Request, Rules, Scan, Span, Sub,
 };
 pub use op::Op;
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod route;
 mod servers;
 mod split;
 mod standalone;
+mod subscriptions;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};

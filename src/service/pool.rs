@@ -44,6 +44,8 @@ pub(super) struct Server {
     /// Connections lent to sessions now, and those that wait for the next.
     pub(super) lent: usize,
     pub(super) spare: [Vec<u32>; 2],
+    /// The connection that subscriptions are on.
+    pub(super) subscriber: Option<u32>,
     /// It has answered that it cannot serve now, and nothing else since.
     pub(super) unavailable: bool,
 }
@@ -60,6 +62,7 @@ impl Pool {
             uploads: 0,
             lent: 0,
             spare: Default::default(),
+            subscriber: None,
             first_resp3: None,
             unavailable: false,
         };

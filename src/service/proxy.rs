@@ -17,6 +17,7 @@ use super::dedicated::Extra;
 use super::fragment::Gathers;
 use super::identity::Identity;
 use super::pool::Pool;
+use super::subscriptions::{Asked, Book};
 use crate::backend::{Connection, Failure, Inbox, Io, Letter, Resolver, Ticket, TlsConnector};
 use crate::config::Config;
 use crate::metrics::{ServerMetric, WorkerMetrics};
@@ -77,6 +78,8 @@ pub(super) struct Link {
     pub(super) behind: &'static [u8],
     /// Bytes of it that the proxy's total counts.
     pub(super) counted: usize,
+    /// Of a subscriber connection: what is not answered.
+    pub(super) asked: Asked,
 }
 
 /// Whom a connection serves.
@@ -90,6 +93,8 @@ pub(super) enum Duty {
     Lent { loan: u32, over: bool },
     /// The next session that needs one.
     Spare,
+    /// All sessions that are subscribed to something at its server.
+    Subscriber,
     /// Nobody: its place is free.
     Gone,
 }
@@ -110,6 +115,8 @@ pub struct Proxy {
     pub(super) links: Vec<Link>,
     pub(super) extra: Extra,
     pub(super) gathers: Gathers,
+    /// Who is subscribed to what.
+    pub(super) book: Book,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) inbox: Inbox<Letter>,
     pub(super) resolver: Resolver,
@@ -166,6 +173,7 @@ impl Proxy {
             extra: Extra::new(),
             links,
             gathers: Gathers::new(budget / GATHER_SHARE),
+            book: Book::default(),
             metrics,
             inbox,
             resolver,
@@ -314,6 +322,7 @@ impl Link {
             whole: false,
             behind: &[],
             counted: 0,
+            asked: Asked::default(),
         }
     }
 }

@@ -22,6 +22,15 @@ pub trait Clients {
     /// A client that does not take its replies must be closed.
     fn give_up(&mut self, ticket: Ticket);
 
+    /// A session gets bytes that answer none of its requests.
+    fn push(&mut self, ticket: Ticket, bytes: &[u8]);
+
+    /// Notes whether a session has subscriptions.
+    fn subscribed(&mut self, ticket: Ticket, has_any: bool);
+
+    /// Whether a session wants RESP3.
+    fn speaks_resp3(&mut self, ticket: Ticket) -> bool;
+
     /// What the request's client has done since this was asked last.
     fn progress(&mut self, ticket: Ticket) -> Progress;
 }
@@ -54,6 +63,8 @@ pub(super) struct Sink<'a, C> {
     pub(super) served: bool,
     /// It has refused a write: it is a replica.
     pub(super) read_only: bool,
+    /// What has come for those who are subscribed.
+    pub(super) frames: Vec<Vec<u8>>,
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
@@ -84,6 +95,12 @@ impl<C: Clients> Replies for Sink<'_, C> {
                 Flow::Go
             }
         }
+    }
+
+    #[cold]
+    fn frame(&mut self, bytes: &[u8]) {
+        self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
+        self.frames.push(bytes.to_vec());
     }
 }
 

@@ -24,6 +24,7 @@ mod memcache_auth;
 mod memcached_perl;
 mod pipelines;
 mod placement;
+mod pubsub;
 mod readme;
 mod redis_commands;
 mod redis_pool;

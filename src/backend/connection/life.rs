@@ -51,6 +51,8 @@ pub struct Connection {
     pub(super) streaming: bool,
     /// A push, which answers nothing, has begun.
     pub(super) pushing: bool,
+    /// What comes answers no request in particular: whoever listens sorts it out.
+    pub(super) listening: bool,
     /// The first of what it was closed for, if that came from the server.
     pub(super) sample: Option<Box<[u8]>>,
     reported: [u64; 4],
@@ -75,6 +77,7 @@ impl Connection {
             scanned: 0,
             streaming: false,
             pushing: false,
+            listening: false,
             sample: None,
             reported: [0; 4],
         }
@@ -143,6 +146,17 @@ impl Connection {
     pub fn push_more(&mut self, io: &mut Io, bytes: &[u8], now: Instant) -> Result<(), Failure> {
         self.inflight.lengthen(bytes.len(), now, self.timeout);
         self.append(io, bytes)
+    }
+
+    /// Hands out what comes as it is from now on; nothing is pushed any more, but said.
+    pub fn listen(&mut self) {
+        self.listening = true;
+    }
+
+    /// Queues bytes whose answer is not paired with them.
+    pub fn say(&mut self, bytes: &[u8], now: Instant) {
+        self.inflight.lengthen(bytes.len(), now, None);
+        self.out.push(bytes);
     }
 
     fn append(&mut self, io: &mut Io, bytes: &[u8]) -> Result<(), Failure> {

@@ -38,6 +38,9 @@ pub trait Replies {
     /// Takes the next stretch of the reply to `entry`; `end` says how the reply ended, if this
     /// was its last stretch.
     fn reply(&mut self, io: &mut Io, entry: &Entry, bytes: &[u8], end: Option<Outcome>) -> Flow;
+
+    /// Takes what has come on a connection that only listens.
+    fn frame(&mut self, _bytes: &[u8]) {}
 }
 
 /// What a read from a server brought.
@@ -177,6 +180,9 @@ impl Connection {
         if self.greeting.resp3 && (self.pushing || begins) {
             return self.drop_push(bytes);
         }
+        if self.listening {
+            return self.next_frame(bytes, replies);
+        }
         let Some((entry, key)) = self.inflight.front(self.out.written()) else {
             return Err(Failure::Trailing);
         };
@@ -204,6 +210,24 @@ impl Connection {
 }
 
 impl Connection {
+    /// Hands out what is whole at the start of `bytes`, on a connection that only listens.
+    fn next_frame(
+        &mut self,
+        bytes: &[u8],
+        replies: &mut impl Replies,
+    ) -> Result<(usize, Flow, bool), Failure> {
+        let Scanner::Redis(scanner) = &mut self.scanner else { return Err(Failure::Trailing) };
+        let scan = scanner.scan(&bytes[self.scanned..], self.value_bytes_max);
+        let scan = scan.map_err(Failure::BadReply)?;
+        self.scanned += scan.used;
+        if scan.end.is_none() {
+            return Ok((0, Flow::Go, false));
+        }
+        let len = std::mem::take(&mut self.scanned);
+        replies.frame(&bytes[..len]);
+        Ok((len, Flow::Go, true))
+    }
+
     /// Nobody waits for a push on a connection that sessions share.
     #[cold]
     fn drop_push(&mut self, bytes: &[u8]) -> Result<(usize, Flow, bool), Failure> {

@@ -168,6 +168,28 @@ impl Clients for Sessions {
         Flow::Pause
     }
 
+    fn push(&mut self, ticket: Ticket, bytes: &[u8]) {
+        let token = Token(ticket.session);
+        let Some(session) = self.of(ticket) else { return };
+        session.pipeline.push(bytes);
+        let (pool, held) = (session.pool, session.pipeline.buffered());
+        self.account(token);
+        self.mark(token);
+        if held > self.limits(pool).client_output_bytes {
+            self.doom(token, Reason::SlowReader);
+        }
+    }
+
+    fn subscribed(&mut self, ticket: Ticket, has_any: bool) {
+        if let Some(session) = self.of(ticket) {
+            session.subscribed = has_any;
+        }
+    }
+
+    fn speaks_resp3(&mut self, ticket: Ticket) -> bool {
+        self.of(ticket).is_some_and(|session| session.identity.resp3)
+    }
+
     fn cut(&mut self, ticket: Ticket) {
         if let Some(session) = self.of(ticket) {
             // What was there before goes out first, as far as the socket takes it.

@@ -18,6 +18,9 @@ pub(in crate::frontend) struct Pipeline {
     slots: VecDeque<Slot>,
     out: Output,
     held: usize,
+    /// The oldest reply has begun: what answers no request waits for its end.
+    begun: bool,
+    behind: Vec<u8>,
 }
 
 /// What has come of one reply.
@@ -50,6 +53,7 @@ impl Pipeline {
         let index = seq.wrapping_sub(self.oldest) as usize;
         if index == 0 && !self.slots.is_empty() {
             self.out.extend_from_slice(bytes);
+            self.begun = !last;
             if last {
                 self.advance();
             }
@@ -64,8 +68,12 @@ impl Pipeline {
     fn advance(&mut self) {
         self.slots.pop_front();
         self.oldest = self.oldest.wrapping_add(1);
+        if !self.behind.is_empty() {
+            self.out.append(&mut std::mem::take(&mut self.behind));
+        }
         while let Some(slot) = self.slots.front_mut() {
             self.held -= slot.bytes.len();
+            self.begun = !slot.whole && !slot.bytes.is_empty();
             self.out.append(&mut slot.bytes);
             if !slot.whole {
                 break;
@@ -76,6 +84,15 @@ impl Pipeline {
         if self.slots.is_empty() {
             // Of ten thousand clients most are idle at any time: none of them keeps a buffer.
             self.slots = VecDeque::new();
+        }
+    }
+
+    /// Takes what answers no request: it goes between replies.
+    pub(in crate::frontend) fn push(&mut self, bytes: &[u8]) {
+        if self.begun {
+            self.behind.extend_from_slice(bytes);
+        } else {
+            self.out.extend_from_slice(bytes);
         }
     }
 
@@ -109,7 +126,7 @@ impl Pipeline {
 
     /// Bytes held or shared, and not written.
     pub(in crate::frontend) fn buffered(&self) -> usize {
-        self.held + self.out.own() + self.out.shared()
+        self.held + self.behind.len() + self.out.own() + self.out.shared()
     }
 
     /// Those of them that are shared: an item of ours, or what was one, has them.
@@ -146,6 +163,24 @@ mod tests {
         assert_eq!(pipeline.depth(), 0);
         pipeline.took(6);
         assert!(pipeline.is_idle());
+    }
+
+    #[test]
+    fn what_answers_nothing_does_not_break_into_a_reply() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push(b"1");
+        let (a, b) = (pipeline.open(), pipeline.open());
+        pipeline.push(b"2");
+        pipeline.put(a, b"A", false);
+        pipeline.push(b"3");
+        pipeline.put(b, b"B", false);
+        pipeline.put(a, b"A", true);
+        pipeline.push(b"4");
+        assert_eq!(text(&pipeline), b"12AA3B");
+        assert_eq!(pipeline.buffered(), 7);
+        pipeline.put(b, b"B", true);
+        pipeline.push(b"5");
+        assert_eq!(text(&pipeline), b"12AA3BB45");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(in crate::frontend) struct Session {
     pub(in crate::frontend) state: State,
     /// What it has under way that needs a server connection of its own.
     pub(in crate::frontend) conversation: Option<Box<Conversation>>,
+    /// It has subscriptions, or is about to.
+    pub(in crate::frontend) subscribed: bool,
     /// When it was last heard of.
     pub(in crate::frontend) heard: Instant,
     /// Why it is not read from now, if it is not.
@@ -145,6 +147,7 @@ impl Session {
             identity,
             state: State::new(ticket),
             conversation: None,
+            subscribed: false,
             heard: now,
             hold: Hold::None,
             idle_at: None,

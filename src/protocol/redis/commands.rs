@@ -4,9 +4,9 @@
 //! our own does for a row is its [`Op`]; what only a cache has stands in a table of its own.
 
 use crate::protocol::names::Names;
-use crate::protocol::{Access, Command, Dedicated, Keys, Local, Op, Plan, Rules};
+use crate::protocol::{Access, Command, Dedicated, Keys, Local, Op, Plan, PubSub, Rules, Sub};
 
-const ROWS_LEN: usize = 215;
+const ROWS_LEN: usize = 221;
 const OURS_LEN: usize = 1;
 
 /// The key is the command's first argument, or stands behind a subcommand.
@@ -198,6 +198,12 @@ static ROWS: [Command; ROWS_LEN] = [
     since("XREVRANGE", -4, Access::Read, FIRST),
     since("XSETID", -3, Access::Write, FIRST),
     since("XTRIM", -4, Access::Write, FIRST),
+    pubsub("SUBSCRIBE", -2, Keys::None, PubSub::Subscribe(Sub::Channel)),
+    pubsub("PSUBSCRIBE", -2, Keys::None, PubSub::Subscribe(Sub::Pattern)),
+    pubsub("SSUBSCRIBE", -2, every(1, -1, 1), PubSub::Subscribe(Sub::Shard)),
+    pubsub("UNSUBSCRIBE", -1, Keys::None, PubSub::Unsubscribe(Sub::Channel)),
+    pubsub("PUNSUBSCRIBE", -1, Keys::None, PubSub::Unsubscribe(Sub::Pattern)),
+    pubsub("SUNSUBSCRIBE", -1, every(1, -1, 1), PubSub::Unsubscribe(Sub::Shard)),
     // Those that wait for others.
     blocking("BLMOVE", 6, every(1, 2, 1)),
     blocking("BLMPOP", -5, Keys::Counted(2)),
@@ -262,11 +268,7 @@ static TWEMPROXY: [Command; 5] = [
 static OURS: [Command; OURS_LEN] = [ours("CONFIG", -2, Keys::None, Access::None, Op::Config)];
 
 /// Commands of Redis that are refused, and why.
-static REFUSED: [(&str, &[&str]); 6] = [
-    (
-        "it needs a connection of its own, and those to servers are shared",
-        &["PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "UNSUBSCRIBE"],
-    ),
+static REFUSED: [(&str, &[&str]); 5] = [
     ("a pool has one database on each server", &["MOVE", "SWAPDB"]),
     ("the proxy does not know which server's writes are meant", &["WAIT", "WAITAOF"]),
     ("it moves keys to where the ring does not look for them", &["MIGRATE", "RESTORE-ASKING"]),
@@ -317,6 +319,11 @@ const fn dedicated(
     as_what: Dedicated,
 ) -> Command {
     let plan = Plan::Dedicated(as_what);
+    Command { name, arity, keys, access, plan, op: Op::None, compat: 0 }
+}
+
+const fn pubsub(name: &'static str, arity: i16, keys: Keys, what: PubSub) -> Command {
+    let (access, plan) = (Access::None, Plan::PubSub(what));
     Command { name, arity, keys, access, plan, op: Op::None, compat: 0 }
 }
 

@@ -65,6 +65,7 @@ impl Proxy {
         match (conversation.map_or(Stage::Over, |it| it.stage), plan) {
             (_, Plan::Local(Local::Quit | Local::Reset)) => false,
             (Stage::Multi, _) => true,
+            (_, Plan::PubSub(_)) => false,
             (_, Plan::Dedicated(Dedicated::BlockIfSaid)) if !says_block(request) => {
                 self.is_watched(pool, conversation, request)
             }

@@ -39,7 +39,7 @@ impl<C: Clients> Talk<'_, '_, C> {
         let anywhere = matches!(command.plan, Plan::Local(Local::Ping | Local::Echo));
         let lent = match self.present() {
             Some(lent) if anywhere => Some(lent),
-            _ if self.request.keys().len() == 0 => {
+            _ if self.request.keys().len() == 0 || matches!(command.plan, Plan::PubSub(_)) => {
                 let name = command.name;
                 self.error(&format!(
                     "ERR {name} cannot be queued: it does not say for which server"

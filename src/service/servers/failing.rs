@@ -88,6 +88,7 @@ impl Proxy {
         match self.links[link as usize].duty {
             Duty::Shared => {}
             Duty::Upload(_) => return self.end_upload(turn, link, failure),
+            Duty::Subscriber => return self.end_subscriber(turn, link, failure),
             Duty::Lent { .. } | Duty::Spare | Duty::Gone => {
                 return self.end_lent(turn, link, failure);
             }

@@ -42,10 +42,11 @@ impl Proxy {
             unavailable: false,
             served: false,
             read_only: false,
+            frames: Vec::new(),
         };
         let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
         let (mut paused, unavailable, served) = (sink.paused, sink.unavailable, sink.served);
-        let read_only = sink.read_only;
+        let (read_only, frames) = (sink.read_only, sink.frames);
         for place in complete.drain(..) {
             paused = self.complete(turn, place).or(paused);
         }
@@ -58,6 +59,9 @@ impl Proxy {
         let state = &mut self.pools[pool].servers[server].unavailable;
         let recovered = served && !unavailable && std::mem::take(state);
         *state |= unavailable;
+        for frame in frames {
+            self.heard(turn, link, &frame);
+        }
         match received {
             Ok(Received::Fit) => self.fit(turn, link),
             Ok(_) if unavailable => self.note_failure(turn, link, Failure::Unfit),
