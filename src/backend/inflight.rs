@@ -62,8 +62,6 @@ pub struct Ask {
     pub key: Span,
     /// If the server is dead it may count as a miss where the pool wants that.
     pub may_miss: bool,
-    /// Whoever waits speaks RESP3.
-    pub resp3: bool,
     /// Its reply is never late: it waits for what others do.
     pub patient: bool,
 }

@@ -122,7 +122,6 @@ impl Model {
             read: kind == 0,
             key: Span { start: 0, end: len as u32 },
             may_miss: false,
-            resp3: false,
             patient: false,
         };
         let (one, two) = bytes.split_at(len / 3);
@@ -246,7 +245,6 @@ fn a_request_whose_bytes_are_lost_is_not_waited_for() {
         read: false,
         key: Span::default(),
         may_miss: false,
-        resp3: false,
         patient: false,
     };
     queue.push(ask, &[b"whole"], Instant::now(), None);
@@ -356,8 +354,7 @@ impl Stand {
     fn push(&mut self, expect: Expect, read: bool, key: Span, bytes: &[u8]) -> u32 {
         let seq = self.next;
         self.next += 1;
-        let ask =
-            Ask { to: to(seq), expect, read, key, may_miss: false, resp3: false, patient: false };
+        let ask = Ask { to: to(seq), expect, read, key, may_miss: false, patient: false };
         // A socket that broke is met again by the next flush.
         let _ = self.connection.push(&mut self.io, ask, &[bytes], self.now);
         seq

@@ -11,6 +11,9 @@ use crate::config::{Dead, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
 use crate::protocol::{Access, Expect, Keys, Plan, Positions, Refusal, Request, memcache, redis};
 
+/// The server of a request, and the index of its first key.
+pub(super) type Way = (Result<usize, Astray>, Option<usize>);
+
 /// A turn of the worker, as the service sees it.
 pub struct Turn<'a, C> {
     /// The time at which the turn began.
@@ -35,22 +38,24 @@ impl Proxy {
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
-        match (command.plan, only_key(command.keys, request.args.len())) {
+        let way = match (command.plan, only_key(command.keys, request.args.len())) {
             // By far the most.
             (Plan::Forward | Plan::Values | Plan::Sum | Plan::AllOk, Some(at)) => {
-                self.forward_key(turn, caller, request, at)
+                Some((self.pools[pool as usize].server_of(&request, at), Some(at)))
             }
             _ => self.several(turn, caller, request),
-        }
+        };
+        way.map_or(Flow::Go, |way| self.forward(turn, caller, request, way))
     }
 
-    /// Sees to a request that is not simply for the server of its only key.
+    /// Sees to a request that is not simply for the server of its only key; the way of one that
+    /// goes to a single server nevertheless.
     fn several<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
-    ) -> Flow {
+    ) -> Option<Way> {
         let settings = &self.pools[caller.pool as usize].settings;
         let keys = request.keys();
         match request.head.command.plan {
@@ -76,43 +81,25 @@ impl Proxy {
             Plan::Script | Plan::Function | Plan::Concat | Plan::AnyOne | Plan::Scan => {
                 return self.everywhere(turn, caller, request);
             }
-            _ => return self.forward(turn, caller, (request, keys)),
+            _ => return Some(self.way_of(caller.pool, &request, keys)),
         }
-        Flow::Go
+        None
     }
 
-    /// Sends a request to the server of its key, which is the argument at an index.
+    /// The way to the one server that has all keys of a request.
+    pub(super) fn way_of(&self, pool: u16, request: &Request<'_>, keys: Positions) -> Way {
+        let first = keys.first();
+        (self.pools[pool as usize].server_for(request, keys), first)
+    }
+
+    /// Sends a request to one server, or says why it goes to none.
     #[inline]
-    fn forward_key<C: Clients>(
+    fn forward<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
-        at: usize,
-    ) -> Flow {
-        let server = self.pools[caller.pool as usize].server_of(&request, at);
-        self.forward_to(turn, caller, (request, Some(at)), server)
-    }
-
-    /// Sends a request to the one server that has all of its keys.
-    pub(super) fn forward<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        caller: Caller,
-        (request, keys): (Request<'_>, Positions),
-    ) -> Flow {
-        let first = keys.first();
-        let server = self.pools[caller.pool as usize].server_for(&request, keys);
-        self.forward_to(turn, caller, (request, first), server)
-    }
-
-    #[inline]
-    fn forward_to<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        caller: Caller,
-        (request, key_at): (Request<'_>, Option<usize>),
-        server: Result<usize, Astray>,
+        (server, key_at): Way,
     ) -> Flow {
         let pool = caller.pool;
         let owner = &self.pools[pool as usize];
@@ -131,7 +118,6 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             key: key.copied().unwrap_or_default(),
             may_miss: may_miss(&request),
-            resp3: caller.resp3,
             patient: false,
         };
         let quiet = ask.expect == Expect::MetaQuiet;
@@ -189,10 +175,10 @@ impl Proxy {
         let (pool, server) = (place.pool, place.server as usize);
         let owner = &self.pools[pool as usize];
         if place.connection.depth() >= owner.settings.limits.server_queue {
-            return self.fail_asked(turn, pool, &ask, Failure::QueueFull);
+            return self.fail_asked(turn, link, &ask, Failure::QueueFull);
         }
         if let Err(failure) = self.reach(link, turn.now) {
-            return self.fail_asked(turn, pool, &ask, failure);
+            return self.fail_asked(turn, link, &ask, failure);
         }
         let metrics = &self.metrics.pools[pool as usize].servers[server];
         metrics.add(ServerMetric::Requests, 1);
@@ -212,15 +198,16 @@ impl Proxy {
     pub(super) fn fail_asked<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        link: u32,
         ask: &Ask,
         failure: Failure,
     ) {
+        let (pool, resp3) = (self.links[link as usize].pool, self.links[link as usize].resp3);
         let owner = &self.pools[pool as usize];
         match ask.to {
             To::Client(ticket) if ask.may_miss && owner.settings.dead == Dead::Miss => {
                 let mut miss = Vec::new();
-                owner.write_miss(ask.resp3, &mut miss);
+                owner.write_miss(resp3, &mut miss);
                 self.metrics.pools[pool as usize].add(PoolMetric::Misses, 1);
                 turn.clients.reply(turn.io, ticket, &miss, true);
             }

@@ -6,15 +6,14 @@
 //!  SCAN cursor      ─▶ to one; its server ┘ and cursor make the next cursor
 //! ```
 
-use super::dispatch::Turn;
+use super::dispatch::{Turn, Way};
 use super::fragment::{Merge, ScanAt};
 use super::proxy::{Caller, Proxy};
 use super::replies::Clients;
-use crate::backend::Flow;
 use crate::protocol::{Plan, Refusal, Request, redis};
 
 /// What is done with one of them.
-enum Way {
+enum Reach {
     All(Merge),
     One,
     Scan(u64),
@@ -22,51 +21,51 @@ enum Way {
 }
 
 impl Proxy {
-    /// Sends such a command where it must go.
+    /// Sends such a command where it must go; the way of one that goes to a single server.
     pub(super) fn everywhere<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: Request<'_>,
-    ) -> Flow {
+    ) -> Option<Way> {
         let allowed = self.pools[caller.pool as usize].settings.allow_scan;
-        match self.way(&request, allowed) {
-            Way::One => return self.forward(turn, caller, (request, request.keys())),
-            Way::All(merge) => self.broadcast(turn, caller, request, merge),
-            Way::Scan(cursor) => self.scan(turn, caller, request, cursor),
-            Way::Refuse(text) => self.turn_down(turn, caller, &Refusal::Redis(text)),
+        match self.reach_of(&request, allowed) {
+            Reach::One => return Some(self.way_of(caller.pool, &request, request.keys())),
+            Reach::All(merge) => self.broadcast(turn, caller, request, merge),
+            Reach::Scan(cursor) => self.scan(turn, caller, request, cursor),
+            Reach::Refuse(text) => self.turn_down(turn, caller, &Refusal::Redis(text)),
         }
-        Flow::Go
+        None
     }
 
-    fn way(&mut self, request: &Request<'_>, allowed: bool) -> Way {
+    fn reach_of(&mut self, request: &Request<'_>, allowed: bool) -> Reach {
         let subcommand = request.arg(1).to_ascii_uppercase();
         match request.head.command.plan {
             Plan::Script => match subcommand.as_slice() {
-                b"LOAD" | b"FLUSH" => Way::All(Merge::Same),
-                b"EXISTS" => Way::All(Merge::Least),
-                b"HELP" => Way::One,
-                _ => Way::Refuse(one_server_alone("SCRIPT", &subcommand)),
+                b"LOAD" | b"FLUSH" => Reach::All(Merge::Same),
+                b"EXISTS" => Reach::All(Merge::Least),
+                b"HELP" => Reach::One,
+                _ => Reach::Refuse(one_server_alone("SCRIPT", &subcommand)),
             },
             Plan::Function => match subcommand.as_slice() {
-                b"LOAD" | b"DELETE" | b"FLUSH" | b"RESTORE" => Way::All(Merge::Same),
-                b"LIST" => Way::All(Merge::Union),
-                b"DUMP" | b"HELP" => Way::One,
-                _ => Way::Refuse(one_server_alone("FUNCTION", &subcommand)),
+                b"LOAD" | b"DELETE" | b"FLUSH" | b"RESTORE" => Reach::All(Merge::Same),
+                b"LIST" => Reach::All(Merge::Union),
+                b"DUMP" | b"HELP" => Reach::One,
+                _ => Reach::Refuse(one_server_alone("FUNCTION", &subcommand)),
             },
             _ if !allowed => {
                 let name = request.head.command.name;
-                Way::Refuse(format!("ERR {name} is not allowed here, see allow_scan"))
+                Reach::Refuse(format!("ERR {name} is not allowed here, see allow_scan"))
             }
-            Plan::Concat => Way::All(Merge::Concat),
+            Plan::Concat => Reach::All(Merge::Concat),
             Plan::AnyOne => {
                 self.draws = self.draws.wrapping_add(1);
-                Way::All(Merge::AnyOne(self.draws))
+                Reach::All(Merge::AnyOne(self.draws))
             }
             _ => {
                 match std::str::from_utf8(request.arg(1)).ok().and_then(|text| text.parse().ok()) {
-                    Some(cursor) => Way::Scan(cursor),
-                    None => Way::Refuse("ERR invalid cursor".to_owned()),
+                    Some(cursor) => Reach::Scan(cursor),
+                    None => Reach::Refuse("ERR invalid cursor".to_owned()),
                 }
             }
         }

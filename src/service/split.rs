@@ -115,7 +115,6 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             key: Span::default(),
             may_miss: false,
-            resp3: false,
             patient: false,
         };
         self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);

@@ -67,7 +67,6 @@ impl Proxy {
             read: false,
             key: Span::default(),
             may_miss: false,
-            resp3: false,
             patient: false,
         };
         let protocol = owner.settings.protocol;
@@ -168,8 +167,7 @@ impl Proxy {
         failure: Failure,
     ) {
         for entry in self.links[link as usize].connection.abandon() {
-            let pool = self.links[link as usize].pool;
-            self.fail_asked(turn, pool, &entry.ask, failure);
+            self.fail_asked(turn, link, &entry.ask, failure);
         }
         self.finish_upload(turn, link);
     }

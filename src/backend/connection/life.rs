@@ -53,6 +53,8 @@ pub struct Connection {
     pub(super) pushing: bool,
     /// What comes answers no request in particular: whoever listens sorts it out.
     pub(super) listening: bool,
+    /// It may get what answers no request: it listens, or speaks RESP3.
+    pub(super) unasked: bool,
     /// The first of what it was closed for, if that came from the server.
     pub(super) sample: Option<Box<[u8]>>,
     reported: [u64; 4],
@@ -61,7 +63,8 @@ pub struct Connection {
 impl Connection {
     /// A closed connection to a server of `pool`, which is greeted with `greeting`.
     pub fn new(pool: &Pool, greeting: Arc<Greeting>) -> Self {
-        let scanner = Scanner::new(pool.protocol, greeting.resp3);
+        let resp3 = greeting.resp3;
+        let scanner = Scanner::new(pool.protocol, resp3);
         Self {
             phase: Phase::Closed,
             token: None,
@@ -78,6 +81,7 @@ impl Connection {
             streaming: false,
             pushing: false,
             listening: false,
+            unasked: resp3,
             sample: None,
             reported: [0; 4],
         }
@@ -151,6 +155,7 @@ impl Connection {
     /// Hands out what comes as it is from now on; nothing is pushed any more, but said.
     pub fn listen(&mut self) {
         self.listening = true;
+        self.unasked = true;
     }
 
     /// Queues bytes whose answer is not paired with them.

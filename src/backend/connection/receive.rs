@@ -176,12 +176,10 @@ impl Connection {
         bytes: &[u8],
         replies: &mut impl Replies,
     ) -> Result<(usize, Flow, bool), Failure> {
-        let begins = self.scanned == 0 && !self.streaming && bytes.first() == Some(&b'>');
-        if self.greeting.resp3 && (self.pushing || begins) {
-            return self.drop_push(bytes);
-        }
-        if self.listening {
-            return self.next_frame(bytes, replies);
+        if self.unasked
+            && let Some(taken) = self.next_unasked(bytes, replies)
+        {
+            return taken;
         }
         let Some((entry, key)) = self.inflight.front(self.out.written()) else {
             return Err(Failure::Trailing);
@@ -210,6 +208,20 @@ impl Connection {
 }
 
 impl Connection {
+    /// Takes what answers no request, if that is what comes next.
+    #[cold]
+    fn next_unasked(
+        &mut self,
+        bytes: &[u8],
+        replies: &mut impl Replies,
+    ) -> Option<Result<(usize, Flow, bool), Failure>> {
+        if self.listening {
+            return Some(self.next_frame(bytes, replies));
+        }
+        let begins = self.scanned == 0 && !self.streaming && bytes.first() == Some(&b'>');
+        (self.pushing || begins).then(|| self.drop_push(bytes))
+    }
+
     /// Hands out what is whole at the start of `bytes`, on a connection that only listens.
     fn next_frame(
         &mut self,
@@ -229,7 +241,6 @@ impl Connection {
     }
 
     /// Nobody waits for a push on a connection that sessions share.
-    #[cold]
     fn drop_push(&mut self, bytes: &[u8]) -> Result<(usize, Flow, bool), Failure> {
         let Scanner::Redis(scanner) = &mut self.scanner else { return Err(Failure::Trailing) };
         let scan = scanner.scan(bytes, self.value_bytes_max).map_err(Failure::BadReply)?;

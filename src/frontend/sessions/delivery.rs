@@ -108,6 +108,7 @@ impl Session {
 
     /// Writes a long stretch of the reply that is next without copying it. Returns how many of
     /// its bytes the socket took.
+    #[inline]
     fn write_through(
         &mut self,
         io: &mut Io,

@@ -88,7 +88,8 @@ impl Scanner {
     fn take(&mut self, item: &Item) -> Result<(usize, bool), Malformed> {
         // The last element of an attribute is the value that it belongs to.
         let last = |open: &[u32]| open.iter().all(|elements| *elements == 1);
-        let begins = self.depth == self.attributes && last(&self.open[..self.attributes]);
+        let begins = self.attributes == 0
+            || (self.depth == self.attributes && last(&self.open[..self.attributes]));
         let (len, outcome, whole) = match *item {
             Item::Value(len, outcome) => (len, outcome, true),
             Item::Bulk(len, body) => {
@@ -104,7 +105,7 @@ impl Scanner {
                 (len, Outcome::Hit, false)
             }
             Item::Attribute(len, elements) => {
-                self.attributes += usize::from(begins);
+                self.attributes += usize::from(begins && self.outcome.is_none());
                 self.open(elements)?;
                 return Ok((len, false));
             }

@@ -193,8 +193,7 @@ impl<C: Clients> Talk<'_, '_, C> {
     /// Sends a request.
     pub(super) fn say(&mut self, lent: Lent, (to, patient): (To, bool), wire: &[u8]) {
         let (key, read, may_miss) = (Span::default(), false, false);
-        let resp3 = self.caller.resp3;
-        let ask = Ask { to, expect: Expect::Resp, read, key, may_miss, resp3, patient };
+        let ask = Ask { to, expect: Expect::Resp, read, key, may_miss, patient };
         self.proxy.send(self.turn, lent.link, ask, &[wire]);
     }
 

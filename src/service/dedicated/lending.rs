@@ -156,7 +156,7 @@ impl Proxy {
         }
         self.free_extra(link);
         for entry in waiting {
-            self.fail_asked(turn, pool as u16, &entry.ask, failure);
+            self.fail_asked(turn, link, &entry.ask, failure);
         }
     }
 

@@ -129,10 +129,7 @@ impl Proxy {
         match entry.ask.to {
             // A reply that has begun cannot turn into an error line.
             To::Client(ticket) if streamed => turn.clients.cut(ticket),
-            _ => {
-                let pool = self.links[link as usize].pool;
-                self.fail_asked(turn, pool, &entry.ask, failure);
-            }
+            _ => self.fail_asked(turn, link, &entry.ask, failure),
         }
     }
 
