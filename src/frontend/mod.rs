@@ -7,7 +7,9 @@
 //! ```
 //! * `accept`: the listener thread; takes clients in batches and deals them out.
 //! * `worker`: the loop of one worker thread: its stages in a row.
-//! * `serve`, `request`, `upload`: from bytes of a client to requests, and what is done with them.
+//! * `handshakes`: TLS, on the listener thread.
+//! * `serve`, `request`, `upload`: from bytes of a client to requests, and what is done with them;
+//!   `dedicated`, `subscriber`: those that are part of something longer.
 //! * `sessions`: the clients of a worker, and the order of their replies.
 
 mod accept;

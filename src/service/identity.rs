@@ -1,8 +1,8 @@
 //! Who a client is: its name, whether it has given the password, which RESP it speaks.
 
 use super::proxy::Proxy;
-use crate::protocol::redis::{self, DEFAULT_USER, Reply};
-use crate::protocol::{Command, Local, Op, Output, Plan, Request, integer};
+use crate::protocol::redis::{DEFAULT_USER, Hello, Reply, STRANGER, greet};
+use crate::protocol::{Command, Local, Op, Output, Plan, Request};
 
 /// What the proxy knows of a client beyond its socket.
 #[derive(Debug, Default)]
@@ -18,18 +18,6 @@ pub struct Identity {
 }
 
 const WRONG: &str = "WRONGPASS invalid username-password pair or user is disabled.";
-const STRANGER: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
-     HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
-     select the RESP protocol version at the same time";
-
-/// What HELLO asks for.
-struct Hello<'a> {
-    resp3: bool,
-    /// User and password.
-    given: Option<(&'a [u8], &'a [u8])>,
-    name: Option<&'a [u8]>,
-}
-
 impl Proxy {
     /// Whether a client that has not given the password may send this command; appends the
     /// error if not.
@@ -159,7 +147,7 @@ impl Proxy {
             identity.name = (!name.is_empty()).then(|| name.into());
         }
         identity.resp3 = hello.resp3;
-        greet(identity, out);
+        greet(&mut Reply::new(out, identity.resp3), identity.id);
     }
 
     /// RESET: as if the client had just come.
@@ -176,63 +164,6 @@ impl Local {
     const fn is_for_strangers(self) -> bool {
         matches!(self, Self::Auth | Self::Quit | Self::Hello | Self::Reset)
     }
-}
-
-impl<'a> Hello<'a> {
-    fn read(request: Request<'a>, resp3: bool) -> Result<Self, String> {
-        let count = request.args.len();
-        let resp3 = match (count, integer(request.arg(1))) {
-            (1, _) => resp3,
-            (_, Some(version @ 2..=3)) => version == 3,
-            (_, Some(_)) => return Err("NOPROTO unsupported protocol version".to_owned()),
-            _ => return Err("ERR Protocol version is not an integer or out of range".to_owned()),
-        };
-        let mut hello = Self { resp3, given: None, name: None };
-        let mut at = 2;
-        while at < count {
-            let (word, more) = (request.arg(at), count - at - 1);
-            if word.eq_ignore_ascii_case(b"AUTH") && more >= 2 {
-                hello.given = Some((request.arg(at + 1), request.arg(at + 2)));
-                at += 3;
-            } else if word.eq_ignore_ascii_case(b"SETNAME") && more >= 1 {
-                is_name(request.arg(at + 1))?;
-                hello.name = Some(request.arg(at + 1));
-                at += 2;
-            } else {
-                let word = String::from_utf8_lossy(word).into_owned();
-                return Err(format!("ERR Syntax error in HELLO option '{word}'"));
-            }
-        }
-        Ok(hello)
-    }
-}
-
-/// The answer to HELLO.
-fn greet(identity: &Identity, out: &mut Output) {
-    let mut reply = Reply::new(out, identity.resp3);
-    let text = |reply: &mut Reply<'_>, key: &str, value: &str| {
-        reply.bulk(key.as_bytes());
-        reply.bulk(value.as_bytes());
-    };
-    reply.map(7);
-    text(&mut reply, "server", "redis");
-    text(&mut reply, "version", redis::VERSION);
-    reply.bulk(b"proto");
-    reply.integer(if identity.resp3 { 3 } else { 2 });
-    reply.bulk(b"id");
-    reply.integer(identity.id as i64);
-    text(&mut reply, "mode", "standalone");
-    text(&mut reply, "role", "master");
-    reply.bulk(b"modules");
-    reply.array(0);
-}
-
-/// # Errors
-/// The text of the error line: a client may not call itself so.
-pub(super) fn is_name(name: &[u8]) -> Result<(), &'static str> {
-    let right = redis::is_client_name(name);
-    let text = "ERR Client names cannot contain spaces, newlines or special characters.";
-    right.then_some(()).ok_or(text)
 }
 
 /// Compares without telling by the time taken where two passwords differ.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::identity::{Identity, is_name};
+use super::identity::Identity;
 use super::proxy::Proxy;
 use crate::cache::memcache::VERSION;
 use crate::protocol::redis::{self, Reply};
@@ -124,13 +124,11 @@ fn client(request: Request<'_>, identity: &mut Identity, out: &mut Output) {
 }
 
 fn set_name(name: &[u8], identity: &mut Identity, reply: &mut Reply<'_>) {
-    match is_name(name) {
-        Ok(()) => {
-            identity.name = (!name.is_empty()).then(|| name.into());
-            reply.ok();
-        }
-        Err(text) => reply.error(text),
+    if !redis::is_client_name(name) {
+        return reply.error(redis::BAD_NAME);
     }
+    identity.name = (!name.is_empty()).then(|| name.into());
+    reply.ok();
 }
 
 /// COMMAND, COMMAND COUNT, COMMAND INFO; COMMAND DOCS is empty, which clients take well.

@@ -4,6 +4,8 @@
 //!  session ─▶ Proxy::request ─▶ local  ────────────────────────────────▶ Clients::reply
 //!                           ├─▶ forward: key ─▶ server ─▶ Connection ──▶ Clients::reply
 //!          │                └─▶ split: key by key ─▶ Gather ─▶ merge ──▶ Clients::reply
+//!          ├▶ Proxy::converse: a server connection lent to the session ─▶ Clients::reply
+//!          ├▶ Proxy::pubsub: one connection to each server for all ─────▶ Clients::push
 //!          └▶ Standalone::execute (a pool without servers) ─────────────▶ the session's output
 //! ```
 //! The proxy owns the connections of its worker; sessions it knows only by [`Ticket`].

@@ -3,11 +3,8 @@
 use super::session::{Replies, Session};
 use super::tracking;
 use crate::cache::strings::{Done, Fault, Task, database};
-use crate::protocol::redis::{VERSION, is_client_name};
-use crate::protocol::{Op, integer};
-
-const BAD_NAME: Fault =
-    Fault::text("ERR Client names cannot contain spaces, newlines or special characters.");
+use crate::protocol::Op;
+use crate::protocol::redis::{BAD_NAME, Hello, STRANGER, greet, is_client_name};
 
 /// Executes what changes the session or tells of it.
 pub(super) fn run(session: &mut Session, task: &mut Task<'_, '_>) -> Done {
@@ -58,71 +55,20 @@ fn auth(session: &mut Session, task: &mut Task<'_, '_>) -> Done {
 
 /// HELLO [2 | 3 [AUTH user password] [SETNAME name]]
 fn hello(session: &mut Session, task: &mut Task<'_, '_>) -> Done {
-    let resp3 = match (task.count(), integer(task.arg(1))) {
-        (1, _) => session.is_resp3(),
-        (_, Some(version @ 2..=3)) => version == 3,
-        (_, Some(_)) => return Err(Fault::text("NOPROTO unsupported protocol version")),
-        _ => {
-            let text = "ERR Protocol version is not an integer or out of range";
-            return Err(Fault::text(text));
-        }
-    };
-    let mut name = None;
-    let mut at = 2;
-    let mut given = None;
-    while at < task.count() {
-        let more = task.count() - at - 1;
-        match task.word(at).as_slice() {
-            b"auth" if more >= 2 => given = Some((task.arg(at + 1), task.arg(at + 2))),
-            b"setname" if more >= 1 && is_client_name(task.arg(at + 1)) => {
-                name = Some(task.arg(at + 1));
-            }
-            b"setname" if more >= 1 => return Err(BAD_NAME),
-            _ => {
-                let option = String::from_utf8_lossy(task.arg(at));
-                return Err(Fault::of(format!("ERR Syntax error in HELLO option '{option}'")));
-            }
-        }
-        at += if task.word(at) == b"auth" { 3 } else { 2 };
-    }
-    if let Some((user, password)) = given {
+    let hello = Hello::read(task.request, session.is_resp3()).map_err(Fault::of)?;
+    if let Some((user, password)) = hello.given {
         session.authenticate(user, password)?;
     }
     if !session.is_authenticated() {
-        return Err(Fault::text(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
-             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
-             select the RESP protocol version at the same time",
-        ));
+        return Err(Fault::text(STRANGER));
     }
-    if let Some(name) = name {
+    if let Some(name) = hello.name {
         session.name = (!name.is_empty()).then(|| name.into());
     }
-    session.speak(resp3);
-    task.reply.switch(resp3);
-    greet(session, task);
+    session.speak(hello.resp3);
+    task.reply.switch(hello.resp3);
+    greet(&mut task.reply, session.id());
     Ok(())
-}
-
-/// The answer to HELLO.
-fn greet(session: &Session, task: &mut Task<'_, '_>) {
-    let reply = &mut task.reply;
-    let version = if session.is_resp3() { 3 } else { 2 };
-    reply.map(7);
-    for (key, value) in [("server", "redis"), ("version", VERSION)] {
-        reply.bulk(key.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    reply.bulk(b"proto");
-    reply.integer(version);
-    reply.bulk(b"id");
-    reply.integer(session.id() as i64);
-    for (key, value) in [("mode", "standalone"), ("role", "master")] {
-        reply.bulk(key.as_bytes());
-        reply.bulk(value.as_bytes());
-    }
-    reply.bulk(b"modules");
-    reply.array(0);
 }
 
 /// CLIENT and its subcommands, whose arguments have been counted.
@@ -138,7 +84,7 @@ fn client(session: &mut Session, task: &mut Task<'_, '_>) -> Done {
         b"list" if task.count() == 2 => task.reply.verbatim(&line(session, "client|list")),
         b"setname" => {
             let name = task.arg(2);
-            is_client_name(name).then_some(()).ok_or(BAD_NAME)?;
+            is_client_name(name).then_some(()).ok_or(Fault::text(BAD_NAME))?;
             session.name = (!name.is_empty()).then(|| name.into());
             task.reply.ok();
         }

@@ -188,11 +188,6 @@ pub fn decimal(number: i64, buffer: &mut [u8; DIGITS]) -> &[u8] {
     &buffer[at..]
 }
 
-/// Whether a client may call itself so: nothing that would break a line of CLIENT LIST.
-pub fn is_client_name(name: &[u8]) -> bool {
-    name.iter().all(|byte| (b'!'..=b'~').contains(byte))
-}
-
 /// Appends the error line that tells a client of `refusal`.
 pub fn write_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
     let (word, text) = match refusal {
