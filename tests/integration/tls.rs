@@ -5,8 +5,8 @@ use std::sync::mpsc;
 
 use crate::clients::python_with;
 use crate::support::{
-    Authority, Client, Fake, Files, LONG, Memcached, PoolSpec, Proxy, Redis, Scratch, TlsClient,
-    wait_until,
+    Authority, Client, Fake, Files, LONG, Memcached, PoolSpec, Port, Process, Proxy, Redis,
+    Scratch, TlsClient, wait_until,
 };
 
 const HERE: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -228,4 +228,27 @@ fn large_values_pass_whole_however_slowly_they_are_read() {
     for part in [reply.as_str(), &reply, "+PONG\r\n"] {
         slow.ask("", part).expect("the value");
     }
+}
+
+#[test]
+fn a_cache_of_its_own_speaks_tls_as_well() {
+    let (authority, scratch, port) = (Authority::new(), Scratch::new(), Port::take());
+    let front = authority.sign("front", &HERE);
+    let text = format!(
+        "admin: {{ listen: off }}\npools:\n  a:\n    listen: 127.0.0.1:{}\n    protocol: memcache\n    \
+         tls: {{ {} }}\n",
+        port.number(),
+        front.setting()
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+    command.arg("-c").arg(scratch.file("tls.yml", &text));
+    let mut cache = Process::start(command);
+    cache.wait_for(port.number());
+    let client = TlsClient::new(&authority, None, false);
+    let mut client = client.connect(port.number());
+    let value = "v".repeat(700_000);
+    let set = format!("set a 0 0 {}\r\n{value}\r\n", value.len());
+    client.ask(&set, "STORED\r\n").expect("stored");
+    let reply = format!("VALUE a 0 {}\r\n{value}\r\nEND\r\n", value.len());
+    client.ask("get a\r\n", &reply).expect("found");
 }
