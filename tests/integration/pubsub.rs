@@ -186,6 +186,29 @@ fn a_lost_server_ends_the_sessions_that_listened_to_it_and_no_others() {
 }
 
 #[test]
+fn a_silent_server_is_waited_for_as_long_as_the_pool_says() {
+    let stand = Stand::start(1, &[]);
+    let (mut first, mut second) = (stand.client(), stand.client());
+    first.ask("SUBSCRIBE a\r\n", confirmed('*', "subscribe", "a", 1));
+    stand.servers[0].process.freeze();
+    second.ask("SUBSCRIBE b\r\n", "-ERR Connection timed out\r\n");
+    // What was on the connection is lost with it.
+    first.expect_closed();
+    stand.servers[0].process.thaw();
+    let subscribed = wait_until(LONG, || {
+        second.send("SUBSCRIBE b\r\n");
+        second.redis_reply() == confirmed('*', "subscribe", "b", 1).as_bytes()
+    });
+    assert!(subscribed, "the server is not tried again");
+    // Nobody who only listens is late.
+    let mut publisher = stand.client();
+    publisher.send("BLPOP nothing 1.5\r\n");
+    publisher.expect("*-1\r\n");
+    publisher.ask("PUBLISH b m\r\n", ":1\r\n");
+    second.expect(frame('*', &["message", "b", "m"]));
+}
+
+#[test]
 fn a_server_that_refuses_is_quoted() {
     let redis = Redis::start(&[
         "--user",

@@ -121,6 +121,7 @@ impl Proxy {
         self.pools[pool].servers[server].unavailable = false;
         self.readmit(turn.now, (pool, server));
         self.mark(link);
+        self.watch_subscriber(turn.now, link);
         self.upload_moved(turn, link);
     }
 

@@ -12,12 +12,13 @@
 mod book;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use self::book::{Name, Told, Topic};
 use super::dispatch::Turn;
 use super::proxy::{Caller, Duty, Proxy};
 use super::replies::{Clients, count_request};
-use crate::backend::{Failure, Ticket, To};
+use crate::backend::{Failure, Phase, Ticket, To};
 use crate::protocol::redis::{bulk_text, elements, write_bulk, write_command, write_header};
 use crate::protocol::{PubSub, Refusal, Request, Sub};
 
@@ -143,9 +144,26 @@ impl Proxy {
             let place = &mut self.links[link as usize];
             place.asked.push_back((topic.clone(), on));
             place.connection.say(&wire, turn.now);
+            let alone = place.asked.len() == 1;
             self.mark(link);
+            if alone {
+                self.watch_subscriber(turn.now, link);
+            }
         }
         Vec::new()
+    }
+
+    /// A server that owes an answer on a subscriber connection has the pool's timeout for it, anew
+    /// with each answer; dialling and greeting have times of their own.
+    pub(super) fn watch_subscriber(&mut self, now: Instant, link: u32) {
+        let place = &mut self.links[link as usize];
+        if place.duty != Duty::Subscriber || place.connection.phase() != Phase::Ready {
+            return;
+        }
+        let timeout = self.pools[place.pool as usize].settings.timeout;
+        place.due_by = timeout.filter(|_| !place.asked.is_empty()).map(|timeout| now + timeout);
+        let due = place.due_by;
+        self.arm(link, due);
     }
 
     /// The subscriber connection to a server; made if `make`.
@@ -187,6 +205,7 @@ impl Proxy {
     /// The oldest of what was asked on a subscriber connection has been answered.
     fn answered<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32, frame: &[u8]) {
         let Some((topic, on)) = self.links[link as usize].asked.pop_front() else { return };
+        self.watch_subscriber(turn.now, link);
         let told = match (on, frame.first() == Some(&b'-')) {
             (true, false) => self.book.confirmed(&topic),
             (true, true) => self.book.refused(&topic),
