@@ -174,6 +174,23 @@ fn so_many_sessions_as_the_pool_says_have_a_connection_of_their_own() {
     third.ask("MULTI\r\nGET a\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
 }
 
+/// The end of a client's side means that it has gone only while it waits for others.
+#[test]
+fn a_client_that_has_waited_once_still_gets_what_it_asks_for_later() {
+    let stand = Stand::start("");
+    let mut client = stand.client();
+    client.ask("WATCH a\r\nBLPOP list 0.01\r\n", "+OK\r\n*-1\r\n");
+    stand.redis.process.freeze();
+    client.send("MULTI\r\nGET a\r\nEXEC\r\n");
+    client.half_close();
+    // It is read to its end while the server has not answered.
+    stand.client().ask("GET a\r\n", "-ERR Connection timed out\r\n");
+    stand.redis.process.thaw();
+    let late = "-ERR Connection timed out\r\n";
+    client.expect(late.repeat(3));
+    client.expect_closed();
+}
+
 #[test]
 fn a_large_value_within_a_transaction_is_part_of_it() {
     let stand = Stand::start("");

@@ -98,6 +98,8 @@ impl Proxy {
         let command = request.head.command;
         let metrics = &self.metrics.pools[caller.pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
+        // What it waited for has come, or it would not be here.
+        conversation.blocked = false;
         let mut talk = Talk { proxy: self, turn, caller, conversation, request };
         match (talk.conversation.stage, command.plan) {
             (_, Plan::Dedicated(Dedicated::Multi)) => talk.multi(),
