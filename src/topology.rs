@@ -31,6 +31,20 @@ pub struct Server {
     pub address: Address,
     /// Its share of the ring; at least 1.
     pub weight: u32,
+    /// What whoever looks after the servers holds it to be; a source that does not say means up.
+    pub state: State,
+}
+
+/// What a topology says of a server's state. The ring does not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It serves.
+    #[default]
+    Up,
+    /// It is not dialled: its keys are answered at once as the pool's `dead` says.
+    Down,
+    /// It serves, and is about to leave.
+    Drain,
 }
 
 /// Why a server entry was refused; checked in this order.
@@ -87,6 +101,7 @@ impl FromStr for Server {
             named: name.is_some(),
             address,
             weight,
+            state: State::Up,
         })
     }
 }

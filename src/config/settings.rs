@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::topology::Server;
 
 /// Everything that one process is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Worker threads; at least 1.
     pub workers: usize,
@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 /// The log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
@@ -104,7 +104,7 @@ pub enum TlsVersion {
 }
 
 /// One pool: a front listener, and the servers behind it or the cache that it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Its name, unique in the process.
     pub name: String,
