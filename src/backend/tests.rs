@@ -712,7 +712,7 @@ async fn gauges_come_back_to_zero() {
     let servers = vec!["a".to_owned()];
     let shape = vec![PoolShape { name: "web".into(), protocol: "memcache", servers }];
     let registry = Registry::new(shape, 1);
-    let metrics = &registry.workers[0].pools[0].servers[0];
+    let metrics = &registry.layout().workers[0].pools[0].servers[0].clone();
     let gauges = |connection: &mut Connection| {
         connection.report(metrics);
         [

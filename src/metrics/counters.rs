@@ -7,9 +7,11 @@
 //!  listener ─▶ ListenerMetrics ─▶ cells                                ┘
 //! ```
 //! A cell has one writer. So adding is a relaxed load and a relaxed store, plain moves on every
-//! machine; readers see each cell whole, but not all cells of one moment. Banks are padded so that
-//! no two threads write to one cache line.
+//! machine; readers see each cell whole, but not all cells of one moment. Cells are padded so that no
+//! two threads write to one cache line. A clone of a bank is the same bank: what stays in the
+//! configuration goes on counting in its own, whatever comes or goes around it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,16 +38,16 @@ pub struct PoolShape {
 struct Cells<const N: usize>([AtomicU64; N]);
 
 /// What one worker counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WorkerMetrics {
-    /// One bank for each pool, in the order of the configuration.
+    /// One bank for each pool, by its number.
     pub pools: Vec<PoolMetrics>,
-    cells: Cells<{ WorkerMetric::COUNT }>,
+    cells: Arc<Cells<{ WorkerMetric::COUNT }>>,
     born: Instant,
 }
 
 /// What one worker counts of one pool.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PoolMetrics {
     /// One bank for each server, in ring order.
     pub servers: Vec<ServerMetrics>,
@@ -53,15 +55,15 @@ pub struct PoolMetrics {
     pub reads: Histogram,
     /// Latency of writes.
     pub writes: Histogram,
-    cells: Cells<{ PoolMetric::COUNT }>,
+    cells: Arc<Cells<{ PoolMetric::COUNT }>>,
 }
 
 /// What one worker counts of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerMetrics {
     /// From a request's queueing to its whole reply.
     pub latency: Histogram,
-    cells: Cells<{ ServerMetric::COUNT }>,
+    cells: Arc<Cells<{ ServerMetric::COUNT }>>,
 }
 
 /// What the listener thread counts.
@@ -152,7 +154,12 @@ impl WorkerMetrics {
     /// A bank of zeros for pools of this shape; every server counts as up.
     pub fn new(shape: &[PoolShape]) -> Self {
         let pools = shape.iter().map(|pool| PoolMetrics::new(pool.servers.len())).collect();
-        Self { pools, cells: Cells::default(), born: Instant::now() }
+        Self { pools, cells: Arc::default(), born: Instant::now() }
+    }
+
+    /// The same bank over other pools.
+    pub fn over(&self, pools: Vec<PoolMetrics>) -> Self {
+        Self { pools, cells: Arc::clone(&self.cells), born: self.born }
     }
 
     /// Says that the worker's loop turns. To be called every few seconds even when idle.
@@ -170,12 +177,13 @@ impl WorkerMetrics {
 
 impl PoolMetrics {
     fn new(servers: usize) -> Self {
-        Self {
-            servers: (0..servers).map(|_| ServerMetrics::new()).collect(),
-            reads: Histogram::default(),
-            writes: Histogram::default(),
-            cells: Cells::default(),
-        }
+        let servers = (0..servers).map(|_| ServerMetrics::default()).collect();
+        Self { servers, ..Self::default() }
+    }
+
+    /// The same bank over other servers.
+    pub fn over(&self, servers: Vec<ServerMetrics>) -> Self {
+        Self { servers, ..self.clone() }
     }
 
     /// The cell at this place, whatever it counts.
@@ -184,9 +192,9 @@ impl PoolMetrics {
     }
 }
 
-impl ServerMetrics {
-    fn new() -> Self {
-        let server = Self { latency: Histogram::default(), cells: Cells::default() };
+impl Default for ServerMetrics {
+    fn default() -> Self {
+        let server = Self { latency: Histogram::default(), cells: Arc::default() };
         server.set(ServerMetric::Up, 1);
         server
     }
@@ -197,9 +205,7 @@ mod tests {
     use std::mem::align_of;
     use std::time::{Duration, Instant};
 
-    use crate::metrics::counters::{
-        ListenerMetrics, PoolMetrics, PoolShape, ServerMetrics, WorkerMetrics,
-    };
+    use crate::metrics::counters::{Cells, ListenerMetrics, PoolShape, WorkerMetrics};
     use crate::metrics::table::{PoolMetric, ServerMetric, WorkerMetric};
 
     fn worker() -> WorkerMetrics {
@@ -223,9 +229,7 @@ mod tests {
 
     #[test]
     fn banks_of_two_threads_share_no_cache_line() {
-        assert_eq!(align_of::<WorkerMetrics>(), 128);
-        assert_eq!(align_of::<PoolMetrics>(), 128);
-        assert_eq!(align_of::<ServerMetrics>(), 128);
+        assert_eq!(align_of::<Cells<1>>(), 128);
         assert_eq!(align_of::<ListenerMetrics>(), 128);
     }
 

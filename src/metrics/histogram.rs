@@ -4,6 +4,7 @@
 //! to 1/8 of itself over the whole range of `u64` in 496 cells (the layout of HdrHistogram with
 //! three significant bits). Recording is two relaxed loads and two relaxed stores.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ const PARTS: u64 = 1 << PART_BITS;
 /// Buckets that cover `u64`.
 const BUCKETS: usize = (65 - PART_BITS as usize) << PART_BITS;
 
-/// A latency histogram; only one thread may record.
-#[derive(Debug)]
-pub struct Histogram(Box<Cells>);
+/// A latency histogram; only one thread may record. A clone is the same histogram.
+#[derive(Clone, Debug)]
+pub struct Histogram(Arc<Cells>);
 
-/// The cells, boxed and padded so that two writers share no cache line (or pair of them).
+/// The cells, allocated apart and padded so that two writers share no cache line (or pair of them).
 #[derive(Debug)]
 #[repr(align(128))]
 struct Cells {
@@ -36,7 +37,7 @@ pub struct HistogramSnapshot {
 impl Default for Histogram {
     fn default() -> Self {
         let buckets = [const { AtomicU64::new(0) }; BUCKETS];
-        Self(Box::new(Cells { buckets, nanos: AtomicU64::new(0) }))
+        Self(Arc::new(Cells { buckets, nanos: AtomicU64::new(0) }))
     }
 }
 

@@ -19,7 +19,7 @@ pub use counters::{
 };
 pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramSnapshot};
-pub use registry::Registry;
+pub use registry::{Layout, Registry};
 pub use spacing::Spacing;
 pub use table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,

@@ -184,7 +184,7 @@ fn start_worker(
         // The worker is one task that never yields within a turn: the runtime's budget for
         // fairness between tasks would only cut its turns short.
         runtime.block_on(unconstrained(async move {
-            let metrics = Arc::clone(&registry.workers[number]);
+            let metrics = Arc::clone(&registry.layout().workers[number]);
             Worker::new(&config, mail, metrics, life, reach).run().await;
         }));
     })

@@ -88,7 +88,7 @@ fn general(context: &Context<'_>, lines: &mut String) {
     }
     stat(lines, "limit_maxbytes", cache.store.settings().memory);
     stat(lines, "accepting_conns", 1);
-    stat(lines, "threads", registry.workers.len());
+    stat(lines, "threads", registry.layout().workers.len());
     stat(lines, "bytes", usage.bytes);
     stat(lines, "curr_items", usage.items);
     stat(lines, "total_items", usage.stored);
@@ -102,7 +102,7 @@ fn settings(context: &Context<'_>, lines: &mut String) {
     let cache = context.cache;
     stat(lines, "maxbytes", cache.store.settings().memory);
     stat(lines, "evictions", "on");
-    stat(lines, "num_threads", cache.registry.workers.len());
+    stat(lines, "num_threads", cache.registry.layout().workers.len());
     stat(lines, "stat_key_prefix", ":");
     stat(lines, "detail_enabled", "no");
     stat(lines, "cas_enabled", "yes");

@@ -78,7 +78,7 @@ impl Client {
             return false;
         }
         let registry = Arc::clone(&self.cache.registry);
-        let counters = &registry.workers[1].pools[0];
+        let counters = &registry.layout().workers[1].pools[0].clone();
         let context = &Context { cache: &self.cache, counters, now: self.now, incoming: None };
         let mut args = Vec::new();
         match parse(&self.sent, &RULES, &mut args) {

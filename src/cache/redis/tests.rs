@@ -70,7 +70,7 @@ impl Place {
     fn send(&self, session: &mut Session, words: &[&[u8]]) -> (Vec<u8>, After) {
         let (mut bytes, mut out, mut args) = (Vec::new(), Output::default(), Vec::new());
         write_command(words.iter().copied(), &mut bytes);
-        let counters = &self.cache.registry.workers[0].pools[0];
+        let counters = &self.cache.registry.layout().workers[0].pools[0].clone();
         let context = Context { cache: &self.cache, counters, now: self.now, incoming: None };
         let after = match parse(&bytes, &RULES, &mut args) {
             Parsed::Request(head) => {
@@ -511,7 +511,7 @@ fn lookups_are_counted_and_info_tells() {
     for words in ["SET a 1", "GET a", "MGET a b c", "GETRANGE a 0 1"] {
         place.ask(&mut session, words);
     }
-    let counters = &place.cache.registry.workers[0].pools[0];
+    let counters = &place.cache.registry.layout().workers[0].pools[0].clone();
     assert_eq!((counters.get(PoolMetric::Hits), counters.get(PoolMetric::Misses)), (3, 2));
     let info = place.ask(&mut session, "INFO stats keyspace");
     assert!(info.contains("keyspace_hits:3\r\n") && info.contains("db0:keys=1\r\n"), "{info}");

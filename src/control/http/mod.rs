@@ -72,7 +72,8 @@ async fn metrics(State(answers): State<Arc<Answers>>) -> Response {
 
 async fn health(State(answers): State<Arc<Answers>>) -> Response {
     let now = (answers.now)();
-    let ages = answers.registry.workers.iter().map(|worker| worker.heartbeat_age(now)).enumerate();
+    let layout = answers.registry.layout();
+    let ages = layout.workers.iter().map(|worker| worker.heartbeat_age(now)).enumerate();
     let stuck: String = ages
         .filter(|(_, age)| *age >= HEARTBEAT_LIMIT)
         .map(|(worker, age)| {

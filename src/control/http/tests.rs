@@ -33,12 +33,12 @@ async fn a_live_process_is_healthy_even_while_no_server_is() {
 async fn f58_a_worker_whose_heart_stopped_is_named() {
     let later = || Instant::now() + Duration::from_secs(11);
     let answers = answers(later);
-    answers.registry.workers[0].beat(later());
+    answers.registry.layout().workers[0].beat(later());
     let address = opened(&answers, answer).await;
     let (head, body) = get(address, "/healthz").await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert!(body.starts_with("worker 1: no heartbeat for 11."), "{body}");
-    answers.registry.workers[1].beat(later());
+    answers.registry.layout().workers[1].beat(later());
     assert!(get(address, "/healthz").await.0.starts_with("HTTP/1.1 200 "));
 }
 
@@ -59,7 +59,7 @@ async fn readiness_follows_the_phase() {
 #[tokio::test]
 async fn metrics_are_prometheus_text() {
     let answers = answers(Instant::now);
-    answers.registry.workers[1].pools[1].add(PoolMetric::RequestsRead, 3);
+    answers.registry.layout().workers[1].pools[1].add(PoolMetric::RequestsRead, 3);
     let address = opened(&answers, answer).await;
     let (head, body) = get(address, "/metrics").await;
     assert!(head.to_ascii_lowercase().contains("content-type: text/plain; version=0.0.4"));

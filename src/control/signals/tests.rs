@@ -26,7 +26,7 @@ fn busy(clients: u64) -> (ControlPlane, Arc<AtomicU32>) {
     let plane = plane(move || {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    plane.registry.workers[1].add(WorkerMetric::Connections, clients);
+    plane.registry.layout().workers[1].add(WorkerMetric::Connections, clients);
     (plane, wakes)
 }
 
@@ -46,7 +46,7 @@ async fn a_drain_ends_when_the_last_client_is_gone() {
     let leave = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(plane.life.phase(), Phase::Draining);
-        plane.registry.workers[1].sub(WorkerMetric::Connections, 1);
+        plane.registry.layout().workers[1].sub(WorkerMetric::Connections, 1);
     };
     let (code, ()) = tokio::join!(obeyed(&plane, &[Order::Drain]), leave);
     assert_eq!(code, 0);

@@ -21,8 +21,8 @@ use tokio::net::TcpStream;
 use crate::control::plane::Answers;
 use crate::control::stats::json::{Json, number, text};
 use crate::metrics::{
-    AdminMetric, Family, HistogramSnapshot, Kind, ListenerMetric, PoolMetric, Registry,
-    ResolverMetric, ServerMetric, WorkerMetric,
+    AdminMetric, Family, HistogramSnapshot, Kind, Layout, ListenerMetric, PoolMetric, PoolShape,
+    Registry, ResolverMetric, ServerMetric, WorkerMetric,
 };
 
 /// The version of twemproxy whose statistics these are.
@@ -76,14 +76,16 @@ pub(crate) async fn answer(mut stream: TcpStream, answers: Arc<Answers>) {
 /// The document with its line feed.
 pub(crate) fn document(answers: &Answers, shape: Shape) -> String {
     answers.refresh();
-    let registry = &answers.registry;
-    let mut pairs = head(registry, shape);
+    let layout = &answers.registry.layout();
+    let mut pairs = head(&answers.registry, layout, shape);
     if shape == Shape::Full {
-        pairs.push(own(process(answers)));
+        pairs.push(own(process(answers, layout)));
     }
-    let pools = registry.shape.iter().enumerate();
+    let pools = layout.present();
     pairs.extend(
-        pools.map(|(index, pool)| (pool.name.clone(), pool_object(registry, index, shape))),
+        pools
+            .map(|(_, pool)| pool.name.clone())
+            .zip(layout.present().map(|pool| pool_object(layout, pool, shape))),
     );
     let mut text = serde_json::to_string(&Json::Object(pairs)).unwrap_or_default();
     text.push('\n');
@@ -92,13 +94,13 @@ pub(crate) fn document(answers: &Answers, shape: Shape) -> String {
 
 /// The keys in front of the pools. Connections are those of clients and to servers, and the
 /// listeners, as in twemproxy.
-fn head(registry: &Registry, shape: Shape) -> Vec<(String, Json)> {
+fn head(registry: &Registry, layout: &Layout, shape: Shape) -> Vec<(String, Json)> {
     let (service, version) = match shape {
         Shape::Twemproxy => ("nutcracker", TWEMPROXY_VERSION),
         Shape::Full => ("twinring", env!("CARGO_PKG_VERSION")),
     };
-    let listeners = registry.shape.len() as u64;
-    let (total, now) = connections(registry);
+    let listeners = layout.present().count() as u64;
+    let (total, now) = connections(layout);
     let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     vec![
         text("service", service),
@@ -112,13 +114,13 @@ fn head(registry: &Registry, shape: Shape) -> Vec<(String, Json)> {
 }
 
 /// Connections so far and now, clients' and servers'.
-fn connections(registry: &Registry) -> (u64, u64) {
+fn connections(layout: &Layout) -> (u64, u64) {
     let (mut total, mut now) = (0u64, 0u64);
-    for (index, pool) in registry.shape.iter().enumerate() {
-        total = total.wrapping_add(registry.pool(index, PoolMetric::ClientConnectionsTotal));
-        now = now.wrapping_add(registry.pool(index, PoolMetric::ClientConnections));
+    for (index, pool) in layout.present() {
+        total = total.wrapping_add(layout.pool(index, PoolMetric::ClientConnectionsTotal));
+        now = now.wrapping_add(layout.pool(index, PoolMetric::ClientConnections));
         for server in 0..pool.servers.len() {
-            let get = |metric| registry.server(index, server, metric);
+            let get = |metric| layout.server(index, server, metric);
             let tried =
                 get(ServerMetric::ConnectsOk).wrapping_add(get(ServerMetric::ConnectsFailed));
             total = total.wrapping_add(tried);
@@ -133,48 +135,47 @@ fn hostname() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned())
 }
 
-fn pool_object(registry: &Registry, pool: usize, shape: Shape) -> Json {
+fn pool_object(layout: &Layout, (pool, described): (usize, &PoolShape), shape: Shape) -> Json {
     let value = |metric| match (shape, metric) {
         // Never incremented there.
         (Shape::Twemproxy, PoolMetric::Fragments) => 0,
-        _ => registry.pool(pool, metric),
+        _ => layout.pool(pool, metric),
     };
     let mut pairs: Vec<_> = POOL.iter().map(|(key, metric)| number(key, value(*metric))).collect();
-    let described = &registry.shape[pool];
     if shape == Shape::Full {
         let mut extra = vec![text("protocol", described.protocol)];
-        extra.extend(table(PoolMetric::FAMILIES, |it| it.kind(), |it| registry.pool(pool, it)));
+        extra.extend(table(PoolMetric::FAMILIES, |it| it.kind(), |it| layout.pool(pool, it)));
         let latencies = vec![
-            ("read".to_owned(), latency(&registry.pool_latency(pool, |bank| &bank.reads))),
-            ("write".to_owned(), latency(&registry.pool_latency(pool, |bank| &bank.writes))),
+            ("read".to_owned(), latency(&layout.pool_latency(pool, |bank| &bank.reads))),
+            ("write".to_owned(), latency(&layout.pool_latency(pool, |bank| &bank.writes))),
         ];
         extra.push(("latency".to_owned(), Json::Object(latencies)));
         pairs.push(own(extra));
     }
     let servers = described.servers.iter().enumerate();
     pairs.extend(
-        servers.map(|(index, name)| (name.clone(), server_object(registry, (pool, index), shape))),
+        servers.map(|(index, name)| (name.clone(), server_object(layout, (pool, index), shape))),
     );
     Json::Object(pairs)
 }
 
-fn server_object(registry: &Registry, (pool, server): (usize, usize), shape: Shape) -> Json {
-    let value = |metric| registry.server(pool, server, metric);
+fn server_object(layout: &Layout, (pool, server): (usize, usize), shape: Shape) -> Json {
+    let value = |metric| layout.server(pool, server, metric);
     let mut pairs: Vec<_> =
         SERVER.iter().map(|(key, metric)| number(key, value(*metric))).collect();
     if shape == Shape::Full {
         let mut extra = table(ServerMetric::FAMILIES, |it| it.kind(), value);
-        extra.push(("latency".to_owned(), latency(&registry.server_latency(pool, server))));
+        extra.push(("latency".to_owned(), latency(&layout.server_latency(pool, server))));
         pairs.push(own(extra));
     }
     Json::Object(pairs)
 }
 
 /// Threads and phase.
-fn process(answers: &Answers) -> Vec<(String, Json)> {
+fn process(answers: &Answers, layout: &Layout) -> Vec<(String, Json)> {
     let registry = &answers.registry;
     let now: Instant = (answers.now)();
-    let workers = registry.workers.iter().map(|worker| {
+    let workers = layout.workers.iter().map(|worker| {
         let mut pairs = table(WorkerMetric::FAMILIES, |it| it.kind(), |it| worker.get(it));
         let age = worker.heartbeat_age(now).as_secs_f64();
         pairs.push(("heartbeat_age_seconds".to_owned(), Json::Real(age)));

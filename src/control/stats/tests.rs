@@ -28,7 +28,7 @@ async fn the_statistics_port_says_what_nutcracker_says() {
 #[test]
 fn counters_stand_under_twemproxys_keys() {
     let answers = answers(Instant::now);
-    for worker in &answers.registry.workers {
+    for worker in &answers.registry.layout().workers {
         let pool = &worker.pools[1];
         pool.add(PoolMetric::ClientConnectionsTotal, 4);
         pool.add(PoolMetric::ClientConnections, 1);
@@ -53,7 +53,7 @@ fn counters_stand_under_twemproxys_keys() {
 #[test]
 fn the_full_shape_adds_one_key_to_each_level() {
     let answers = answers(Instant::now);
-    answers.registry.workers[0].pools[1].reads.record_nanos(2_000_000);
+    answers.registry.layout().workers[0].pools[1].reads.record_nanos(2_000_000);
     let full: serde_json::Value = serde_json::from_str(&document(&answers, Shape::Full)).unwrap();
     let twemproxy: serde_json::Value =
         serde_json::from_str(&document(&answers, Shape::Twemproxy)).unwrap();

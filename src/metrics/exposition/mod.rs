@@ -5,7 +5,8 @@
 //!         ├▶ Banks::collect ─▶ metric families ─▶ text
 //!  cells ─┘   (summed over workers)
 //! ```
-//! Each series is there from the start, with the value 0. Nothing but names of pools, nodes and
+//! Each series is there from the start, with the value 0; those of a pool or server that is removed
+//! from the configuration are gone with it, as those of a target that has gone. Nothing but names of pools, nodes and
 //! workers becomes a label's value.
 
 mod procfs;
@@ -20,10 +21,10 @@ use prometheus::proto::{
 };
 use prometheus::{Error, Registry as Gatherer, TextEncoder};
 
-use crate::metrics::counters::StoreMetrics;
+use crate::metrics::counters::{PoolShape, StoreMetrics};
 use crate::metrics::exposition::procfs::Figure;
 use crate::metrics::histogram::HistogramSnapshot;
-use crate::metrics::registry::Registry;
+use crate::metrics::registry::{Layout, Registry};
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
     PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric, StoreMetric, WorkerMetric,
@@ -73,10 +74,11 @@ impl Collector for Banks {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        let layout = self.registry.layout();
         let mut families = self.process();
-        families.extend(self.threads());
-        families.extend(self.pools());
-        families.extend(self.servers());
+        families.extend(self.threads(&layout));
+        families.extend(pools(&layout));
+        families.extend(servers(&layout));
         families.extend(self.stores());
         families
     }
@@ -98,10 +100,10 @@ impl Banks {
         families
     }
 
-    fn threads(&self) -> Vec<MetricFamily> {
+    fn threads(&self, layout: &Layout) -> Vec<MetricFamily> {
         let registry = &self.registry;
         let now = Instant::now();
-        let workers: Vec<_> = registry.workers.iter().enumerate().collect();
+        let workers: Vec<_> = layout.workers.iter().enumerate().collect();
         let labels = |(index, _): &(usize, _)| vec![("worker", index.to_string())];
         let mut families = expose(WorkerMetric::FAMILIES, &workers, labels, |(_, bank), metric| {
             match metric.kind() {
@@ -122,52 +124,51 @@ impl Banks {
         families
     }
 
-    fn pools(&self) -> Vec<MetricFamily> {
-        let registry = &self.registry;
-        let pools: Vec<usize> = (0..registry.shape.len()).collect();
-        let labels = |pool: &usize| vec![("pool", registry.shape[*pool].name.clone())];
-        let mut families = expose(PoolMetric::FAMILIES, &pools, labels, |pool, metric| {
-            shown(metric.kind(), registry.pool(*pool, metric))
-        });
-        let durations = pools.iter().flat_map(|pool| {
-            let class = |name: &str| {
-                let mut labels = labels(pool);
-                labels.push(("class", name.to_owned()));
-                labels
-            };
-            [
-                (class("read"), registry.pool_latency(*pool, |bank| &bank.reads)),
-                (class("write"), registry.pool_latency(*pool, |bank| &bank.writes)),
-            ]
-        });
-        families.push(latency(&REQUEST_DURATION, durations));
-        families
-    }
-
     fn stores(&self) -> Vec<MetricFamily> {
         let labels = |store: &StoreMetrics| vec![("store", store.name.clone())];
         expose(StoreMetric::FAMILIES, &self.registry.stores, labels, |store, metric| {
             shown(metric.kind(), store.get(metric))
         })
     }
+}
 
-    fn servers(&self) -> Vec<MetricFamily> {
-        let registry = &self.registry;
-        let servers: Vec<(usize, usize)> = (0..registry.shape.len())
-            .flat_map(|pool| (0..registry.shape[pool].servers.len()).map(move |it| (pool, it)))
-            .collect();
-        let labels = |(pool, server): &(usize, usize)| {
-            let shape = &registry.shape[*pool];
-            vec![("pool", shape.name.clone()), ("node", shape.servers[*server].clone())]
+fn pools(layout: &Layout) -> Vec<MetricFamily> {
+    let pools: Vec<(usize, &PoolShape)> = layout.present().collect();
+    let labels = |(_, shape): &(usize, &PoolShape)| vec![("pool", shape.name.clone())];
+    let mut families = expose(PoolMetric::FAMILIES, &pools, labels, |(pool, _), metric| {
+        shown(metric.kind(), layout.pool(*pool, metric))
+    });
+    let durations = pools.iter().flat_map(|pool| {
+        let class = |name: &str| {
+            let mut labels = labels(pool);
+            labels.push(("class", name.to_owned()));
+            labels
         };
-        let read = |(pool, server): &(usize, usize), metric: ServerMetric| {
-            shown(metric.kind(), registry.server(*pool, *server, metric))
-        };
-        let mut families = expose(ServerMetric::FAMILIES, &servers, labels, read);
-        let durations = servers.iter().map(|it| (labels(it), registry.server_latency(it.0, it.1)));
-        families.push(latency(&BACKEND_REQUEST_DURATION, durations));
-        families
-    }
+        [
+            (class("read"), layout.pool_latency(pool.0, |bank| &bank.reads)),
+            (class("write"), layout.pool_latency(pool.0, |bank| &bank.writes)),
+        ]
+    });
+    families.push(latency(&REQUEST_DURATION, durations));
+    families
+}
+
+fn servers(layout: &Layout) -> Vec<MetricFamily> {
+    let servers: Vec<(usize, usize, Labels)> = layout
+        .present()
+        .flat_map(|(pool, shape)| {
+            let labels = |node: &String| vec![("pool", shape.name.clone()), ("node", node.clone())];
+            shape.servers.iter().enumerate().map(move |(it, node)| (pool, it, labels(node)))
+        })
+        .collect();
+    let labels = |(_, _, labels): &(usize, usize, Labels)| labels.clone();
+    let read = |(pool, server, _): &(usize, usize, Labels), metric: ServerMetric| {
+        shown(metric.kind(), layout.server(*pool, *server, metric))
+    };
+    let mut families = expose(ServerMetric::FAMILIES, &servers, labels, read);
+    let durations = servers.iter().map(|it| (labels(it), layout.server_latency(it.0, it.1)));
+    families.push(latency(&BACKEND_REQUEST_DURATION, durations));
+    families
 }
 
 /// One exposed family for each of the table's, with a series for each bank and member. No series,

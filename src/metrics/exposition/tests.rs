@@ -144,14 +144,14 @@ fn names_from_the_configuration_are_escaped() {
 #[test]
 fn cells_are_summed_over_workers_by_their_kind() {
     let registry = registry();
-    for (index, worker) in registry.workers.iter().enumerate() {
+    for (index, worker) in registry.layout().workers.iter().enumerate() {
         let pool = &worker.pools[0];
         pool.add(PoolMetric::RequestsRead, 2 + index as u64);
         pool.servers[0].set(ServerMetric::Up, index as u64);
         pool.servers[0].set(ServerMetric::EjectedAt, 1_500_000 * index as u64);
     }
-    registry.workers[0].pools[0].sub(PoolMetric::ClientConnections, 1);
-    registry.workers[1].pools[0].add(PoolMetric::ClientConnections, 3);
+    registry.layout().workers[0].pools[0].sub(PoolMetric::ClientConnections, 1);
+    registry.layout().workers[1].pools[0].add(PoolMetric::ClientConnections, 3);
     let series = series(&render(&registry));
     assert_eq!(series[r#"twinring_requests_total{pool="web",class="read"}"#], 5.0);
     assert_eq!(series[r#"twinring_client_connections{pool="web"}"#], 2.0);
@@ -163,7 +163,7 @@ fn cells_are_summed_over_workers_by_their_kind() {
 #[test]
 fn histograms_are_cumulative_and_end_in_their_count() {
     let registry = registry();
-    for (worker, millis) in registry.workers.iter().zip([3, 70]) {
+    for (worker, millis) in registry.layout().workers.iter().zip([3, 70]) {
         worker.pools[0].reads.record(Duration::from_millis(millis));
     }
     let text = render(&registry);
