@@ -35,6 +35,13 @@ pub struct Server {
     pub state: State,
 }
 
+impl Server {
+    /// True if it is not to be dialled.
+    pub fn is_down(&self) -> bool {
+        self.state == State::Down
+    }
+}
+
 /// What a topology says of a server's state. The ring does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {

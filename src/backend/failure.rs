@@ -32,6 +32,8 @@ pub enum Failure {
     QueueFull,
     /// No server of the pool is alive.
     NoServer,
+    /// The topology says that the server is down.
+    MarkedDown,
     /// The server does not speak RESP3.
     NoResp3,
     /// Too many sessions have a connection to this server for themselves.
@@ -63,6 +65,7 @@ impl Failure {
             Self::BadReply(_) | Self::Unfit => "bad backend response",
             Self::Auth => "backend authentication failed",
             Self::QueueFull => "backend queue full",
+            Self::MarkedDown => "the server is marked down",
             Self::NoResp3 => "the server does not speak RESP3",
             Self::NoConnection => "too many dedicated connections",
         }
@@ -74,6 +77,7 @@ impl Failure {
             Self::Refused
             | Self::Unresolved
             | Self::NoServer
+            | Self::MarkedDown
             | Self::QueueFull
             | Self::NoConnection
             | Self::NoResp3 => ServerMetric::FailRefused,

@@ -65,6 +65,17 @@ impl Health {
         }
     }
 
+    /// The same of a server that is to be left alone: it is down, and nothing brings it back.
+    pub fn marked_down(self) -> Self {
+        Self { down: true, last: Failure::MarkedDown, ..self }
+    }
+
+    /// Holds to other pauses and limits from now on.
+    pub fn adopt(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+        self.pause = self.pause.clamp(backoff.first, backoff.most);
+    }
+
     /// True if requests may be sent to it.
     pub fn is_up(&self) -> bool {
         !self.down

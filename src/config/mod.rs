@@ -17,7 +17,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use crate::topology::Address;
+pub use crate::topology::{Address, Server as Node};
 pub use load::{load, parse};
 pub use settings::{
     CELL_HEADER, CacheSettings, ClientCertificates, Config, Dead, Distribution, Eviction, Hash,

@@ -1,14 +1,16 @@
 //! The ring: sorted points, and an index that makes finding the next one two memory reads.
 
+use std::sync::Arc;
+
 use crate::routing::points::Point;
 
 /// Points in order of value. A hash belongs to the first point not below it, past the last point to
 /// the first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ring {
-    points: Box<[Point]>,
+    points: Arc<[Point]>,
     /// For each value of a hash's top bits: the first point not below the hashes that begin so.
-    starts: Box<[u32]>,
+    starts: Arc<[u32]>,
     /// How far right a hash is shifted to give its top bits; below 32.
     shift: u32,
 }
@@ -55,7 +57,7 @@ impl Ring {
         let mut arcs = vec![0_u64; shares.len()];
         // The first point also has what lies behind the last.
         let mut before = i64::from(last.value) - SPACE;
-        for point in &self.points {
+        for point in self.points.iter() {
             let value = i64::from(point.value);
             arcs[point.server as usize] += value.abs_diff(before);
             before = value;

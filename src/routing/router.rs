@@ -9,10 +9,11 @@ use crate::routing::ring::Ring;
 use crate::routing::slots::{Random, Slots};
 use crate::topology::Server;
 
-/// Gives each key a server. Immutable; a change of liveness makes another one.
+/// Gives each key a server. Immutable; a change of liveness makes another one. A clone costs next to
+/// nothing: it shares the ring.
 ///
 /// Servers are known by their index in the list that the router was made from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Router {
     keys: KeyHash,
     distribution: Distribution,
@@ -23,7 +24,7 @@ pub struct Router {
     table: Table,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Table {
     Ring(Ring),
     Slots(Slots),

@@ -1,5 +1,6 @@
 //! The distributions without a ring: modula and random.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::routing::points::Member;
@@ -8,10 +9,10 @@ use crate::routing::points::Member;
 /// its slot.
 ///
 /// twemproxy writes the slots out (nc_modula.c:29-133); here each server has the end of its run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slots {
     /// (first slot after the server's own, server), in order.
-    runs: Box<[(u64, u32)]>,
+    runs: Arc<[(u64, u32)]>,
 }
 
 impl Slots {
@@ -37,7 +38,7 @@ impl Slots {
     pub(crate) fn add_shares(&self, shares: &mut [f64]) {
         let total = self.runs.last().map_or(0, |&(end, _)| end);
         let mut before = 0;
-        for &(end, server) in &self.runs {
+        for &(end, server) in self.runs.iter() {
             shares[server as usize] += (end - before) as f64 / total as f64;
             before = end;
         }
@@ -47,9 +48,17 @@ impl Slots {
 /// random: any member, weights ignored, a new draw for each question.
 #[derive(Debug)]
 pub(crate) struct Random {
-    servers: Box<[u32]>,
+    servers: Arc<[u32]>,
     /// The number of draws, scaled. Shared by all who ask; nothing else hangs on its order.
     state: AtomicU64,
+}
+
+impl Clone for Random {
+    /// One that draws for itself, so that threads do not contend.
+    fn clone(&self) -> Self {
+        let state = AtomicU64::new(self.state.load(Ordering::Relaxed));
+        Self { servers: Arc::clone(&self.servers), state }
+    }
 }
 
 impl Random {
@@ -77,7 +86,7 @@ impl Random {
 
     /// Adds each server's part of all draws, 1 in all, to its place in `shares`.
     pub(crate) fn add_shares(&self, shares: &mut [f64]) {
-        for &server in &self.servers {
+        for &server in self.servers.iter() {
             shares[server as usize] += 1.0 / self.servers.len() as f64;
         }
     }

@@ -323,7 +323,7 @@ fn error_metric(failure: Failure) -> PoolMetric {
         Failure::BadReply(_) | Failure::Trailing | Failure::Unfit => PoolMetric::ErrorParse,
         Failure::QueueFull | Failure::NoConnection => PoolMetric::ErrorDepth,
         Failure::NoResp3 => PoolMetric::ErrorUnsupported,
-        Failure::NoServer => PoolMetric::ErrorNoBackend,
+        Failure::NoServer | Failure::MarkedDown => PoolMetric::ErrorNoBackend,
         Failure::Auth => PoolMetric::ErrorAuth,
         Failure::Tls => PoolMetric::ErrorConnect,
     }

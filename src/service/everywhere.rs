@@ -79,7 +79,7 @@ impl Proxy {
         request: Request<'_>,
         cursor: u64,
     ) {
-        let servers = self.pools[caller.pool as usize].servers.len();
+        let servers = self.pools[caller.pool as usize].count();
         let at = ScanAt::of(cursor, servers);
         let new = self.new_gather(turn, caller, &request, Merge::Scan(servers));
         let (place, serial) = self.gathers.begin(new);

@@ -10,6 +10,7 @@
 //! ```
 //! The proxy owns the connections of its worker; sessions it knows only by [`Ticket`].
 
+mod change;
 mod dedicated;
 mod deposit;
 mod dispatch;
@@ -29,6 +30,7 @@ mod subscriptions;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
+pub use change::{Latest, Plan, Snapshot};
 pub use dedicated::Conversation;
 pub use deposit::Deposit;
 pub use dispatch::Turn;

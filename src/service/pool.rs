@@ -5,9 +5,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change::Plan;
 use super::notes::Notes;
 use crate::backend::{Backoff, Greeting, Health};
-use crate::config::{Dead, Pool as Settings, Protocol};
+use crate::config::{Dead, Node, Pool as Settings, Protocol};
 use crate::protocol::{Rules, memcache, redis};
 use crate::routing::Router;
 
@@ -28,15 +29,22 @@ pub(super) struct Pool {
     pub(super) greetings: [Arc<Greeting>; 2],
     pub(super) servers: Vec<Server>,
     pub(super) router: Router,
-    live: Vec<bool>,
+    /// Which of its servers are on the ring; those behind them in the list are leaving.
+    pub(super) live: Vec<bool>,
+    /// Held while anything of the pool is there; none of one that is there from the start.
+    pub(super) lease: Option<Arc<()>>,
+    /// It has been removed, and nobody uses it any more.
+    pub(super) retired: bool,
 }
 
 /// One server of a pool.
 pub(super) struct Server {
     pub(super) health: Health,
     pub(super) notes: Notes,
-    /// The number of its first connection; the others follow.
+    /// The number of its first connection, and how many there are; the others follow. No other
+    /// server of the worker has it.
     pub(super) first: u32,
+    pub(super) connections: u32,
     /// Likewise of those that speak RESP3, once there are any.
     pub(super) first_resp3: Option<u32>,
     /// Uploads that have connections of their own now.
@@ -50,21 +58,33 @@ pub(super) struct Server {
     pub(super) unavailable: bool,
 }
 
-impl Pool {
-    /// A pool whose connections are numbered from `first` on.
-    pub(super) fn new(settings: Arc<Settings>, compat: bool, first: u32) -> Self {
-        let backoff = backoff(&settings, compat);
-        let step = settings.server_connections;
-        let server = |index: u32| Server {
-            health: Health::new(backoff, RandomState::new().build_hasher().finish()),
+impl Server {
+    /// One whose connections are numbered from `first` on; `down`: it is never dialled.
+    pub(super) fn new(backoff: Backoff, (first, connections): (u32, u32), down: bool) -> Self {
+        let seed = RandomState::new().build_hasher().finish();
+        let health = Health::new(backoff, seed);
+        Self {
+            health: if down { health.marked_down() } else { health },
             notes: Notes::default(),
-            first: first + index * step,
+            first,
+            connections,
             uploads: 0,
             lent: 0,
             spare: Default::default(),
             subscriber: None,
             first_resp3: None,
             unavailable: false,
+        }
+    }
+}
+
+impl Pool {
+    /// A pool whose connections are numbered from `first` on.
+    pub(super) fn new(settings: Arc<Settings>, compat: bool, first: u32) -> Self {
+        let backoff = backoff(&settings, compat);
+        let step = settings.server_connections;
+        let server = |(index, node): (u32, &Node)| {
+            Server::new(backoff, (first + index * step, step), node.is_down())
         };
         let rules = rules(&settings, compat);
         let (args_per_request, value_bytes) = STRANGERS;
@@ -72,12 +92,48 @@ impl Pool {
             rules,
             rules_for_strangers: Rules { args_per_request, value_bytes, ..rules },
             greetings: [false, true].map(|resp3| Arc::new(Greeting::of(&settings, compat, resp3))),
-            servers: (0..settings.servers.len() as u32).map(server).collect(),
+            servers: (0..).zip(&settings.servers).map(server).collect(),
             router: Router::new(&settings.routing, &settings.servers),
             live: vec![true; settings.servers.len()],
             settings,
             compat,
+            lease: None,
+            retired: false,
         }
+    }
+
+    /// The pool of a plan, which [holds](Self::hold) no servers yet.
+    pub(super) fn bare(plan: &Plan, compat: bool) -> Self {
+        let rules = rules(&plan.settings, compat);
+        let (args_per_request, value_bytes) = STRANGERS;
+        Self {
+            rules,
+            rules_for_strangers: Rules { args_per_request, value_bytes, ..rules },
+            greetings: [false, true]
+                .map(|resp3| Arc::new(Greeting::of(&plan.settings, compat, resp3))),
+            servers: Vec::new(),
+            router: plan.router.clone(),
+            live: Vec::new(),
+            settings: Arc::clone(&plan.settings),
+            compat,
+            lease: Some(Arc::clone(&plan.lease)),
+            retired: false,
+        }
+    }
+
+    /// Takes its servers: as many as `live` are the pool's, the others are leaving. The router is
+    /// one over those that are true in `routed`.
+    pub(super) fn hold(&mut self, servers: Vec<Server>, live: Vec<bool>, routed: &[bool]) {
+        if live != routed {
+            self.router = self.router.with_live(&live);
+        }
+        self.servers = servers;
+        self.live = live;
+    }
+
+    /// How many servers it has, not counting those that are leaving.
+    pub(super) fn count(&self) -> usize {
+        self.live.len()
     }
 
     /// Takes a dead server off the ring or puts it back, if the pool re-hashes. Returns whether
@@ -98,7 +154,7 @@ impl Pool {
     /// that may be taken off now.
     pub(super) fn overdue(&self) -> Option<usize> {
         let down = |&server: &usize| self.live[server] && !self.servers[server].health.is_up();
-        (0..self.servers.len()).find(down).filter(|_| self.may_lose_one())
+        (0..self.count()).find(down).filter(|_| self.may_lose_one())
     }
 
     /// With half of the servers gone it is more likely us or the network than them, and the rest
@@ -137,7 +193,7 @@ impl Pool {
     }
 }
 
-fn backoff(settings: &Settings, compat: bool) -> Backoff {
+pub(super) fn backoff(settings: &Settings, compat: bool) -> Backoff {
     let ejects = settings.dead == Dead::Rehash;
     let (first, most) = if compat { (Duration::ZERO, Duration::ZERO) } else { PAUSE };
     Backoff {

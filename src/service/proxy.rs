@@ -93,6 +93,8 @@ pub(super) enum Duty {
     Lent { loan: u32, over: bool },
     /// The next session that needs one.
     Spare,
+    /// Those who asked before its server was taken out of the configuration.
+    Leaving,
     /// All sessions that are subscribed to something at its server.
     Subscriber,
     /// Nobody: its place is free.
@@ -121,7 +123,9 @@ pub struct Proxy {
     pub(super) inbox: Inbox<Letter>,
     pub(super) resolver: Resolver,
     /// What TLS to the servers of each pool is made with.
-    pub(super) tls: Arc<[Option<TlsConnector>]>,
+    pub(super) tls: Vec<Option<TlsConnector>>,
+    /// Places for the shared connections to a server, and how many in a row, that nobody has.
+    pub(super) blocks: Vec<(u32, u32)>,
     pub(super) dirty: Vec<u32>,
     /// Connections to look at, and when.
     pub(super) alarms: BinaryHeap<Reverse<(Instant, u32)>>,
@@ -144,7 +148,7 @@ pub struct Proxy {
 const READ_BYTES: usize = 512 * 1024;
 
 /// Replies that wait for others of the same request may take this share of all buffers.
-const GATHER_SHARE: usize = 2;
+pub(super) const GATHER_SHARE: usize = 2;
 
 impl Proxy {
     /// The proxy of a worker that is reached through `inbox` and counts in `metrics`.
@@ -177,7 +181,8 @@ impl Proxy {
             metrics,
             inbox,
             resolver,
-            tls,
+            tls: tls.to_vec(),
+            blocks: Vec::new(),
             dirty: Vec::new(),
             alarms: BinaryHeap::new(),
             complete: Vec::new(),
@@ -255,15 +260,11 @@ impl Proxy {
     }
 
     fn first_of_resp3(&mut self, pool: u16, server: usize) -> u32 {
-        let owner = &mut self.pools[pool as usize];
-        if let Some(first) = owner.servers[server].first_resp3 {
+        if let Some(first) = self.pools[pool as usize].servers[server].first_resp3 {
             return first;
         }
-        let first = self.links.len() as u32;
-        owner.servers[server].first_resp3 = Some(first);
-        for _ in 0..owner.settings.server_connections {
-            self.links.push(Link::new(owner, (pool, server as u16), true));
-        }
+        let (first, _) = self.new_block(pool as usize, (server, true));
+        self.pools[pool as usize].servers[server].first_resp3 = Some(first);
         first
     }
 

@@ -44,7 +44,7 @@ impl Pool {
         keys: Positions,
         server: usize,
     ) -> Result<usize, Astray> {
-        if self.compat || self.servers.len() == 1 || !self.router.places_keys() {
+        if self.compat || self.count() == 1 || !self.router.places_keys() {
             return Ok(server);
         }
         for key in keys {

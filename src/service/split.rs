@@ -70,7 +70,7 @@ impl Proxy {
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
         let wire = rewritten(owner.settings.protocol, &request).concat();
-        for index in 0..owner.settings.servers.len() {
+        for index in 0..owner.count() {
             gather.add_part(index, &wire);
         }
         self.send_parts(turn, (place, serial), &request);

@@ -87,6 +87,12 @@ impl Connection {
         }
     }
 
+    /// Holds to the settings of `pool` from the next request on.
+    pub fn adopt(&mut self, pool: &Pool) {
+        self.timeout = pool.timeout;
+        self.value_bytes_max = pool.limits.value_bytes;
+    }
+
     /// Where it is in its life.
     pub fn phase(&self) -> Phase {
         self.phase

@@ -23,8 +23,9 @@ pub(super) enum Stage {
 #[derive(Debug, Default)]
 pub struct Conversation {
     pub(super) stage: Stage,
-    /// The connection and the server, once a key has said which.
-    pub(super) lent: Option<(Lent, usize)>,
+    /// The connection and the server, once a key has said which: the latter by its first
+    /// connection's number, which it keeps when others come and go.
+    pub(super) lent: Option<(Lent, u32)>,
     /// Something was refused: EXEC will be.
     pub(super) spoilt: bool,
     /// Its last command may wait as long as it likes.
@@ -83,7 +84,9 @@ impl Proxy {
         request: &Request<'_>,
     ) -> bool {
         let watched = conversation.and_then(|it| it.lent).map(|(_, server)| server);
-        let server = || self.pools[pool as usize].server_for(request, request.keys()).ok();
+        let owner = &self.pools[pool as usize];
+        let server = || owner.server_for(request, request.keys()).ok();
+        let server = || server().map(|server| owner.servers[server].first);
         watched.is_some() && request.keys().len() > 0 && server() == watched
     }
 
@@ -160,13 +163,14 @@ impl<C: Clients> Talk<'_, '_, C> {
     /// The connection to `server`: the one that there is, or a new one. The answer has been given
     /// if there is none to be had.
     pub(super) fn connection(&mut self, server: usize) -> Option<Lent> {
+        let first = self.proxy.pools[self.caller.pool as usize].servers[server].first;
         match self.conversation.lent {
             Some((lent, _)) if !self.proxy.has(lent) => self.fail(Failure::Reset),
-            Some((lent, of)) if of == server => return Some(lent),
+            Some((lent, of)) if of == first => return Some(lent),
             Some(_) => self.error("CROSSSLOT the keys of this session are on another server"),
             None => match self.proxy.lend(self.turn, self.caller, server) {
                 Ok(lent) => {
-                    self.conversation.lent = Some((lent, server));
+                    self.conversation.lent = Some((lent, first));
                     return Some(lent);
                 }
                 Err(failure) => self.fail(failure),

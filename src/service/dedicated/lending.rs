@@ -119,14 +119,16 @@ impl Proxy {
         let place = &self.links[link as usize];
         match place.duty {
             Duty::Upload(_) => self.end_upload_if_done(turn, link),
+            Duty::Leaving => self.end_if_left(turn, link),
             Duty::Lent { over: true, .. }
                 if place.connection.depth() == 0 && place.connection.phase() == Phase::Ready =>
             {
                 self.take_back(link);
                 let (pool, server) = place_of(&self.links[link as usize]);
+                let left = self.is_leaving((pool, server));
                 let place = &mut self.links[link as usize];
                 let spare = &mut self.pools[pool].servers[server].spare[usize::from(place.resp3)];
-                if spare.len() < SPARE {
+                if !left && spare.len() < SPARE {
                     place.duty = Duty::Spare;
                     spare.push(link);
                 } else {

@@ -40,6 +40,20 @@ impl Gathers {
         Self { places: Vec::new(), free: Vec::new(), next_serial: 0, held: 0, limit }
     }
 
+    /// How many bytes of replies all may hold together from now on.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The servers of a pool have other indices.
+    pub(crate) fn renumber(&mut self, pool: u16, moves: &[Option<usize>]) {
+        for gather in self.places.iter_mut().filter(|gather| gather.pool == pool) {
+            for part in &mut gather.parts {
+                part.server = moves.get(part.server).copied().flatten().unwrap_or_default();
+            }
+        }
+    }
+
     /// Bytes of replies that wait for others.
     pub(crate) fn held(&self) -> usize {
         self.held

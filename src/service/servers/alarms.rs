@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{Failure, Phase};
 use crate::service::dispatch::Turn;
-use crate::service::proxy::{Pause, Proxy};
+use crate::service::proxy::{Duty, Pause, Proxy};
 use crate::service::replies::{Clients, Progress};
 
 /// How long one client may keep a server connection waiting without reading any of the replies
@@ -36,6 +36,14 @@ impl Proxy {
     }
 
     fn look_at<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
+        match self.links[link as usize].duty {
+            // Nobody is there: the alarm was set before.
+            Duty::Gone => return,
+            Duty::Subscriber if self.has_had_its_time(link, turn.now) => {
+                return self.end_last_messages(turn, link);
+            }
+            _ => {}
+        }
         self.check_pause(turn, link);
         self.spare_upload(turn, link);
         let now = turn.now;

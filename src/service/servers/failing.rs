@@ -17,6 +17,9 @@ impl Proxy {
     /// A server has shown that it serves: its failures are forgotten, and if it was down it is
     /// put back.
     pub(super) fn readmit(&mut self, now: Instant, (pool, server): (usize, usize)) {
+        if self.is_leaving((pool, server)) {
+            return;
+        }
         let owner = &mut self.pools[pool];
         if owner.servers[server].health.answered() != Verdict::Up {
             return;
@@ -86,7 +89,7 @@ impl Proxy {
             self.fail_entry(turn, link, &entry, (index == 0 && streamed, failure));
         }
         match self.links[link as usize].duty {
-            Duty::Shared => {}
+            Duty::Shared | Duty::Leaving => {}
             Duty::Upload(_) => return self.end_upload(turn, link, failure),
             Duty::Subscriber => return self.end_subscriber(turn, link, failure),
             Duty::Lent { .. } | Duty::Spare | Duty::Gone => {
@@ -96,6 +99,7 @@ impl Proxy {
         self.resume_waiting(turn, link, (dialling, failure));
         self.speed_up(turn, link);
         self.report(link);
+        self.end_if_left(turn, link);
     }
 
     /// What still waits on a closed connection is sent on a new one; if there was none to begin
@@ -143,6 +147,10 @@ impl Proxy {
         let (pool, server) = (place.pool as usize, place.server as usize);
         let metrics = &self.metrics.pools[pool];
         metrics.servers[server].add(failure.metric(), 1);
+        if self.is_leaving((pool, server)) {
+            // Whoever has its name now is another.
+            return;
+        }
         let owner = &mut self.pools[pool];
         let verdict = owner.servers[server].health.failed(turn.now, failure);
         if verdict == Verdict::Down {

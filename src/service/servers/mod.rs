@@ -6,10 +6,12 @@
 //! ```
 //! Here they are opened. `receiving` has what servers send and what is sent to them, `failing` what
 //! becomes of a connection that broke and of its server, `moving` what if the server's name leads
-//! elsewhere now, `alarms` what is due by the clock.
+//! elsewhere now, `leaving` what if the configuration has it no more, `alarms` what is due by the
+//! clock.
 
 mod alarms;
 mod failing;
+mod leaving;
 mod moving;
 mod receiving;
 

@@ -56,8 +56,9 @@ impl Proxy {
             return;
         }
         let pool = &self.pools[place.pool as usize];
-        let (peer, first) = (place.peer, pool.servers[place.server as usize].first);
-        for link in first..first + pool.settings.server_connections {
+        let server = &pool.servers[place.server as usize];
+        let (peer, first) = (place.peer, server.first);
+        for link in first..first + server.connections {
             if self.links[link as usize].peer == peer {
                 self.leave(turn, link);
             }

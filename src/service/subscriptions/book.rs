@@ -257,6 +257,41 @@ impl Book {
         told
     }
 
+    /// The servers of a pool have other indices, and perhaps other topics. Returns which topics
+    /// another server is to be asked for: from which they go, if it is still one of the pool's
+    /// `count` servers, and to which.
+    pub(super) fn follow(
+        &mut self,
+        pool: u16,
+        (moves, count): (&[Option<usize>], usize),
+        owner: impl Fn(&[u8]) -> Option<usize>,
+    ) -> Vec<(Topic, Option<usize>, usize)> {
+        let mut gone = Vec::new();
+        for (topic, state) in self.topics.iter_mut().filter(|(topic, _)| topic.pool == pool) {
+            let Some(had) = state.server else { continue };
+            let had = moves.get(had).copied().flatten();
+            state.server = had.or(state.server);
+            if let Some(has) = owner(&topic.name).filter(|&has| had != Some(has)) {
+                state.server = Some(has);
+                state.pending += 1;
+                gone.push((topic.clone(), had.filter(|&had| had < count), has));
+            }
+        }
+        gone
+    }
+
+    /// So many more servers are to be asked for each pattern of a pool: which these are.
+    pub(super) fn spread(&mut self, pool: u16, more: usize) -> Vec<Topic> {
+        let patterns = self.topics.iter_mut().filter(|(topic, _)| topic.pool == pool);
+        let patterns = patterns.filter(|(_, state)| state.server.is_none());
+        patterns
+            .map(|(topic, state)| {
+                state.pending += more;
+                topic.clone()
+            })
+            .collect()
+    }
+
     /// Who gets what is published there.
     pub(super) fn subscribers(&self, topic: &Topic) -> &[Ticket] {
         self.topics.get(topic).map_or(&[], |state| &state.subscribers)

@@ -10,6 +10,7 @@
 //! clients are when their server goes.
 
 mod book;
+mod following;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -49,7 +50,7 @@ impl Proxy {
 
     fn subscribe<C: Clients>(&mut self, turn: &mut Turn<'_, C>, caller: Caller, names: Vec<Topic>) {
         let owner = &self.pools[caller.pool as usize];
-        let count = owner.servers.len();
+        let count = owner.count();
         let router = &owner.router;
         let told = self.book.subscribe(caller.ticket, names, |topic| match topic.sub {
             Sub::Pattern => (None, count),
@@ -128,7 +129,7 @@ impl Proxy {
     ) -> Vec<Told> {
         let owner = &self.pools[topic.pool as usize];
         let servers = match topic.sub {
-            Sub::Pattern => 0..owner.servers.len(),
+            Sub::Pattern => 0..owner.count(),
             Sub::Channel | Sub::Shard => match owner.router.server_of(&topic.name) {
                 Some(server) => server..server + 1,
                 None => return self.book.refused(&topic),
@@ -158,6 +159,10 @@ impl Proxy {
     pub(super) fn watch_subscriber(&mut self, now: Instant, link: u32) {
         let place = &mut self.links[link as usize];
         if place.duty != Duty::Subscriber || place.connection.phase() != Phase::Ready {
+            return;
+        }
+        if place.server as usize >= self.pools[place.pool as usize].count() {
+            // It has a time of its own.
             return;
         }
         let timeout = self.pools[place.pool as usize].settings.timeout;
