@@ -46,6 +46,8 @@ pub enum Letter {
     Changed(Ticket),
     /// The phase of the process has changed.
     Phase,
+    /// There is another configuration.
+    Configuration,
 }
 
 /// Dials a server beside the worker's own work; the outcome comes as a letter.

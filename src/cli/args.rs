@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::cache::CacheArgs;
-use super::{allocator, complain, demo, look, print, run};
+use super::{allocator, complain, demo, look, print, reload, run};
 
 /// A memcached and Redis proxy in the manner of twemproxy, and a cache server.
 ///
@@ -17,7 +17,7 @@ use super::{allocator, complain, demo, look, print, run};
 #[command(name = "twinring", version, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 78 bad \
                         configuration.\nSignals: TERM and INT drain and end, HUP reopens the \
-                        log, TTIN and TTOU turn the log level up and down.\nCalled nutcracker, \
+                        log and reads the configuration again, TTIN and TTOU turn the log level up and down.\nCalled nutcracker, \
                         or with --compat twemproxy, it takes nutcracker's flags and behaves as \
                         nutcracker does.")]
 struct Args {
@@ -45,6 +45,15 @@ enum Command {
     Check {
         /// The file.
         file: PathBuf,
+    },
+    /// Have a running process read its configuration again, and say what has changed.
+    Reload {
+        /// Its configuration, which says where its admin listener is.
+        #[arg(short, long, value_name = "FILE", required_unless_present = "admin")]
+        config: Option<PathBuf>,
+        /// Where its admin listener is: host:port.
+        #[arg(long, value_name = "ADDRESS")]
+        admin: Option<String>,
     },
     /// Say which server each key goes to.
     Locate {
@@ -123,6 +132,7 @@ fn run_command(command: Command) -> u8 {
     match command {
         Command::Demo => demo::run(),
         Command::Check { file } => look::check(&file),
+        Command::Reload { config, admin } => reload::reload(config.as_deref(), admin.as_deref()),
         Command::Locate { keys, config, pool } => look::locate(&keys, &config, pool.as_deref()),
         Command::Ring { what: Ring::Dump { config, pool } } => look::dump(&config, pool.as_deref()),
         Command::Ring { what: Ring::Balance { config, pool } } => {

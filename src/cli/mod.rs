@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  argv ─┬─ called nutcracker, or --compat twemproxy ─▶ compat: its flags, texts and codes
-//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ locate │ ring │ completions │ man
+//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ reload │ locate │ ring │ completions │ man
 //! ```
 //! Exit codes: 0, 1 failed at run time, 2 usage, 78 bad configuration.
 
@@ -13,6 +13,7 @@ pub mod compat;
 mod daemon;
 mod demo;
 mod look;
+mod reload;
 mod run;
 
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::compat::{self, Action, Flags};
 use super::{BAD_CONFIG, FAILED, allocator, complain, daemon, look};
 use crate::config::{self, Config, Protocol};
-use crate::control::level_of_verbosity;
+use crate::control::{Source, level_of_verbosity};
 use crate::process::{Process, StartError};
 
 /// Bytes of an mbuf that its own header takes: a Redis key must fit what is left.
@@ -15,15 +15,23 @@ const MBUF_HEADER: usize = 48;
 /// Serves what a file says until a signal ends it.
 pub(super) fn serve(file: &Path) -> u8 {
     match look::load(file) {
-        Ok(config) => serve_config(config),
+        Ok(config) => {
+            let source = Source { file: file.to_path_buf(), compat: false };
+            serve_from(config, Some(source))
+        }
         Err(code) => code,
     }
 }
 
 /// Serves a checked configuration until a signal ends it.
 pub(super) fn serve_config(config: Config) -> u8 {
+    serve_from(config, None)
+}
+
+/// The same of one that can be read again.
+fn serve_from(config: Config, source: Option<Source>) -> u8 {
     daemon::raise_descriptor_limit();
-    match Process::start(config) {
+    match Process::start(config, source) {
         Ok(process) => process.run(),
         Err(error) => {
             complain(&format!("twinring: {error}\n"));

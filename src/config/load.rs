@@ -135,6 +135,10 @@ fn native<'a>(section: &Section<'a>, compat: bool) -> (Config, Vec<Value<'a>>) {
         config.log = read_log(&log);
         log.close();
     }
+    if let Some(reload) = section.take("reload").as_ref().and_then(Section::open) {
+        config.watch = reload.flag("watch").unwrap_or(config.watch);
+        reload.close();
+    }
     config.drain_timeout = section.duration("drain_timeout").unwrap_or(config.drain_timeout);
     config.buffers = section.size("buffers").unwrap_or(config.buffers);
     let pools = section
@@ -187,6 +191,7 @@ fn process(compat: bool) -> Config {
         admin: (!compat).then(|| ADMIN_LISTEN.to_owned()),
         stats: compat.then(|| COMPAT_STATS_LISTEN.to_owned()),
         log: Log { level: "info".to_owned(), format: LogFormat::Logfmt, file: None },
+        watch: false,
         drain_timeout: DRAIN_TIMEOUT,
         buffers: 0,
         pools: Vec::new(),

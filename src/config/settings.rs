@@ -19,6 +19,8 @@ pub struct Config {
     pub stats: Option<String>,
     /// Where log lines go.
     pub log: Log,
+    /// Whether a change of the file is taken over without being asked for.
+    pub watch: bool,
     /// How long a drain may take before the process ends anyway.
     pub drain_timeout: Duration,
     /// Bytes that all buffers of the process may hold.

@@ -86,7 +86,7 @@ fn twinring_yml_shows_every_default() {
     assert_eq!(format!("{shown:#?}"), format!("{:#?}", ok(bare)));
     // Whoever adds a key is told of it here: a misspelt neighbour lists nothing, so ask for all.
     let text = fs::read_to_string(path).unwrap();
-    let keys = "workers compat admin stats log level format file drain_timeout buffers listen \
+    let keys = "workers compat admin stats log level format file reload watch drain_timeout buffers listen \
                 protocol hash hash_char hash_tag distribution servers timeout dead \
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
                 max_clients backlog tcpkeepalive reuseport allow_flush allow_scan memcache_auth_file tls certificate client_ca \

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::control::doors::Doors;
 use crate::control::http;
 use crate::control::log::Log;
+use crate::control::reload::{Reloader, watch};
 use crate::control::serve::serve;
 use crate::control::signals::{Caught, Duty};
 use crate::control::stats;
@@ -28,8 +29,8 @@ pub struct ControlPlane {
     pub wake: Box<dyn Fn() + Send + Sync>,
     /// The process's log; whoever ends the process should hold it to the last.
     pub log: Arc<Log>,
-    /// How long a drain may take.
-    pub drain_timeout: Duration,
+    /// What is in force, and the way to another configuration.
+    pub reloader: Arc<Reloader>,
     /// Behave as twemproxy where that differs.
     pub compat: bool,
     /// Called every [`UPKEEP`]: gives back what has expired, counts what is stored.
@@ -46,6 +47,7 @@ pub(crate) struct Answers {
     pub(crate) registry: Arc<Registry>,
     pub(crate) life: Arc<Life>,
     pub(crate) log: Arc<Log>,
+    pub(crate) reloader: Arc<Reloader>,
     pub(crate) exposition: Exposition,
     /// The shape of the statistics port's answer.
     pub(crate) shape: stats::Shape,
@@ -79,6 +81,7 @@ pub async fn run(doors: Doors, plane: ControlPlane) -> u8 {
     tokio::select! {
         code = end => code,
         never = look_after(&plane) => match never {},
+        never = watch(&plane.reloader) => match never {},
     }
 }
 
@@ -113,6 +116,7 @@ impl Answers {
             registry: Arc::clone(&plane.registry),
             life: Arc::clone(&plane.life),
             log: Arc::clone(&plane.log),
+            reloader: Arc::clone(&plane.reloader),
             exposition,
             shape,
             now: Instant::now,
@@ -141,6 +145,7 @@ mod tests {
             admin: Some("127.0.0.1:0".to_owned()),
             stats: Some("127.0.0.1:0".to_owned()),
             log: Log { level: "info".to_owned(), format: LogFormat::Logfmt, file: None },
+            watch: false,
             drain_timeout: Duration::ZERO,
             buffers: 0,
             pools: Vec::new(),

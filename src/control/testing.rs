@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::{Log as Settings, LogFormat};
 use crate::control::log::Log;
 use crate::control::plane::{Answers, ControlPlane};
+use crate::control::reload::Reloader;
 use crate::control::serve::serve;
 use crate::control::stats::Shape;
 use crate::metrics::{Exposition, PoolShape, Registry};
@@ -36,13 +37,20 @@ pub(crate) fn log() -> Arc<Log> {
     Arc::new(log)
 }
 
+/// One that has nothing to read and puts nothing in force.
+pub(crate) fn reloader() -> Arc<Reloader> {
+    let text = "{ drain_timeout: 10s, pools: { a: { listen: /run/a.s, servers: ['h:1:1'] } } }";
+    let config = crate::config::parse(text, "test", false).unwrap();
+    Arc::new(Reloader::new(config, None, |_| Ok(()), Arc::default()))
+}
+
 pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
     ControlPlane {
         registry: registry(),
         life: Arc::new(Life::default()),
         wake: Box::new(wake),
         log: log(),
-        drain_timeout: Duration::from_secs(10),
+        reloader: reloader(),
         compat: false,
         upkeep: Box::new(|| ()),
         done: Arc::default(),
@@ -56,6 +64,7 @@ pub(crate) fn answers(now: fn() -> Instant) -> Arc<Answers> {
         registry,
         life: Arc::new(Life::default()),
         log: log(),
+        reloader: reloader(),
         shape: Shape::Twemproxy,
         now,
     })

@@ -10,10 +10,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::handshakes::Handshakes;
-use crate::config::{Config, Protocol};
+use crate::config::Protocol;
 use crate::metrics::{ListenerMetric, PoolMetric, Registry, Spacing};
 use crate::net::{Accepted, Acceptor, Inbox, Listener};
 use crate::service::Letter;
@@ -32,6 +33,15 @@ const BURST: u32 = 4000;
 /// clients before it looks whether the process drains.
 pub(super) const REST: Duration = Duration::from_millis(100);
 
+/// On what terms a listener takes clients.
+#[derive(Clone)]
+pub struct Terms {
+    /// How many there may be at a time.
+    pub max_clients: Option<u64>,
+    /// How their handshakes are made, if they are to speak TLS.
+    pub handshakes: Option<Handshakes>,
+}
+
 /// Deals clients of one pool out.
 pub struct Dealer {
     pool: u16,
@@ -43,6 +53,8 @@ pub struct Dealer {
     inboxes: Vec<Inbox<Letter>>,
     pub(super) registry: Arc<Registry>,
     life: Arc<Life>,
+    /// Held for as long as somebody of the pool may come.
+    _lease: Arc<()>,
     next: usize,
     dealt: u64,
     /// Spaces out what the log is told of failures.
@@ -52,18 +64,18 @@ pub struct Dealer {
 impl Dealer {
     /// The dealer of the pool with this number.
     pub fn new(
-        config: &Config,
-        pool: u16,
+        (pool, protocol, compat): (u16, Protocol, bool),
         inboxes: Vec<Inbox<Letter>>,
         (registry, life): (Arc<Registry>, Arc<Life>),
+        lease: Arc<()>,
     ) -> Self {
-        let settings = &config.pools[pool as usize];
         Self {
             pool,
-            protocol: settings.protocol,
-            compat: config.compat,
-            max_clients: settings.max_clients.map(u64::from),
-            tls: settings.tls.is_some(),
+            protocol,
+            compat,
+            max_clients: None,
+            tls: false,
+            _lease: lease,
             inboxes,
             registry,
             life,
@@ -73,10 +85,16 @@ impl Dealer {
         }
     }
 
+    fn hold(&mut self, terms: &Terms) {
+        self.max_clients = terms.max_clients;
+        self.tls = terms.handshakes.is_some();
+    }
+
     /// Clients of this pool that are here or on their way to a worker.
     fn present(&self) -> u64 {
-        let total = self.registry.pool(self.pool.into(), PoolMetric::ClientConnectionsTotal);
-        let here = self.registry.pool(self.pool.into(), PoolMetric::ClientConnections);
+        let layout = self.registry.layout();
+        let total = layout.pool(self.pool.into(), PoolMetric::ClientConnectionsTotal);
+        let here = layout.pool(self.pool.into(), PoolMetric::ClientConnections);
         self.dealt.saturating_sub(total) + here
     }
 
@@ -126,21 +144,26 @@ impl Dealer {
     }
 }
 
-/// Takes clients of one listener until the process drains; then the listener is closed.
+/// Takes clients of one listener on the terms of the day until there are none or the process
+/// drains; then the listener is closed.
 ///
 /// # Errors
 /// The operating system's, on registering the listener.
-pub async fn listen(
+pub(super) async fn listen(
     listener: Listener,
     dealer: Dealer,
-    handshakes: Option<Handshakes>,
+    mut terms: watch::Receiver<Option<Terms>>,
 ) -> io::Result<()> {
     let acceptor = listener.register()?;
     let dealer = Arc::new(Mutex::new(dealer));
     let life = Arc::clone(&lock(&dealer).life);
     let mut bucket = Bucket::full(Instant::now());
     let mut batch = Vec::with_capacity(BATCH);
+    let mut handshakes = None;
     while life.phase() != Phase::Draining {
+        let Some(now) = terms.borrow_and_update().clone() else { break };
+        lock(&dealer).hold(&now);
+        handshakes = now.handshakes;
         let most = bucket.available(Instant::now()).min(BATCH as u32);
         let most = handshakes.as_ref().map_or(most, |handshakes| most.min(handshakes.room()));
         if most == 0 {

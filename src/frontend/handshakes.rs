@@ -19,6 +19,7 @@ use crate::metrics::{ListenerMetric, Spacing};
 use crate::net::{Accepted, HandshakeError, TlsAcceptor};
 
 /// What the handshakes of one listener share.
+#[derive(Clone)]
 pub struct Handshakes {
     pool: Arc<str>,
     tls: TlsAcceptor,

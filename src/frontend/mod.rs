@@ -5,7 +5,8 @@
 //!                        ▲                          │ replies, in any order
 //!                        └── one write ◀─ pipeline ◀┘ in the order of the requests
 //! ```
-//! * `accept`: the listener thread; takes clients in batches and deals them out.
+//! * `accept`, `listening`: the listener thread; takes clients in batches and deals them out.
+//! * `change`: another configuration, and what becomes of clients of pools that it removes.
 //! * `worker`: the loop of one worker thread: its stages in a row.
 //! * `handshakes`: TLS, on the listener thread.
 //! * `serve`, `request`, `upload`: from bytes of a client to requests, and what is done with them;
@@ -13,9 +14,11 @@
 //! * `sessions`: the clients of a worker, and the order of their replies.
 
 mod accept;
+mod change;
 mod dedicated;
 mod deposit;
 mod handshakes;
+mod listening;
 mod request;
 mod serve;
 mod sessions;
@@ -23,6 +26,7 @@ mod subscriber;
 mod upload;
 mod worker;
 
-pub use accept::{Dealer, listen};
+pub use accept::{Dealer, Terms};
 pub use handshakes::Handshakes;
-pub use worker::Worker;
+pub use listening::{Listening, Opening};
+pub use worker::{Reach, Worker};

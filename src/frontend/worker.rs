@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::change::Removed;
 use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
 use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, TlsConnector, Token};
 use crate::protocol::Span;
-use crate::service::{Identity, Io, Letter, Owner, Proxy, Standalone, Ticket, Turn};
+use crate::service::{Identity, Io, Latest, Letter, Owner, Proxy, Standalone, Ticket, Turn};
 use crate::signal::{Life, Phase};
 
 /// How often a worker that has nothing to do shows that it is alive, and looks at clients that
@@ -25,13 +26,17 @@ const DEPOSIT_AGAIN: Duration = Duration::from_millis(5);
 
 /// How long after a drain has begun clients may still come from the listener: it notices within
 /// [`REST`](super::accept::REST), and takes those who had connected before.
-const LAST_CLIENTS: Duration = Duration::from_millis(200);
+pub(super) const LAST_CLIENTS: Duration = Duration::from_millis(200);
 
 /// The number of the next client of the process, which CLIENT ID tells.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Bytes taken from a client at once.
 const READ_BYTES: usize = 64 * 1024;
+
+/// What a worker reaches beyond itself: caches of ours, the resolver, TLS to the servers of each
+/// pool, and the next configuration.
+pub type Reach = (Standalone, Resolver, Arc<[Option<TlsConnector>]>, Arc<Latest>);
 
 /// A worker.
 pub struct Worker {
@@ -52,7 +57,11 @@ pub struct Worker {
     /// Clients with an unfinished request.
     pub(super) watched: Vec<Token>,
     /// How long clients of each pool may be silent.
-    idle_timeouts: Vec<Option<Duration>>,
+    pub(super) idle_timeouts: Vec<Option<Duration>>,
+    /// Pools that have been removed and still have clients.
+    pub(super) removed: Removed,
+    /// Where the next configuration is found.
+    latest: Arc<Latest>,
     life: Arc<Life>,
     next_beat: Instant,
     /// While the process drains: when nobody will come any more.
@@ -66,7 +75,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
-        (standalone, resolver, tls): (Standalone, Resolver, Arc<[Option<TlsConnector>]>),
+        (standalone, resolver, tls, latest): Reach,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -85,6 +94,8 @@ impl Worker {
             depositors: Vec::new(),
             watched: Vec::new(),
             idle_timeouts: config.pools.iter().map(|pool| pool.idle_timeout).collect(),
+            removed: Removed::default(),
+            latest,
             life,
             next_beat: now,
             drained_from: None,
@@ -109,9 +120,10 @@ impl Worker {
             }
             self.tick();
             self.flush();
+            self.dismiss_removed();
             if self.life.phase() == Phase::Draining {
                 self.drained_from.get_or_insert(self.now + LAST_CLIENTS);
-                self.dismiss_idle();
+                self.dismiss_idle(|_| true);
                 self.flush();
             }
         }
@@ -121,7 +133,8 @@ impl Worker {
     fn next_alarm(&self) -> Instant {
         let drained = self.drained_from.filter(|&at| at > self.now);
         let waited = (!self.depositors.is_empty()).then(|| self.now + DEPOSIT_AGAIN);
-        let alarms = [self.proxy.next_alarm(), drained, waited];
+        let removed = self.removed.next_look();
+        let alarms = [self.proxy.next_alarm(), drained, waited, removed];
         alarms.into_iter().flatten().fold(self.next_beat, Instant::min)
     }
 
@@ -147,11 +160,16 @@ impl Worker {
             Letter::Changed(ticket) => self.tell(ticket),
             // Its coming has woken the worker; the phase is looked at in every turn.
             Letter::Phase => {}
+            Letter::Configuration => self.adopt(&Arc::clone(&self.latest)),
         }
     }
 
     /// A new client; one that has gone already is not noticed.
     fn welcome(&mut self, pool: u16, accepted: Accepted) {
+        if self.proxy.is_retired(pool) {
+            // It came too late to be served.
+            return;
+        }
         let stream = Stream::of(accepted);
         let metrics = &self.metrics.pools[pool as usize];
         metrics.add(PoolMetric::ClientConnectionsTotal, 1);
@@ -234,7 +252,7 @@ impl Worker {
 
     /// One write for each server and each client that has something; then the goodbyes. Servers
     /// come first: if one breaks under its write, its clients are told in this turn.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
         self.proxy.flush(turn);
         self.sessions.flush(&mut self.io);
@@ -294,13 +312,15 @@ impl Worker {
         }
     }
 
-    /// While the process drains, clients go as soon as nothing of theirs is under way. What one
+    /// While the process drains, or their pool has been removed, clients go as soon as nothing of theirs is under way. What one
     /// has sent already, read or not, is served before: whoever seems idle is looked at once more
     /// in a later turn, when the system has been asked what has come in.
-    fn dismiss_idle(&mut self) {
+    pub(super) fn dismiss_idle(&mut self, concerns: impl Fn(u16) -> bool) {
         let now = self.now;
         for token in self.sessions.tokens() {
-            let Some(session) = self.sessions.get(token) else { continue };
+            let Some(session) = self.sessions.get(token).filter(|it| concerns(it.pool)) else {
+                continue;
+            };
             if session.is_blocked() {
                 self.sessions.doom(token, Reason::Shutdown);
             } else if !session.is_idle() {

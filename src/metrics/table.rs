@@ -333,5 +333,12 @@ scope! {
             "Log lines dropped because the log was not written fast enough." { LogDropped }
         Counter "admin_requests_total",
             "Requests answered on the admin listener." { HttpRequests }
+        Counter "reloads_total",
+            "Readings of the configuration by a running process, by result.", result {
+            ReloadsOk = "ok",
+            ReloadsRefused = "refused",
+        }
+        Timestamp "config_last_reload_timestamp_seconds",
+            "When the configuration was last read and put in force." { ConfigTime }
     }
 }

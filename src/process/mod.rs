@@ -4,14 +4,18 @@
 //!  log ─▶ doors, listeners (a port in use ends the start here)
 //!           └─▶ stores ─▶ resolver ─▶ workers ─▶ listener ─▶ admin
 //! ```
+//! `reload` has what of it another configuration changes while it runs.
+//!
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
 //! counters, the phase, an inbox for each worker, and stores of items.
 
 mod memory;
+mod reload;
 mod stores;
 mod tls;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -22,16 +26,16 @@ use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 
 use crate::config::{Config, Listen, Pool, Protocol};
-use crate::control::{self, ControlPlane, Doors, Log};
-use crate::frontend::{Dealer, Handshakes, Worker, listen};
+use crate::control::{self, ControlPlane, Doors, Log, Reloader, Source};
+use crate::frontend::{Listening, Reach, Worker};
 use crate::metrics::{PoolShape, Registry, ResolverMetric};
 use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up};
-use crate::service::{Letter, Standalone};
+use crate::service::{Latest, Letter, Standalone};
 use crate::signal::{Life, Phase};
 pub use tls::faults as tls_faults;
 
+use reload::{Changer, Threads};
 use stores::Stores;
-use tls::{Acceptors, Connectors};
 
 /// Clients that may be on their way to one worker; what comes on top is closed.
 const INBOX_CLIENTS: usize = 4096;
@@ -70,11 +74,11 @@ pub struct Process {
 
 impl Process {
     /// Opens all listeners and starts all threads but the calling one, which becomes the admin
-    /// thread with [`Process::run`].
+    /// thread with [`Process::run`]. `source`: where `config` came from, if it can be read again.
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running that would outlive the program.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(config: Config, source: Option<Source>) -> Result<Self, StartError> {
         if config.compat {
             // Before the first thread: each takes over what is held back.
             control::hold_faults()?;
@@ -91,31 +95,45 @@ impl Process {
         };
         let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
-        let registry = Registry::new(shape(&config), config.workers);
+        let registry = Registry::new(config.pools.iter().map(shape_of).collect(), config.workers);
         let registry = Arc::new(registry.with_stores(Stores::names(&config).into_iter()));
         let stores = Stores::open(&config);
         let caches = stores.caches(&config, &registry);
         let life = Arc::new(Life::default());
         let config = Arc::new(config);
         let resolver = start_resolver(&config, &registry)?;
-        let mut inboxes = Vec::new();
-        let mut workers = Vec::new();
+        let (mut mailboxes, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.workers {
             let (inbox, mail) = Inbox::new(INBOX_CLIENTS);
-            inboxes.push(inbox.clone());
+            let latest: Arc<Latest> = Arc::default();
+            mailboxes.push((inbox.clone(), Arc::clone(&latest)));
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
             let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
-            let reach = (standalone, resolver.clone(), Arc::clone(&connectors));
+            let reach = (standalone, resolver.clone(), Arc::clone(&connectors), latest);
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
-        let shared = (Arc::clone(&registry), Arc::clone(&life));
-        let listener = start_listener(&config, (listeners, acceptors), &inboxes, &shared)?;
+        let inboxes: Vec<Inbox<Letter>> =
+            mailboxes.iter().map(|(inbox, _)| inbox.clone()).collect();
+        let listening = Listening::default();
+        let listener = start_listener(listening.clone(), &life)?;
+        let threads = Threads {
+            registry: Arc::clone(&registry),
+            life: Arc::clone(&life),
+            log: Arc::clone(&log),
+            resolver,
+            listening,
+            workers: mailboxes,
+        };
+        let changer = Changer::start(threads, &config, acceptors, listeners);
         let done = Arc::new(Notify::new());
         if let Some(pool) = config.pools.iter().position(|pool| pool.listen == Listen::Stdio) {
             start_stdio(pool as u16, &inboxes[0], &done)?;
         }
         life.advance(Phase::Ready);
         announce(&config, &doors);
+        let (compat, admin_bank) = (config.compat, Arc::clone(&registry.admin));
+        let running = Config::clone(&config);
+        let swap = move |new: &Config| changer.swap(new);
         let plane = ControlPlane {
             upkeep: Box::new(stores.upkeep(Arc::clone(&registry))),
             done,
@@ -123,8 +141,8 @@ impl Process {
             life,
             wake: Box::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),
             log: Arc::clone(&log),
-            drain_timeout: config.drain_timeout,
-            compat: config.compat,
+            reloader: Arc::new(Reloader::new(running, source, swap, admin_bank)),
+            compat,
         };
         Ok(Self { admin, doors, plane, log, workers, listener })
     }
@@ -163,21 +181,26 @@ fn start_resolver(config: &Config, registry: &Arc<Registry>) -> io::Result<Resol
     };
     let resolver = Resolver::new(Box::new(look_up), Box::new(count));
     let servers = config.pools.iter().flat_map(|pool| &pool.servers);
-    for number in 0..Resolver::threads(servers.map(|server| &server.address)) {
+    let threads = Resolver::threads(servers.map(|server| &server.address));
+    serve_names(&resolver, 0..threads)?;
+    Ok(resolver)
+}
+
+/// Threads that look names up, with these numbers.
+fn serve_names(resolver: &Resolver, numbers: Range<usize>) -> io::Result<()> {
+    for number in numbers {
         let resolver = resolver.clone();
         let name = format!("resolver-{number}");
         thread::Builder::new().name(name).spawn(move || resolver.serve())?;
     }
-    Ok(resolver)
+    Ok(())
 }
-
-type Shared = (Arc<Registry>, Arc<Life>);
 
 fn start_worker(
     number: usize,
     (config, registry, life): (Arc<Config>, Arc<Registry>, Arc<Life>),
     mail: (Inbox<Letter>, Mail<Letter>),
-    reach: (Standalone, Resolver, Connectors),
+    reach: Reach,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
@@ -190,42 +213,19 @@ fn start_worker(
     })
 }
 
-fn start_listener(
-    config: &Arc<Config>,
-    (listeners, mut acceptors): (Vec<(u16, Listener)>, Acceptors),
-    inboxes: &[Inbox<Letter>],
-    (registry, life): &Shared,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = runtime()?;
-    let dealers: Vec<(Listener, Dealer, Option<Handshakes>)> = listeners
-        .into_iter()
-        .map(|(pool, listener)| {
-            let shared = (Arc::clone(registry), Arc::clone(life));
-            let settings = &config.pools[pool as usize];
-            let tls = acceptors[pool as usize].take().zip(settings.tls.as_ref());
-            let handshakes = tls.map(|(tls, it)| Handshakes::new(&settings.name, tls, it));
-            (listener, Dealer::new(config, pool, inboxes.to_vec(), shared), handshakes)
-        })
-        .collect();
-    thread::Builder::new().name("listener".into()).spawn(move || {
-        runtime.block_on(async move {
-            let tasks: Vec<_> = dealers
-                .into_iter()
-                .map(|(listener, dealer, tls)| tokio::spawn(listen(listener, dealer, tls)))
-                .collect();
-            for task in tasks {
-                if let Ok(Err(error)) = task.await {
-                    tracing::error!(%error, "a listener has failed");
-                }
-            }
-        });
-    })
+fn start_listener(listening: Listening, life: &Arc<Life>) -> io::Result<JoinHandle<()>> {
+    let (runtime, life) = (runtime()?, Arc::clone(life));
+    let run = move || runtime.block_on(listening.run(life));
+    thread::Builder::new().name("listener".into()).spawn(run)
 }
 
-/// The listeners, each with the number of its pool; a pool on standard input has none.
-fn open_listeners(config: &Config) -> Result<Vec<(u16, Listener)>, BindError> {
-    let pools = (0..).zip(&config.pools).filter(|(_, pool)| pool.listen != Listen::Stdio);
-    pools.map(|(number, pool)| Ok((number, Listener::open(pool)?))).collect()
+/// The listener of each pool; one on standard input has none.
+fn open_listeners(config: &Config) -> Result<Vec<Option<Listener>>, BindError> {
+    let open = |pool: &Pool| match pool.listen {
+        Listen::Stdio => Ok(None),
+        _ => Listener::open(pool).map(Some),
+    };
+    config.pools.iter().map(open).collect()
 }
 
 /// Makes standard input and output a client of `pool`; when it has ended, so does the process.
@@ -242,8 +242,8 @@ fn start_stdio(pool: u16, inbox: &Inbox<Letter>, done: &Arc<Notify>) -> io::Resu
     Ok(())
 }
 
-fn shape(config: &Config) -> Vec<PoolShape> {
-    let of = |pool: &Pool| PoolShape {
+fn shape_of(pool: &Pool) -> PoolShape {
+    PoolShape {
         name: pool.name.clone(),
         protocol: match pool.protocol {
             Protocol::Memcache => "memcache",
@@ -251,8 +251,7 @@ fn shape(config: &Config) -> Vec<PoolShape> {
             Protocol::Ping => "ping",
         },
         servers: pool.servers.iter().map(|server| server.name.clone()).collect(),
-    };
-    config.pools.iter().map(of).collect()
+    }
 }
 
 /// One line that says what is served where.

@@ -158,6 +158,11 @@ impl Proxy {
         self.end_lease(number);
     }
 
+    /// Whether that has been done.
+    pub fn is_retired(&self, pool: u16) -> bool {
+        self.pools.get(pool as usize).is_none_or(|pool| pool.retired)
+    }
+
     fn end_lease(&mut self, number: usize) {
         if self.links.iter().all(|link| link.pool as usize != number || link.duty == Duty::Gone) {
             self.pools[number].lease = None;

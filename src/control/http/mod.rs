@@ -1,4 +1,5 @@
-//! The admin listener: plain HTTP, read-only.
+//! The admin listener: plain HTTP. All of it only reads, but for /reload, which is answered to
+//! this machine alone.
 //!
 //! One connection, one request: nobody asks often enough for keep-alive to matter, and so the
 //! limits of a connection are the limits of a request.
@@ -11,7 +12,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 
 use crate::control::plane::Answers;
+use crate::control::reload::Refused;
 use crate::control::stats::{self, Shape};
 use crate::metrics::AdminMetric;
 use crate::signal::Phase;
@@ -35,12 +37,14 @@ twinring
 /readyz                   200 while serving, 503 while starting or draining
 /stats.json               statistics
 /stats.json?twemproxy=1   the same in twemproxy's shape
+/reload                   POST, from this machine: reads the configuration again
 ";
 
 /// Answers the one request of a connection.
 pub(crate) async fn answer(stream: TcpStream, answers: Arc<Answers>) {
     answers.registry.admin.add(AdminMetric::HttpRequests, 1);
-    let service = TowerToHyperService::new(router(answers));
+    let here = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+    let service = TowerToHyperService::new(router(answers, here));
     let served = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(REQUEST_BYTES)
@@ -51,8 +55,11 @@ pub(crate) async fn answer(stream: TcpStream, answers: Arc<Answers>) {
     }
 }
 
-fn router(answers: Arc<Answers>) -> Router {
+/// `here`: who asks is on this machine.
+fn router(answers: Arc<Answers>, here: bool) -> Router {
+    let reload = if here { post(reload) } else { post(not_here) };
     Router::new()
+        .route("/reload", reload)
         .route("/", get(async || INDEX))
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
@@ -92,6 +99,26 @@ async fn ready(State(answers): State<Arc<Answers>>) -> Response {
     let status =
         if phase == Phase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, format!("{}\n", phase.name())).into_response()
+}
+
+/// What has changed, or why nothing has: 422 if the configuration is not valid, 409 if a running
+/// process cannot take it over.
+async fn reload(State(answers): State<Arc<Answers>>) -> Response {
+    let (status, text) = match answers.reloader.reload("admin") {
+        Ok(applied) if applied.changes.is_empty() => {
+            (StatusCode::OK, "nothing has changed".to_owned())
+        }
+        Ok(applied) => (StatusCode::OK, applied.changes.join("\n")),
+        Err(refused @ Refused::Invalid(_)) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, refused.to_string())
+        }
+        Err(refused) => (StatusCode::CONFLICT, refused.to_string()),
+    };
+    (status, format!("{text}\n")).into_response()
+}
+
+async fn not_here() -> Response {
+    (StatusCode::FORBIDDEN, "only from this machine\n").into_response()
 }
 
 /// What may stand behind `/stats.json?`.

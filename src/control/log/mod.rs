@@ -95,6 +95,14 @@ impl Log {
         self.step(|index| index.checked_sub(1))
     }
 
+    /// Lets through what `level` (as in [`Settings`]) does from now on.
+    pub fn set_level(&self, level: &str) {
+        if let Ok(level) = level.parse::<LevelFilter>() {
+            // It fails only once the log has gone.
+            let _ = self.level.reload(level);
+        }
+    }
+
     /// The level now.
     pub fn level(&self) -> LevelFilter {
         self.level.clone_current().unwrap_or(LevelFilter::INFO)

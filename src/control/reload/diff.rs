@@ -60,6 +60,7 @@ impl Diff {
             admin: _,
             stats: _,
             log: Log { level: _, format: _, file: _ },
+            watch: _,
             drain_timeout: _,
             buffers: _,
             pools: _,
@@ -67,6 +68,9 @@ impl Diff {
         } = new;
         compare!(self, "", old, new,
             live: [drain_timeout, buffers], start: [workers, compat, stats]);
+        if old.watch != new.watch {
+            self.needs_restart("reload.watch");
+        }
         if old.admin != new.admin {
             self.needs_restart("admin.listen");
         }

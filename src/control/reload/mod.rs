@@ -8,17 +8,21 @@
 //! All of it happens on the admin thread. A configuration is taken over whole or not at all.
 
 mod diff;
+mod watch;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use thiserror::Error;
 
 use crate::config::{self, Config};
+use crate::metrics::{AdminMetric, AdminMetrics};
 use crate::topology::{Server, ring_order};
 use diff::diff;
+pub(super) use watch::watch;
 
 /// What has changed, a line each; none if nothing has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,14 +60,14 @@ pub struct Source {
     pub compat: bool,
 }
 
-/// Puts a configuration in force whose difference to the last one has been allowed. Fails with
-/// nothing changed.
-pub type Swap = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
+/// See [`Reloader::new`].
+type Swap = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 
 /// Takes configurations over.
 pub struct Reloader {
     source: Option<Source>,
     swap: Swap,
+    admin: Arc<AdminMetrics>,
     state: Mutex<Running>,
 }
 
@@ -80,10 +84,19 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// For a process that runs with `config`, which came from `source` if from any file.
-    pub fn new(config: Config, source: Option<Source>, swap: Swap) -> Self {
+    /// For a process that runs with `config`, which came from `source` if from any file. `swap`
+    /// puts a configuration in force whose difference to the last one has been allowed, or fails
+    /// with nothing changed.
+    pub fn new(
+        config: Config,
+        source: Option<Source>,
+        swap: impl Fn(&Config) -> Result<(), String> + Send + Sync + 'static,
+        admin: Arc<AdminMetrics>,
+    ) -> Self {
+        let swap: Swap = Box::new(swap);
+        admin.set(AdminMetric::ConfigTime, wall_clock_micros());
         let state = Mutex::new(Running { config: Arc::new(config), servers: HashMap::new() });
-        Self { source, swap, state }
+        Self { source, swap, admin, state }
     }
 
     /// What is in force now.
@@ -105,11 +118,35 @@ impl Reloader {
         self.put_in_force(&mut running, new)
     }
 
-    /// Reads the file again and puts it in force.
+    /// Reads the file again and puts it in force; counts that, and tells the log. `by`: who asked
+    /// for it.
     ///
     /// # Errors
     /// See [`Refused`]; nothing has changed then.
-    pub fn reload(&self) -> Result<Applied, Refused> {
+    pub fn reload(&self, by: &str) -> Result<Applied, Refused> {
+        let done = self.read_again();
+        match &done {
+            Ok(applied) => {
+                self.admin.add(AdminMetric::ReloadsOk, 1);
+                self.admin.set(AdminMetric::ConfigTime, wall_clock_micros());
+                self.current().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                for change in &applied.changes {
+                    tracing::info!(by, "{change}");
+                }
+                tracing::info!(by, changes = applied.changes.len(), "configuration reloaded");
+            }
+            Err(refused) => {
+                self.admin.add(AdminMetric::ReloadsRefused, 1);
+                for line in refused.to_string().lines() {
+                    tracing::error!(by, "{line}");
+                }
+                tracing::error!(by, "configuration not reloaded, everything is as it was");
+            }
+        }
+        done
+    }
+
+    fn read_again(&self) -> Result<Applied, Refused> {
         let source = self.source.as_ref().ok_or(Refused::NoFile)?;
         let read = config::load(&source.file, source.compat);
         self.apply(read.map_err(|errors| Refused::Invalid(errors.to_string()))?)
@@ -157,6 +194,12 @@ impl Reloader {
         // Whoever panicked with it had not put anything in force yet.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Microseconds since 1970.
+fn wall_clock_micros() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

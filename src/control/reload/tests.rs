@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, parse};
 use crate::control::reload::{Refused, Reloader, Source, Swap};
+use crate::metrics::AdminMetric;
 use crate::topology::{Server, State};
 
 const TEXT: &str = "
@@ -36,7 +37,7 @@ fn swap() -> (Swap, Arc<Mutex<(bool, Vec<Vec<Server>>)>>) {
 #[test]
 fn what_is_refused_leaves_everything_as_it_was() {
     let (swap, seen) = swap();
-    let reloader = Reloader::new(config(TEXT), None, swap);
+    let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     let refused = reloader.apply(config(&format!("workers: 7{TEXT}")));
     assert_eq!(refused, Err(Refused::NeedsRestart(vec!["workers: needs a restart".to_owned()])));
     seen.lock().unwrap().0 = true;
@@ -49,7 +50,7 @@ fn what_is_refused_leaves_everything_as_it_was() {
 #[test]
 fn servers_that_a_source_has_given_outlive_the_next_file() {
     let (swap, seen) = swap();
-    let reloader = Reloader::new(config(TEXT), None, swap);
+    let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     let mut b = server("10.0.0.9:11211:1 b");
     b.state = State::Down;
     let done = reloader.set_servers("web", vec![server("10.0.0.3:11211:1 cc"), b]).unwrap();
@@ -66,7 +67,7 @@ fn servers_that_a_source_has_given_outlive_the_next_file() {
 #[test]
 fn servers_that_could_not_be_had_are_forgotten() {
     let (swap, seen) = swap();
-    let reloader = Reloader::new(config(TEXT), None, swap);
+    let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     seen.lock().unwrap().0 = true;
     assert!(reloader.set_servers("web", vec![server("10.0.0.3:11211:1 c")]).is_err());
     seen.lock().unwrap().0 = false;
@@ -82,13 +83,16 @@ fn the_file_is_read_again() {
     fs::write(&file, TEXT).unwrap();
     let source = Source { file: file.clone(), compat: false };
     let (swap, _) = swap();
-    let reloader = Reloader::new(config(TEXT), Some(source), swap);
+    let admin = Arc::default();
+    let reloader = Reloader::new(config(TEXT), Some(source), swap, Arc::clone(&admin));
     fs::write(&file, TEXT.replace(":1 b", ":3 b")).unwrap();
-    let done = reloader.reload().unwrap();
+    let done = reloader.reload("test").unwrap();
     assert_eq!(done.changes, ["pools.web.servers: b has weight 3 now"]);
     fs::write(&file, "pools: { web: {} }").unwrap();
-    let invalid = reloader.reload().unwrap_err();
+    let invalid = reloader.reload("test").unwrap_err();
     assert!(matches!(&invalid, Refused::Invalid(text) if text.contains("listen")), "{invalid}");
     fs::remove_file(&file).unwrap();
-    assert!(matches!(reloader.reload(), Err(Refused::Invalid(_))));
+    assert!(matches!(reloader.reload("test"), Err(Refused::Invalid(_))));
+    assert_eq!(admin.get(AdminMetric::ReloadsOk), 1);
+    assert_eq!(admin.get(AdminMetric::ReloadsRefused), 2);
 }

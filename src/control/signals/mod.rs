@@ -5,7 +5,9 @@
 //!                              └ another one of them ─▶ exit 1 at once
 //!  compat:  INT ─▶ exit 1 at once; TERM keeps its default and kills; SEGV kills once logged,
 //!           with the stack
-//!  both:    HUP reopens the log; TTIN, TTOU step its level; USR2 (compat: USR1 too) only logged
+//!  native:  HUP reopens the log and reads the configuration again
+//!  compat:  HUP reopens the log
+//!  both:    TTIN, TTOU step its level; USR2 (compat: USR1 too) only logged
 //! ```
 
 mod fault;
@@ -47,6 +49,7 @@ pub(crate) enum Order {
     Exit,
     Crash,
     Reopen,
+    Reload,
     Louder,
     Quieter,
     Nothing,
@@ -109,7 +112,7 @@ fn signals_of(compat: bool) -> Vec<(SignalKind, &'static str, Order)> {
     let own = |native, twemproxy| if compat { twemproxy } else { native };
     let mut rows = vec![
         (SignalKind::interrupt(), "SIGINT", own(Order::Drain, Order::Exit)),
-        (SignalKind::hangup(), "SIGHUP", Order::Reopen),
+        (SignalKind::hangup(), "SIGHUP", own(Order::Reload, Order::Reopen)),
         (SignalKind::user_defined1(), "SIGUSR1", own(Order::Reopen, Order::Nothing)),
         (SignalKind::user_defined2(), "SIGUSR2", Order::Nothing),
         (SignalKind::from_raw(TTIN), "SIGTTIN", Order::Louder),
@@ -170,8 +173,9 @@ impl<'a> Duty<'a> {
                 looks = if self.clients() == 0 { looks + 1 } else { 0 };
             }
         };
+        let limit = self.0.reloader.current().drain_timeout;
         let took_ms = || begun.elapsed().as_millis() as u64;
-        match timeout_at(begun + self.0.drain_timeout, idle).await {
+        match timeout_at(begun + limit, idle).await {
             Ok(()) => tracing::info!(took_ms = took_ms(), "drained"),
             Err(_) => {
                 tracing::warn!(clients = self.clients(), took_ms = took_ms(), "drain timeout")
@@ -199,11 +203,22 @@ impl<'a> Duty<'a> {
         }
         match order {
             Order::Reopen => self.0.log.reopen(),
+            Order::Reload => self.reload(),
             Order::Louder => told("up", self.0.log.louder()),
             Order::Quieter => told("down", self.0.log.quieter()),
             Order::Drain | Order::Exit | Order::Crash | Order::Nothing => {}
         }
         order
+    }
+}
+
+impl Duty<'_> {
+    fn reload(&self) {
+        self.0.log.reopen();
+        if self.0.reloader.source().is_some() {
+            // The log is told how it went.
+            let _ = self.0.reloader.reload("signal");
+        }
     }
 }
 
@@ -219,7 +234,7 @@ fn tail(order: Order) -> &'static str {
         Order::Drain => ", draining",
         Order::Exit => ", exiting",
         Order::Crash => ", core dumping",
-        Order::Reopen => ", reopening log file",
+        Order::Reopen | Order::Reload => ", reopening log file",
         Order::Louder => ", up logging level",
         Order::Quieter => ", down logging level",
         Order::Nothing => "",

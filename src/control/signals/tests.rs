@@ -60,7 +60,7 @@ async fn a_drain_that_takes_too_long_ends_all_the_same() {
     let (plane, _) = busy(1);
     let begun = Instant::now();
     assert_eq!(obeyed(&plane, &[Order::Drain]).await, 0);
-    assert_eq!(begun.elapsed().as_secs(), plane.drain_timeout.as_secs());
+    assert_eq!(begun.elapsed().as_secs(), plane.reloader.current().drain_timeout.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,6 +89,8 @@ fn in_compat_term_keeps_its_default_and_int_exits() {
     assert_eq!(order(true, "SIGTERM"), None);
     assert_eq!(order(true, "SIGINT"), Some(Order::Exit));
     assert_eq!(order(true, "SIGUSR1"), Some(Order::Nothing));
+    assert_eq!(order(true, "SIGHUP"), Some(Order::Reopen));
+    assert_eq!(order(false, "SIGHUP"), Some(Order::Reload));
     assert_eq!(order(false, "SIGTERM"), Some(Order::Drain));
     assert_eq!(order(false, "SIGINT"), Some(Order::Drain));
     assert_eq!(order(false, "SIGUSR1"), Some(Order::Reopen));
@@ -98,7 +100,7 @@ fn in_compat_term_keeps_its_default_and_int_exits() {
 #[tokio::test]
 async fn real_signals_arrive_under_their_names() {
     let mut signals = Signals::catch(false).unwrap();
-    for (name, order) in [("TTIN", Order::Louder), ("TTOU", Order::Quieter), ("HUP", Order::Reopen)]
+    for (name, order) in [("TTIN", Order::Louder), ("TTOU", Order::Quieter), ("HUP", Order::Reload)]
     {
         let pid = process::id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());

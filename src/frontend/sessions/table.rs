@@ -71,6 +71,18 @@ impl Sessions {
         }
     }
 
+    /// Holds to other limits of pools and other bounds from now on.
+    pub(in crate::frontend) fn adopt(
+        &mut self,
+        limits: Vec<Limits>,
+        budget: usize,
+        metrics: &Arc<WorkerMetrics>,
+    ) {
+        self.limits = limits;
+        self.budget = budget;
+        self.metrics = Arc::clone(metrics);
+    }
+
     /// Puts a new client at the place of its socket.
     pub(in crate::frontend) fn insert(
         &mut self,

@@ -1,0 +1,254 @@
+//! Another configuration for the running threads: built aside, then handed out.
+//!
+//! ```text
+//!  Config ─▶ certificates, numbers, listeners, rings ── any of them fails: thrown away
+//!              └▶ Registry::publish ─▶ Latest + letter (workers) ─▶ Terms, Opening (listener) ─▶ log
+//! ```
+//! Pools have numbers, which clients and counters go by. A pool keeps its own as long as it is
+//! there; the number of one that has been removed is used again when no thread holds its lease.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::tls;
+use super::{serve_names, shape_of};
+use crate::config::{Config, Listen, Pool, Protocol};
+use crate::control::Log;
+use crate::frontend::{Dealer, Handshakes, Listening, Opening, Terms};
+use crate::metrics::Registry;
+use crate::net::{Inbox, Listener, Resolver, TlsAcceptor, TlsConnector};
+use crate::service::{Latest, Letter, Plan, Snapshot};
+use crate::signal::{Life, Phase};
+
+/// What of the process takes part in a change.
+pub(super) struct Threads {
+    pub(super) registry: Arc<Registry>,
+    pub(super) life: Arc<Life>,
+    pub(super) log: Arc<Log>,
+    pub(super) resolver: Resolver,
+    pub(super) listening: Listening,
+    /// Of each worker, its letters and where it finds its next configuration.
+    pub(super) workers: Vec<(Inbox<Letter>, Arc<Latest>)>,
+}
+
+/// The pools of the running process.
+pub(super) struct Changer {
+    threads: Threads,
+    state: Mutex<State>,
+}
+
+struct State {
+    places: Vec<Place>,
+    resolvers: usize,
+    level: String,
+}
+
+/// A pool at its number.
+struct Place {
+    settings: Arc<Pool>,
+    removed: bool,
+    lease: Arc<()>,
+    /// What its listener is told; none of a pool on standard input.
+    terms: Option<watch::Sender<Option<Terms>>>,
+}
+
+/// A pool at its number as it is to be.
+struct Next {
+    plan: Plan,
+    terms: Terms,
+    /// Its listener, if it is new.
+    opened: Option<Listener>,
+}
+
+impl Changer {
+    /// The pools that the process starts with, in the order of `config`, whose listeners, where
+    /// they have one, are open; names are looked up by as many threads as they need.
+    pub(super) fn start(
+        threads: Threads,
+        config: &Config,
+        acceptors: Vec<Option<TlsAcceptor>>,
+        listeners: Vec<Option<Listener>>,
+    ) -> Self {
+        let resolvers = Resolver::threads(addresses(config));
+        let state = State { places: Vec::new(), resolvers, level: config.log.level.clone() };
+        let changer = Self { threads, state: Mutex::new(state) };
+        let mut places = Vec::new();
+        for (number, (pool, listener)) in config.pools.iter().zip(listeners).enumerate() {
+            let lease = Arc::default();
+            let terms = terms_of(pool, acceptors.get(number).cloned().flatten());
+            let terms =
+                listener.map(|it| changer.open(it, (number, pool, config.compat), terms, &lease));
+            places.push(Place { settings: Arc::new(pool.clone()), removed: false, lease, terms });
+        }
+        changer.locked().places = places;
+        changer
+    }
+
+    /// Puts `config` in force in all threads.
+    ///
+    /// # Errors
+    /// What of it cannot be had; then nothing has changed.
+    pub(super) fn swap(&self, config: &Config) -> Result<(), String> {
+        if self.threads.life.phase() == Phase::Draining {
+            return Err("the process is about to end".to_owned());
+        }
+        let state = &mut *self.locked();
+        let (acceptors, connectors) = tls::load(config).map_err(|error| error.to_string())?;
+        let tls = acceptors.into_iter().zip(connectors.iter().cloned());
+        let mut next: Vec<Option<Next>> = state.places.iter().map(|_| None).collect();
+        for (pool, (acceptor, connector)) in config.pools.iter().zip(tls) {
+            let (number, built) = state.build(pool, (acceptor, connector), &next)?;
+            if number == next.len() {
+                next.push(None);
+            }
+            next[number] = Some(built);
+        }
+        let resolvers = Resolver::threads(addresses(config));
+        serve_names(&self.threads.resolver, state.resolvers..resolvers)
+            .map_err(|error| error.to_string())?;
+        // From here on nothing can fail.
+        state.resolvers = state.resolvers.max(resolvers);
+        self.hand_out(state, next, config);
+        if config.log.level != state.level {
+            self.threads.log.set_level(&config.log.level);
+            state.level.clone_from(&config.log.level);
+        }
+        Ok(())
+    }
+
+    fn hand_out(&self, state: &mut State, next: Vec<Option<Next>>, config: &Config) {
+        let shape = |next: &Option<Next>| next.as_ref().map(|it| shape_of(&it.plan.settings));
+        let layout = self.threads.registry.publish(next.iter().map(shape).collect());
+        let mut openings = Vec::new();
+        let mut plans = Vec::new();
+        for (number, next) in next.into_iter().enumerate() {
+            let Some(Next { plan, terms, opened }) = next else {
+                plans.push(state.remove(number));
+                continue;
+            };
+            state.put(number, &plan, &terms);
+            openings.extend(opened.map(|listener| (number, listener, terms)));
+            plans.push(plan);
+        }
+        let snapshot = Arc::new(Snapshot {
+            buffers: buffers_of(config),
+            grace: config.drain_timeout,
+            pools: plans,
+        });
+        for ((inbox, latest), banks) in self.threads.workers.iter().zip(&layout.workers) {
+            latest.put(Arc::clone(&snapshot), Arc::clone(banks));
+            inbox.push(Letter::Configuration);
+        }
+        // Their clients come to workers that know of the pool by then.
+        for (number, listener, terms) in openings {
+            let place = &mut state.places[number];
+            let pool = (number, &*place.settings, config.compat);
+            place.terms = Some(self.open(listener, pool, terms, &place.lease));
+        }
+    }
+
+    /// Has a listener accepted from.
+    fn open(
+        &self,
+        listener: Listener,
+        (number, pool, compat): (usize, &Pool, bool),
+        terms: Terms,
+        lease: &Arc<()>,
+    ) -> watch::Sender<Option<Terms>> {
+        let (sender, receiver) = watch::channel(Some(terms));
+        let inboxes = self.threads.workers.iter().map(|(inbox, _)| inbox.clone()).collect();
+        let shared = (Arc::clone(&self.threads.registry), Arc::clone(&self.threads.life));
+        let identity: (u16, Protocol, bool) = (number as u16, pool.protocol, compat);
+        let dealer = Dealer::new(identity, inboxes, shared, Arc::clone(lease));
+        self.threads.listening.open(Opening { listener, dealer, terms: receiver });
+        sender
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Builds what there is to be of a pool, at a number that nobody has in `taken`.
+    fn build(
+        &self,
+        pool: &Pool,
+        (acceptor, connector): (Option<TlsAcceptor>, Option<TlsConnector>),
+        taken: &[Option<Next>],
+    ) -> Result<(usize, Next), String> {
+        let known = |place: &Place| !place.removed && place.settings.name == pool.name;
+        let known = self.places.iter().position(known);
+        let settings = Arc::new(pool.clone());
+        let terms = terms_of(pool, acceptor);
+        if let Some(number) = known {
+            let lease = Arc::clone(&self.places[number].lease);
+            let plan = Plan::new(settings, connector, lease);
+            return Ok((number, Next { plan, terms, opened: None }));
+        }
+        let free = |number: &usize| match (self.places.get(*number), taken.get(*number)) {
+            (_, Some(Some(_))) => false,
+            (Some(place), _) => place.removed && Arc::strong_count(&place.lease) == 1,
+            (None, _) => true,
+        };
+        let number = (0..=u16::MAX.into()).find(free);
+        let number = number.ok_or("too many pools have come and gone: needs a restart")?;
+        if pool.listen == Listen::Stdio {
+            return Err(format!("pools.{}.listen: stdio is there from the start only", pool.name));
+        }
+        let opened = Listener::open(pool).map_err(|error| error.to_string())?;
+        let plan = Plan::new(settings, connector, Arc::default());
+        Ok((number, Next { plan, terms, opened: Some(opened) }))
+    }
+
+    /// A pool is at its number from now on.
+    fn put(&mut self, number: usize, plan: &Plan, terms: &Terms) {
+        let (settings, lease) = (Arc::clone(&plan.settings), Arc::clone(&plan.lease));
+        match self.places.get_mut(number) {
+            Some(place) if !place.removed => {
+                place.settings = settings;
+                if let Some(told) = &place.terms {
+                    told.send_replace(Some(terms.clone()));
+                }
+            }
+            place => {
+                let new = Place { settings, removed: false, lease, terms: None };
+                match place {
+                    Some(place) => *place = new,
+                    None => self.places.push(new),
+                }
+            }
+        }
+    }
+
+    /// Nobody is to come to the pool of this number any more. Its plan is what it was, so that
+    /// those who are there may finish.
+    fn remove(&mut self, number: usize) -> Plan {
+        let place = &mut self.places[number];
+        place.removed = true;
+        // The listener closes when it sees that.
+        if let Some(told) = place.terms.take() {
+            told.send_replace(None);
+        }
+        let (settings, lease) = (Arc::clone(&place.settings), Arc::clone(&place.lease));
+        Plan { removed: true, ..Plan::new(settings, None, lease) }
+    }
+}
+
+/// Bytes that the buffers of one worker may hold.
+fn buffers_of(config: &Config) -> usize {
+    usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1)
+}
+
+fn addresses(config: &Config) -> impl Iterator<Item = &crate::config::Address> {
+    config.pools.iter().flat_map(|pool| &pool.servers).map(|server| &server.address)
+}
+
+fn terms_of(pool: &Pool, acceptor: Option<TlsAcceptor>) -> Terms {
+    let tls = acceptor.zip(pool.tls.as_ref());
+    Terms {
+        max_clients: pool.max_clients.map(u64::from),
+        handshakes: tls.map(|(tls, settings)| Handshakes::new(&pool.name, tls, settings)),
+    }
+}
