@@ -9,11 +9,13 @@
 //! * `memcache`: memcached's text and meta commands.
 //! * `redis`: Redis's clients: sessions, transactions, what concerns the server.
 //! * `strings`: Redis's commands on items.
+//! * `near`: the cache in front of servers, and what it promises.
 //! * `text`: what these do to bytes, pure.
 
 mod clock;
 mod incoming;
 pub mod memcache;
+pub mod near;
 pub mod redis;
 mod strings;
 mod text;

@@ -9,6 +9,7 @@
 
 mod listen;
 mod load;
+mod near;
 mod pool;
 mod settings;
 mod source;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use crate::topology::{Address, Server as Node};
 pub use load::{load, parse};
+pub use near::{Admission, NearCache, NearMode};
 pub use settings::{
     CELL_HEADER, CacheSettings, ClientCertificates, Config, Dead, Distribution, Eviction, Hash,
     HashChar, Limits, Listen, ListenTls, Log, LogFormat, Partial, Points, Pool, Protocol, Routing,

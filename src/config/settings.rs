@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::near::NearCache;
 use crate::topology::Server;
 
 /// Everything that one process is told.
@@ -164,6 +165,8 @@ pub struct Pool {
     pub servers: Vec<Server>,
     /// The cache that the pool is; `None` in front of servers.
     pub cache: Option<CacheSettings>,
+    /// The cache in front of the servers.
+    pub near_cache: Option<NearCache>,
 }
 
 /// Where clients connect.

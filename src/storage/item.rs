@@ -15,6 +15,13 @@ pub struct Key<'a> {
     pub(super) hash: u64,
 }
 
+impl Key<'_> {
+    /// Its hash: keyed, another one in each process, 64 bits that are as good as any of them.
+    pub const fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// Gives keys their hashes: another one in each process, so that nobody can choose keys that meet.
 #[derive(Clone, Debug)]
 pub(super) struct KeyHasher(ahash::RandomState);

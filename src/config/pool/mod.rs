@@ -2,6 +2,7 @@
 
 mod cache;
 mod limits;
+mod near;
 mod read;
 mod routing;
 mod servers;

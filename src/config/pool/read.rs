@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::config::pool::routing::routing;
 use crate::config::pool::servers::servers;
-use crate::config::pool::{cache, limits, tls};
+use crate::config::pool::{cache, limits, near, tls};
 use crate::config::settings::{
     CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
 };
@@ -102,6 +102,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         limits: pool_limits(&section, protocol, form, cache.as_ref()),
         servers,
         cache,
+        near_cache: near::near(&section, protocol, form.is_compat()),
     };
     warnings::of_pool(&section, &pool, form);
     section.close();

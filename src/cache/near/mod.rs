@@ -1,0 +1,409 @@
+//! The near cache of a pool: hot reads answered here, with a promise about how stale they may be.
+//!
+//! ```text
+//!  read ──▶ look ─┬─ hit ────────────────────────────────▶ client
+//!                 └─ miss, hot ─▶ token ─▶ server ─▶ settle (only if the token still holds)
+//!  write ─▶ begin_write ─▶ server ─▶ end_write ─▶ client     ┐
+//!  push, flush, lost connection, other ring ─▶ forget, flush,│ make entries vanish and
+//!                                              close         ┘ tokens void
+//! ```
+//! The promises, for each entry that is served:
+//! 1. Once this proxy has acknowledged a write of a key to any client, no older value is served:
+//!    from the write's sending to its reply there is no entry and no token for the key.
+//! 2. The value was current at the server within the last `max_age` (or `lease`, where the server
+//!    tells of changes): the clock runs from when the fill was *sent*, and a connection is believed
+//!    only so long after a question on it that was answered.
+//! 3. After that time without the server nothing is served, whatever happened meanwhile.
+//! 4. The time that the server gave is never extended.
+//!
+//! All workers of a pool share it. Nobody waits for anybody: a shard of the storage is locked for
+//! one look or one change, everything else here are atomics.
+
+mod entry;
+mod hot;
+mod leases;
+mod presence;
+mod sketch;
+mod slots;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::clock::Clock;
+use crate::config::{Admission, Eviction, NearCache, NearMode, Storage};
+use crate::storage::{NewItem, PutError, Settings, Store};
+
+pub use crate::storage::{Key, Time, Usage};
+pub use entry::{Entry, Kind, Origin};
+use hot::Hot;
+pub use hot::HotKey;
+pub use leases::Lease;
+use leases::Leases;
+use presence::Presence;
+use sketch::Sketch;
+use slots::Slots;
+
+/// Longer keys are not kept: there is nothing to gain from them.
+const KEY_BYTES: usize = 250;
+
+/// Bytes of memory for each slot, each count of the sketch, and each bit of presence: the smallest
+/// entry takes about a hundred.
+const MEMORY_PER_SLOT: u64 = 1024;
+const MEMORY_PER_COUNT: u64 = 64;
+const MEMORY_PER_BIT: u64 = 32;
+
+/// Shards of the storage.
+const SHARDS: usize = 32;
+
+/// Room for a key and what stands in front of a value.
+const ITEM_ROOM: usize = 512;
+
+/// Of how much memory a part must be free for every key that is asked for twice to be let in.
+const ROOMY_PART: u64 = 8;
+
+/// The near cache of one pool.
+#[derive(Debug)]
+pub struct Near {
+    settings: NearCache,
+    store: Store,
+    clock: Clock,
+    slots: Slots,
+    presence: Presence,
+    leases: Leases,
+    sketch: Sketch,
+    hot: Hot,
+    /// Flushes under way, and above them how many flushes there have been.
+    flushes: AtomicU64,
+    /// Requests for a key, lately, from which on it is kept.
+    threshold: AtomicU8,
+    /// What had been evicted when the threshold was looked at last.
+    evicted: AtomicU64,
+}
+
+const FLUSH_ONCE: u64 = 1 << 24;
+
+/// What became of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look<T> {
+    /// There is an entry, and this was made of it.
+    Hit(T),
+    /// There is none.
+    Miss,
+    /// A write of the key, or a flush, is under way: only the server can tell.
+    Busy,
+    /// There is one, but its server has not been heard of for too long.
+    Lapsed,
+    /// There is one that is of no use for this.
+    Unfit,
+}
+
+/// The right to store what a request that is sent now will bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    slot: u32,
+    count: u64,
+    flushes: u64,
+    /// When that request is sent, and over which connection.
+    pub origin: Origin,
+}
+
+/// What a fill has brought.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The value, one piece after the other.
+    pub value: &'a [&'a [u8]],
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// The server's version.
+    pub cas: u64,
+    /// Milliseconds that the server gives it, from the moment of sending; `None` for ever.
+    pub left: Option<u64>,
+    /// The server tells of changes.
+    pub tracked: bool,
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is served from now on.
+    Stored,
+    /// The key was written, or its connection lost, meanwhile.
+    Raced,
+    /// It is larger than what is kept.
+    TooBig,
+    /// Its time is over.
+    Expired,
+    /// There is no room.
+    Full,
+}
+
+impl Near {
+    /// An empty near cache, on the clock of the process.
+    pub fn new(settings: NearCache, clock: Clock) -> Self {
+        let memory = settings.memory;
+        let part = |bytes: u64| usize::try_from(memory / bytes).unwrap_or(usize::MAX);
+        let slots = Slots::new(part(MEMORY_PER_SLOT));
+        let presence = Presence::new(part(MEMORY_PER_BIT), settings.life_max());
+        let sketch = Sketch::new(part(MEMORY_PER_COUNT));
+        let own = slots.bytes() + presence.bytes() + sketch.bytes();
+        let value_max = usize::try_from(settings.max_value).unwrap_or(usize::MAX);
+        let store = Store::new(Settings {
+            memory: memory.saturating_sub(own),
+            item_max: value_max.saturating_add(ITEM_ROOM),
+            shards: SHARDS,
+            version: 0,
+            storage: Storage::Segcache,
+            eviction: Eviction::Merge,
+        });
+        Self {
+            store,
+            clock,
+            slots,
+            presence,
+            leases: Leases::new(),
+            sketch,
+            hot: Hot::default(),
+            flushes: AtomicU64::new(0),
+            threshold: AtomicU8::new(ASKED_TWICE),
+            evicted: AtomicU64::new(0),
+            settings,
+        }
+    }
+
+    /// What it was told.
+    pub fn settings(&self) -> &NearCache {
+        &self.settings
+    }
+
+    /// The moment `at` on its clock.
+    pub fn time(&self, at: Instant) -> Time {
+        self.clock.time(at)
+    }
+
+    /// `bytes` as a key of this cache; `None` if it does not keep such keys.
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Option<Key<'k>> {
+        let prefixes = &self.settings.prefixes;
+        let covered = prefixes.is_empty() || prefixes.iter().any(|it| bytes.starts_with(it));
+        let named = !bytes.is_empty() && bytes.len() <= KEY_BYTES;
+        (covered && named).then(|| self.store.key(bytes))
+    }
+
+    /// Looks for an entry and has `show` make something of it, which may decline.
+    pub fn look<T>(
+        &self,
+        key: Key<'_>,
+        now: Time,
+        show: impl FnOnce(&Entry<'_>) -> Option<T>,
+    ) -> Look<T> {
+        if self.slots.count(self.slots.of(key.hash())).is_none() {
+            return Look::Busy;
+        }
+        let flushes = self.flushes.load(Ordering::SeqCst);
+        if flushes % FLUSH_ONCE != 0 {
+            return Look::Busy;
+        }
+        if !self.presence.may_have(key.hash()) {
+            return Look::Miss;
+        }
+        let mut locked = self.store.lock(key, now);
+        let Some(item) = locked.read(key, now) else { return Look::Miss };
+        let Some(entry) = Entry::of(&item) else { return Look::Miss };
+        match self.leases.until(entry.origin.lease) {
+            _ if entry.flushes != flushes / FLUSH_ONCE => Look::Miss,
+            None => Look::Miss,
+            Some(until) if until < now => Look::Lapsed,
+            Some(_) => show(&entry).map_or(Look::Unfit, Look::Hit),
+        }
+    }
+
+    /// Counts a request for a key; true if it is asked for so often that it is to be kept.
+    #[inline]
+    pub fn admits(&self, key: Key<'_>) -> bool {
+        let count = self.sketch.count(key.hash());
+        match self.settings.admit {
+            Admission::All => true,
+            Admission::Hot => count >= self.threshold.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The right to fill a key by a request that is sent at `now`; `None` while it is written.
+    pub fn token(&self, key: Key<'_>, lease: Lease, now: Time) -> Option<Token> {
+        let slot = self.slots.of(key.hash());
+        let flushes = self.flushes.load(Ordering::SeqCst);
+        let token = Token {
+            slot,
+            count: self.slots.count(slot)?,
+            flushes: flushes / FLUSH_ONCE,
+            origin: Origin { sent: now, lease },
+        };
+        (flushes % FLUSH_ONCE == 0 && self.leases.lives(lease)).then_some(token)
+    }
+
+    /// Whether nothing has happened to the key since its token was given.
+    pub fn holds(&self, token: &Token) -> bool {
+        self.slots.count(token.slot) == Some(token.count)
+            && self.flushes.load(Ordering::SeqCst) == token.flushes * FLUSH_ONCE
+            && self.leases.lives(token.origin.lease)
+    }
+
+    /// Stores what a fill has brought, if its token still holds.
+    pub fn settle(&self, key: Key<'_>, token: &Token, fill: &Fill<'_>, now: Time) -> Settled {
+        let len: usize = fill.value.iter().map(|piece| piece.len()).sum();
+        if len as u64 > self.settings.max_value {
+            return Settled::TooBig;
+        }
+        let deadline = token.origin.sent.after(self.life_of(fill));
+        if deadline <= now {
+            return Settled::Expired;
+        }
+        let header = entry::header(fill.kind, token.origin, token.flushes);
+        let value: Vec<&[u8]> =
+            [&header[..]].into_iter().chain(fill.value.iter().copied()).collect();
+        let item = NewItem {
+            value: &value,
+            flags: fill.flags,
+            expiry: Some(deadline),
+            cas: Some(fill.cas),
+            ..NewItem::default()
+        };
+        let mut locked = self.store.lock(key, now);
+        // First made known, then looked at: see `Slots`.
+        self.presence.note(key.hash());
+        if !self.holds(token) {
+            return Settled::Raced;
+        }
+        match locked.put(key, &item, now) {
+            Ok(_) => Settled::Stored,
+            Err(PutError::TooLarge) => Settled::TooBig,
+            Err(PutError::Full) => Settled::Full,
+        }
+    }
+
+    /// Milliseconds for which something may be served, from its sending on.
+    fn life_of(&self, fill: &Fill<'_>) -> u64 {
+        let settings = &self.settings;
+        let most = if fill.tracked { settings.tracked_max } else { settings.max_age };
+        let most = match fill.kind {
+            Kind::Absent => most.min(settings.negative),
+            Kind::Plain | Kind::Hash => most,
+        };
+        let most = most.as_millis() as u64;
+        fill.left.map_or(most, |left| left.min(most))
+    }
+
+    /// A write of a key is about to be sent: its entry goes, and comes back no sooner than after
+    /// [`Near::end_write`] with what this returns.
+    pub fn begin_write(&self, key: Key<'_>, now: Time) -> u32 {
+        let slot = self.slots.of(key.hash());
+        self.slots.begin(slot);
+        self.remove(key, now);
+        slot
+    }
+
+    /// The write is answered, and nobody has been told yet.
+    pub fn end_write(&self, slot: u32) {
+        self.slots.end(slot);
+    }
+
+    /// A key has changed; true if there was an entry.
+    pub fn forget(&self, key: Key<'_>, now: Time) -> bool {
+        self.slots.bump(self.slots.of(key.hash()));
+        self.remove(key, now)
+    }
+
+    fn remove(&self, key: Key<'_>, now: Time) -> bool {
+        self.presence.may_have(key.hash()) && self.store.lock(key, now).remove(key, now)
+    }
+
+    /// Everything is forgotten.
+    pub fn flush(&self) {
+        self.flushes.fetch_add(FLUSH_ONCE, Ordering::SeqCst);
+    }
+
+    /// A flush of the servers is about to be sent: there is nothing here until it has ended.
+    pub fn begin_flush(&self) {
+        self.flushes.fetch_add(FLUSH_ONCE + 1, Ordering::SeqCst);
+    }
+
+    /// It is answered, and nobody has been told yet.
+    pub fn end_flush(&self) {
+        self.flushes.fetch_add(FLUSH_ONCE - 1, Ordering::SeqCst);
+    }
+
+    /// A new connection to a server; `None` if there are too many for entries to be told apart.
+    pub fn open(&self) -> Option<Lease> {
+        self.leases.open()
+    }
+
+    /// What has come and will come over a connection is believed until then.
+    pub fn extend(&self, lease: Lease, until: Time) {
+        self.leases.extend(lease, until);
+    }
+
+    /// A connection has ended: all that came over it is gone.
+    pub fn close(&self, lease: Lease) {
+        self.leases.close(lease);
+    }
+
+    /// Notes for the report of hot keys how large a key's value is.
+    pub fn weigh(&self, key: Key<'_>, bytes: usize) {
+        self.hot.weigh(key.bytes, bytes);
+    }
+
+    /// Notes a request for the report of hot keys; to be called for one in so many.
+    pub fn note_hot(&self, key: Key<'_>) {
+        self.hot.note(key.bytes);
+    }
+
+    /// The keys that are asked for most, those asked for most first.
+    pub fn hot_keys(&self) -> Vec<HotKey> {
+        self.hot.report()
+    }
+
+    /// Gives expired memory back, forgets what is over, and lets more keys in or fewer; to be
+    /// called some times a second, by one thread.
+    pub fn tend(&self, now: Time, steps: usize) {
+        self.presence.tend(now);
+        self.store.sweep(now, steps);
+    }
+
+    /// How full it is; by that it decides which keys are hot enough. To be called once a second.
+    pub fn review(&self, now: Time) -> Usage {
+        let usage = self.store.usage(now);
+        let limit = self.store.settings().memory;
+        let evicted = usage.evicted - self.evicted.swap(usage.evicted, Ordering::Relaxed);
+        let threshold = self.threshold.load(Ordering::Relaxed);
+        let roomy = usage.memory < limit - limit / ROOMY_PART;
+        // What is evicted within a second of all that there is should be little.
+        let crowded = evicted * 16 > usage.items;
+        let next = match (crowded, roomy) {
+            (true, _) => threshold.saturating_add(1).min(THRESHOLD_MAX),
+            (false, true) => threshold.saturating_sub(1).max(ASKED_TWICE),
+            (false, false) => threshold,
+        };
+        self.threshold.store(next, Ordering::Relaxed);
+        self.hot.fade();
+        usage
+    }
+
+    /// Bytes that items and index may take.
+    pub fn memory_limit(&self) -> u64 {
+        self.store.settings().memory
+    }
+
+    /// Whether servers are to be asked to tell of changes.
+    pub fn wants_tracking(&self) -> bool {
+        self.settings.mode == NearMode::Tracked
+    }
+}
+
+/// The lowest threshold: whoever is asked for but once is not kept.
+const ASKED_TWICE: u8 = 2;
+/// Counts go up to 255, and halve.
+const THRESHOLD_MAX: u8 = 64;
