@@ -45,6 +45,17 @@ pub enum To {
         /// Which part.
         part: u16,
     },
+    /// What fills the near cache.
+    Fill {
+        /// The place of what is being filled.
+        fill: u32,
+        /// Tells it from earlier ones at the same place.
+        serial: u32,
+        /// Which of its questions.
+        step: u8,
+    },
+    /// Nobody in particular: that the server answers is what is wanted to be known.
+    Proof,
     /// Nobody any more: the reply is dropped.
     Nobody,
 }
@@ -64,6 +75,8 @@ pub struct Ask {
     pub may_miss: bool,
     /// Its reply is never late: it waits for what others do.
     pub patient: bool,
+    /// The mark of the write that it is, to be taken away when it has ended; 0 for none.
+    pub mark: u32,
 }
 
 /// A request on its way.
@@ -108,6 +121,8 @@ pub struct Remains {
     pub retried: usize,
     /// What must be sent on the next connection: those reads, then what had not been written.
     pub resend: Vec<u8>,
+    /// Marks of requests that nobody waits for any more.
+    pub marks: Vec<u32>,
 }
 
 /// How a connection closed.
@@ -211,7 +226,9 @@ impl Inflight {
             if entry.deadline.is_none_or(|deadline| deadline > now) {
                 break;
             }
-            let told = *entry;
+            let mut told = *entry;
+            // The write that it is may still be executed: its mark stays with its place.
+            told.ask.mark = 0;
             entry.ask.to = To::Nobody;
             entry.expired = true;
             self.checked += 1;
@@ -288,6 +305,7 @@ impl Inflight {
             let again = kept.get(kept_at..kept_at + entry.kept as usize);
             kept_at += entry.kept as usize;
             if entry.expired {
+                remains.marks.extend((entry.ask.mark != 0).then_some(entry.ask.mark));
                 continue;
             }
             let written = entry.start < cause.written;

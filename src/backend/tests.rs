@@ -123,6 +123,7 @@ impl Model {
             key: Span { start: 0, end: len as u32 },
             may_miss: false,
             patient: false,
+            mark: 0,
         };
         let (one, two) = bytes.split_at(len / 3);
         self.queue.push(ask, &[one, two], self.now, Some(TIMEOUT));
@@ -246,6 +247,7 @@ fn a_request_whose_bytes_are_lost_is_not_waited_for() {
         key: Span::default(),
         may_miss: false,
         patient: false,
+        mark: 0,
     };
     queue.push(ask, &[b"whole"], Instant::now(), None);
     let cause = Cause { written: 0, retry: true, reply_begun: false };
@@ -354,7 +356,7 @@ impl Stand {
     fn push(&mut self, expect: Expect, read: bool, key: Span, bytes: &[u8]) -> u32 {
         let seq = self.next;
         self.next += 1;
-        let ask = Ask { to: to(seq), expect, read, key, may_miss: false, patient: false };
+        let ask = Ask { to: to(seq), expect, read, key, may_miss: false, patient: false, mark: 0 };
         // A socket that broke is met again by the next flush.
         let _ = self.connection.push(&mut self.io, ask, &[bytes], self.now);
         seq
@@ -710,7 +712,8 @@ async fn a_paused_connection_is_not_a_silent_one() {
 #[tokio::test]
 async fn gauges_come_back_to_zero() {
     let servers = vec!["a".to_owned()];
-    let shape = vec![PoolShape { name: "web".into(), protocol: "memcache", servers }];
+    let shape =
+        vec![PoolShape { name: "web".into(), protocol: "memcache", servers, near_cache: false }];
     let registry = Registry::new(shape, 1);
     let metrics = &registry.layout().workers[0].pools[0].servers[0].clone();
     let gauges = |connection: &mut Connection| {

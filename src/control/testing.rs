@@ -22,6 +22,7 @@ pub(crate) fn registry() -> Arc<Registry> {
         name: name.to_owned(),
         protocol,
         servers: servers.iter().map(|it| (*it).to_owned()).collect(),
+        near_cache: false,
     };
     let shape =
         vec![pool("app", "redis", &["two"]), pool("web", "memcache", &["one", "10.0.0.2:11212"])];

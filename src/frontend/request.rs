@@ -24,6 +24,10 @@ impl Worker {
             self.execute(token, request, None);
             return done;
         }
+        if session.pipeline.depth() > 0 && self.proxy.must_wait(pool, token.0, &request) {
+            return self.hold(token, Hold::Order);
+        }
+        let Some(session) = self.sessions.get(token) else { return done };
         let special = stranger || session.subscribed || session.conversation.is_some();
         let plan = request.head.command.plan;
         if special || matches!(plan, Plan::Local(_) | Plan::Dedicated(_) | Plan::PubSub(_)) {

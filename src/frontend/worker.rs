@@ -15,7 +15,7 @@ use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
 use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, TlsConnector, Token};
 use crate::protocol::Span;
-use crate::service::{Identity, Io, Latest, Letter, Owner, Proxy, Standalone, Ticket, Turn};
+use crate::service::{Identity, Io, Latest, Letter, Near, Owner, Proxy, Standalone, Ticket, Turn};
 use crate::signal::{Life, Phase};
 
 /// How often a worker that has nothing to do shows that it is alive, and looks at clients that
@@ -34,9 +34,10 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Bytes taken from a client at once.
 const READ_BYTES: usize = 64 * 1024;
 
-/// What a worker reaches beyond itself: caches of ours, the resolver, TLS to the servers of each
-/// pool, and the next configuration.
-pub type Reach = (Standalone, Resolver, Arc<[Option<TlsConnector>]>, Arc<Latest>);
+/// What a worker reaches beyond itself: caches of ours, the resolver, TLS to the servers and the
+/// near cache of each pool, and the next configuration.
+pub type Reach =
+    (Standalone, Resolver, Arc<[Option<TlsConnector>]>, Vec<Option<Arc<Near>>>, Arc<Latest>);
 
 /// A worker.
 pub struct Worker {
@@ -75,7 +76,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
-        (standalone, resolver, tls, latest): Reach,
+        (standalone, resolver, tls, nears, latest): Reach,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -83,7 +84,7 @@ impl Worker {
         Self {
             io: Io::new(mail),
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
-            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver, tls)),
+            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver, tls), nears),
             standalone,
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),

@@ -30,6 +30,8 @@ pub struct PoolShape {
     pub protocol: &'static str,
     /// The servers' names in ring order: the label `node`.
     pub servers: Vec<String>,
+    /// It has a near cache.
+    pub near_cache: bool,
 }
 
 /// The cells of one scope. 128 bytes: x86 fetches cache lines in pairs.
@@ -55,6 +57,8 @@ pub struct PoolMetrics {
     pub reads: Histogram,
     /// Latency of writes.
     pub writes: Histogram,
+    /// Ages of what the near cache serves.
+    pub near_ages: Histogram,
     cells: Arc<Cells<{ PoolMetric::COUNT }>>,
 }
 
@@ -210,7 +214,12 @@ mod tests {
 
     fn worker() -> WorkerMetrics {
         let servers = vec!["one".to_owned(), "two".to_owned()];
-        WorkerMetrics::new(&[PoolShape { name: "web".to_owned(), protocol: "memcache", servers }])
+        WorkerMetrics::new(&[PoolShape {
+            name: "web".to_owned(),
+            protocol: "memcache",
+            servers,
+            near_cache: false,
+        }])
     }
 
     #[test]

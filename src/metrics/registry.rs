@@ -25,8 +25,8 @@ pub struct Registry {
     layout: RwLock<Arc<Layout>>,
     /// The listener thread's bank.
     pub listener: Arc<ListenerMetrics>,
-    /// One bank for each store of items.
-    pub stores: Vec<StoreMetrics>,
+    /// One bank for each store of items, by its name; the admin thread's.
+    stores: RwLock<Vec<Arc<StoreMetrics>>>,
     /// The bank of the resolver's threads.
     pub resolver: Arc<ResolverMetrics>,
     /// The admin thread's bank.
@@ -68,16 +68,33 @@ impl Registry {
         Self {
             layout: RwLock::new(Arc::new(layout)),
             listener: Arc::default(),
-            stores: Vec::new(),
+            stores: RwLock::default(),
             resolver: Arc::default(),
             admin: Arc::default(),
             started: Instant::now(),
         }
     }
 
-    /// With banks for the stores of these names.
-    pub fn with_stores<'a>(self, names: impl Iterator<Item = &'a str>) -> Self {
-        Self { stores: names.map(StoreMetrics::new).collect(), ..self }
+    /// The bank of the store of a name, which is made when it is first asked for.
+    pub fn store(&self, name: &str) -> Arc<StoreMetrics> {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = stores.iter().find(|store| store.name == name) {
+            return Arc::clone(known);
+        }
+        let store = Arc::new(StoreMetrics::new(name));
+        stores.push(Arc::clone(&store));
+        store
+    }
+
+    /// The banks of all stores.
+    pub fn stores(&self) -> Vec<Arc<StoreMetrics>> {
+        self.stores.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the banks of stores that there are not any more, by their names.
+    pub fn retain_stores(&self, mut alive: impl FnMut(&str) -> bool) {
+        let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
+        stores.retain(|store| alive(&store.name));
     }
 
     /// Which pools and servers there are now.
@@ -227,7 +244,7 @@ mod tests {
 
     fn pool(name: &str, servers: &[&str]) -> PoolShape {
         let servers = servers.iter().map(|&name| name.to_owned()).collect();
-        PoolShape { name: name.to_owned(), protocol: "memcache", servers }
+        PoolShape { name: name.to_owned(), protocol: "memcache", servers, near_cache: false }
     }
 
     #[test]

@@ -53,6 +53,12 @@ pub const REQUEST_DURATION: Latency = Latency {
     help: "Time from a request's last byte read to its reply's last byte queued.",
 };
 
+/// [`PoolMetrics`](crate::metrics::PoolMetrics)' histogram of what the near cache serves.
+pub(crate) const NEAR_CACHE_AGE: Latency = Latency {
+    name: "near_cache_age_seconds",
+    help: "Time since a value that the near cache serves was asked of its server.",
+};
+
 /// [`ServerMetrics`](crate::metrics::ServerMetrics)' histogram.
 pub const BACKEND_REQUEST_DURATION: Latency = Latency {
     name: "backend_request_duration_seconds",
@@ -206,6 +212,39 @@ scope! {
             "Servers taken off the pool's ring." { ServerEjects }
         Counter "retries_total",
             "Reads sent again on a fresh connection." { Retries }
+        Counter "near_cache_requests_total",
+            "Keys looked for in the near cache, by what came of it.", result {
+            NearHits = "hit",
+            NearMisses = "miss",
+            NearBusy = "write_under_way",
+            NearLapsed = "lease_lapsed",
+            NearUnfit = "other_kind",
+            NearUncovered = "not_covered",
+        }
+        Counter "near_cache_joined_total",
+            "Requests that waited for a fill that was under way." { NearJoined }
+        Counter "near_cache_fills_total",
+            "Fills of the near cache, by what came of them.", result {
+            FillsStored = "stored",
+            FillsRenewed = "renewed",
+            FillsRaced = "race",
+            FillsTooBig = "too_big",
+            FillsFull = "full",
+            FillsUnfit = "unfit",
+            FillsPaused = "paused",
+            FillsFailed = "failed",
+        }
+        Counter "near_cache_invalidations_total",
+            "Keys that the near cache has forgotten because they changed, by who said so.", source {
+            NearWrites = "write",
+            NearPushes = "push",
+        }
+        Counter "near_cache_epochs_total",
+            "Connections whose end took all that was filled over them along." { NearEpochs }
+        Counter "near_cache_tracking_refused_total",
+            "Times that a server would not tell of changes." { TrackingRefused }
+        Flag "near_cache_coherent",
+            "1 unless a server that should tell of changes does not now." { NearCoherent }
     }
 }
 

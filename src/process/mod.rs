@@ -10,6 +10,7 @@
 //! counters, the phase, an inbox for each worker, and stores of items.
 
 mod memory;
+mod near;
 mod reload;
 mod stores;
 mod tls;
@@ -34,6 +35,7 @@ use crate::service::{Latest, Letter, Standalone};
 use crate::signal::{Life, Phase};
 pub use tls::faults as tls_faults;
 
+use near::Nears;
 use reload::{Changer, Threads};
 use stores::Stores;
 
@@ -96,8 +98,10 @@ impl Process {
         let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
         let registry = Registry::new(config.pools.iter().map(shape_of).collect(), config.workers);
-        let registry = Arc::new(registry.with_stores(Stores::names(&config).into_iter()));
+        let registry = Arc::new(registry);
         let stores = Stores::open(&config);
+        let nears = Nears::default();
+        let near_caches = nears.of(&config.pools, stores.clock());
         let caches = stores.caches(&config, &registry);
         let life = Arc::new(Life::default());
         let config = Arc::new(config);
@@ -109,7 +113,13 @@ impl Process {
             mailboxes.push((inbox.clone(), Arc::clone(&latest)));
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
             let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
-            let reach = (standalone, resolver.clone(), Arc::clone(&connectors), latest);
+            let reach = (
+                standalone,
+                resolver.clone(),
+                Arc::clone(&connectors),
+                near_caches.clone(),
+                latest,
+            );
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let inboxes: Vec<Inbox<Letter>> =
@@ -123,6 +133,7 @@ impl Process {
             resolver,
             listening,
             workers: mailboxes,
+            nears: (nears.clone(), stores.clock()),
         };
         let changer = Changer::start(threads, &config, acceptors, listeners);
         let done = Arc::new(Notify::new());
@@ -135,7 +146,7 @@ impl Process {
         let running = Config::clone(&config);
         let swap = move |new: &Config| changer.swap(new);
         let plane = ControlPlane {
-            upkeep: Box::new(stores.upkeep(Arc::clone(&registry))),
+            upkeep: Box::new(stores.upkeep(nears, Arc::clone(&registry))),
             done,
             registry,
             life,
@@ -251,6 +262,7 @@ fn shape_of(pool: &Pool) -> PoolShape {
             Protocol::Ping => "ping",
         },
         servers: pool.servers.iter().map(|server| server.name.clone()).collect(),
+        near_cache: pool.near_cache.is_some(),
     }
 }
 

@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::near::Nears;
 use super::tls;
 use super::{serve_names, shape_of};
+use crate::cache::Clock;
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::Log;
 use crate::frontend::{Dealer, Handshakes, Listening, Opening, Terms};
@@ -30,6 +32,8 @@ pub(super) struct Threads {
     pub(super) listening: Listening,
     /// Of each worker, its letters and where it finds its next configuration.
     pub(super) workers: Vec<(Inbox<Letter>, Arc<Latest>)>,
+    /// The near caches, and the clock they go by.
+    pub(super) nears: (Nears, Clock),
 }
 
 /// The pools of the running process.
@@ -108,6 +112,13 @@ impl Changer {
         serve_names(&self.threads.resolver, state.resolvers..resolvers)
             .map_err(|error| error.to_string())?;
         // From here on nothing can fail.
+        let (nears, clock) = &self.threads.nears;
+        for (pool, near) in config.pools.iter().zip(nears.of(&config.pools, *clock)) {
+            let of_it = |next: &&mut Next| next.plan.settings.name == pool.name;
+            if let Some(next) = next.iter_mut().flatten().find(of_it) {
+                next.plan.near = near;
+            }
+        }
         state.resolvers = state.resolvers.max(resolvers);
         self.hand_out(state, next, config);
         if config.log.level != state.level {

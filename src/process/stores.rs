@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::memory;
+use super::near::{Nears, report};
 use crate::cache::{Cache, Clock, wall_millis};
 use crate::config::{CacheSettings, Config};
 use crate::metrics::{Registry, StoreMetric};
@@ -36,7 +37,7 @@ pub(super) struct Stores {
 
 impl Stores {
     /// The names of the stores, each once, in the order of the pools.
-    pub(super) fn names(config: &Config) -> Vec<&str> {
+    fn names(config: &Config) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for cache in config.pools.iter().filter_map(|pool| pool.cache.as_ref()) {
             if !names.contains(&cache.store.as_str()) {
@@ -61,7 +62,8 @@ impl Stores {
             }
             (name.to_owned(), Arc::new(store))
         };
-        Self { named: Self::names(config).into_iter().map(open).collect(), clock: Clock::start() }
+        let clock = Clock::start();
+        Self { named: Self::names(config).into_iter().map(open).collect(), clock }
     }
 
     /// Storage time.
@@ -91,25 +93,20 @@ impl Stores {
     }
 
     /// What the admin thread does for the stores ten times a second.
-    pub(super) fn upkeep(self, registry: Arc<Registry>) -> impl Fn() + Send + Sync {
+    pub(super) fn upkeep(self, nears: Nears, registry: Arc<Registry>) -> impl Fn() + Send + Sync {
         let rounds = std::sync::atomic::AtomicU64::new(0);
         let lent: Vec<Mutex<Vec<Loan>>> = self.named.iter().map(|_| Mutex::default()).collect();
         move || {
             let round = rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let now = self.clock.time(Instant::now());
-            let stores = self.named.iter().zip(&registry.stores).zip(&lent);
-            for (((_, store), metrics), lent) in stores {
+            let looks = round.is_multiple_of(ROUNDS_PER_LOOK);
+            nears.tend(&registry, now, (SWEEP_STEPS, looks));
+            for ((name, store), lent) in self.named.iter().zip(&lent) {
                 store.sweep(now, SWEEP_STEPS);
                 store.tell_due(now);
-                if round.is_multiple_of(ROUNDS_PER_LOOK) {
-                    let usage = store.usage(now);
-                    metrics.set(StoreMetric::Items, usage.items);
-                    metrics.set(StoreMetric::Bytes, usage.bytes);
-                    metrics.set(StoreMetric::Memory, usage.memory);
-                    metrics.set(StoreMetric::MemoryLimit, store.settings().memory);
-                    metrics.set(StoreMetric::Stored, usage.stored);
-                    metrics.set(StoreMetric::Evicted, usage.evicted);
-                    metrics.set(StoreMetric::Expired, usage.expired);
+                if looks {
+                    let metrics = registry.store(name);
+                    report(&metrics, &store.usage(now), store.settings().memory);
                     let watched = store.watched(now);
                     metrics.set(StoreMetric::TrackingClients, watched.watchers);
                     metrics.set(StoreMetric::TrackedKeys, watched.keys);

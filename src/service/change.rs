@@ -19,7 +19,8 @@ use super::pool::{Pool, Server, backoff};
 use super::proxy::{Duty, GATHER_SHARE, Proxy};
 use super::replies::Clients;
 use crate::backend::TlsConnector;
-use crate::config::{Dead, Pool as Settings};
+use crate::cache::near::Near;
+use crate::config::{Dead, NearMode, Pool as Settings};
 use crate::metrics::{PoolMetrics, ServerMetric, WorkerMetrics};
 use crate::routing::Router;
 
@@ -43,6 +44,8 @@ pub struct Plan {
     pub router: Router,
     /// What TLS to them is made with.
     pub tls: Option<TlsConnector>,
+    /// Its near cache.
+    pub near: Option<Arc<Near>>,
     /// Nobody comes any more, and whoever is there is to leave.
     pub removed: bool,
     /// Held for as long as anything of the pool is there.
@@ -75,7 +78,7 @@ impl Plan {
         let router = Router::new(&settings.routing, &settings.servers);
         let live = live_by_state(&settings);
         let router = if live.contains(&false) { router.with_live(&live) } else { router };
-        Self { settings, router, tls, removed: false, lease }
+        Self { settings, router, tls, near: None, removed: false, lease }
     }
 }
 
@@ -92,6 +95,12 @@ fn same_connections(old: &Settings, new: &Settings) -> bool {
         && old.redis_user == new.redis_user
         && old.redis_db == new.redis_db
         && old.server_connections == new.server_connections
+        && tracks(old) == tracks(new)
+}
+
+/// Whether servers are asked to tell of changes.
+fn tracks(settings: &Settings) -> bool {
+    settings.near_cache.as_ref().is_some_and(|near| near.mode == NearMode::Tracked)
 }
 
 /// The new index of each server that there was.
@@ -131,7 +140,11 @@ impl Proxy {
                 pools.push(counted.cloned().unwrap_or(bank));
                 continue;
             }
+            let before = Arc::clone(&self.pools[number].settings);
             let (bank, shift) = self.reshape(number, plan, &bank);
+            let same =
+                before.servers == plan.settings.servers && before.routing == plan.settings.routing;
+            self.change_near(turn, number, (plan.near.as_ref(), same));
             pools.push(bank);
             shifts.push(shift);
         }

@@ -38,6 +38,12 @@ impl Proxy {
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
         count_request(metrics, command.access, request.bytes.len() as u64);
+        if self.nearby.of(pool).is_some() {
+            match self.near_first(turn, caller, &request) {
+                None => return Flow::Go,
+                Some(mark) => self.mark = mark,
+            }
+        }
         let way = match (command.plan, only_key(command.keys, request.args.len())) {
             // By far the most.
             (Plan::Forward | Plan::Values | Plan::Sum | Plan::AllOk, Some(at)) => {
@@ -45,7 +51,12 @@ impl Proxy {
             }
             _ => self.several(turn, caller, request),
         };
-        way.map_or(Flow::Go, |way| self.forward(turn, caller, request, way))
+        let flow = way.map_or(Flow::Go, |way| self.forward(turn, caller, request, way));
+        if self.mark != 0 {
+            // It was not sent.
+            self.nearby.marks.end(std::mem::take(&mut self.mark));
+        }
+        flow
     }
 
     /// Sees to a request that is not simply for the server of its only key; the way of one that
@@ -119,6 +130,7 @@ impl Proxy {
             key: key.copied().unwrap_or_default(),
             may_miss: may_miss(&request),
             patient: false,
+            mark: std::mem::take(&mut self.mark),
         };
         let quiet = ask.expect == Expect::MetaQuiet;
         let protocol = owner.settings.protocol;
@@ -188,7 +200,7 @@ impl Proxy {
         let pushed = place.connection.push(turn.io, ask, pieces, turn.now);
         let deadline = place.connection.next_deadline();
         self.arm(link, deadline);
-        self.mark(link);
+        self.mark_dirty(link);
         if let Err(failure) = pushed {
             self.broken(turn, link, failure);
         }
@@ -203,16 +215,32 @@ impl Proxy {
         failure: Failure,
     ) {
         let (pool, resp3) = (self.links[link as usize].pool, self.links[link as usize].resp3);
-        let owner = &self.pools[pool as usize];
+        self.linger(ask.mark, turn.now);
         match ask.to {
-            To::Client(ticket) if ask.may_miss && owner.settings.dead == Dead::Miss => {
-                let mut miss = Vec::new();
-                owner.write_miss(resp3, &mut miss);
-                self.metrics.pools[pool as usize].add(PoolMetric::Misses, 1);
-                turn.clients.reply(turn.io, ticket, &miss, true);
+            To::Client(ticket) => {
+                self.fail_client(turn, (pool, resp3), (ticket, ask.may_miss), failure);
             }
             to => self.fail(turn, pool, to, failure),
         }
+    }
+
+    /// Tells a client that its request has failed, or that there is nothing if that is what a dead
+    /// server means.
+    pub(super) fn fail_client<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (pool, resp3): (u16, bool),
+        (ticket, may_miss): (Ticket, bool),
+        failure: Failure,
+    ) {
+        let owner = &self.pools[pool as usize];
+        if !may_miss || owner.settings.dead != Dead::Miss {
+            return self.fail(turn, pool, To::Client(ticket), failure);
+        }
+        let mut miss = Vec::new();
+        owner.write_miss(resp3, &mut miss);
+        self.metrics.pools[pool as usize].add(PoolMetric::Misses, 1);
+        turn.clients.reply(turn.io, ticket, &miss, true);
     }
 
     /// Tells whoever waits that the request has failed.
@@ -226,7 +254,10 @@ impl Proxy {
         let metrics = &self.metrics.pools[pool as usize];
         metrics.add(error_metric(failure), 1);
         match to {
-            To::Nobody => {}
+            To::Nobody | To::Proof => {}
+            To::Fill { fill, serial, step } => {
+                self.fill_failed(turn, pool, (fill, serial, step), failure);
+            }
             To::Client(ticket) => {
                 metrics.add(PoolMetric::ForwardErrors, 1);
                 let line = self.failure_line(pool, failure);

@@ -4,6 +4,7 @@
 //!  session ─▶ Proxy::request ─▶ local  ────────────────────────────────▶ Clients::reply
 //!                           ├─▶ forward: key ─▶ server ─▶ Connection ──▶ Clients::reply
 //!          │                └─▶ split: key by key ─▶ Gather ─▶ merge ──▶ Clients::reply
+//!          │                ├─ near: answered here, or a fill that several wait for
 //!          ├▶ Proxy::converse: a server connection lent to the session ─▶ Clients::reply
 //!          ├▶ Proxy::pubsub: one connection to each server for all ─────▶ Clients::push
 //!          └▶ Standalone::execute (a pool without servers) ─────────────▶ the session's output
@@ -18,6 +19,7 @@ mod everywhere;
 mod fragment;
 mod identity;
 mod local;
+mod near;
 mod notes;
 mod pool;
 mod proxy;
@@ -30,6 +32,7 @@ mod subscriptions;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
+pub use crate::cache::near::Near;
 pub use change::{Latest, Plan, Snapshot};
 pub use dedicated::Conversation;
 pub use deposit::Deposit;

@@ -14,6 +14,7 @@ pub(super) struct Notes {
     /// It sent what cannot be a reply.
     bad: Spacing,
     handshake: Spacing,
+    tracking: Spacing,
 }
 
 impl Proxy {
@@ -47,6 +48,16 @@ impl Proxy {
         if let Some(untold) = place.servers[server].notes.handshake.pass(now) {
             let (pool, server) = (&place.settings.name, &place.settings.servers[server].name);
             tracing::warn!(pool, server, %error, untold = some(untold), "TLS handshake failed");
+        }
+    }
+
+    /// A server does not tell of changes.
+    pub(super) fn note_refused_tracking(&mut self, now: Instant, (pool, server): (usize, usize)) {
+        let place = &mut self.pools[pool];
+        if let Some(untold) = place.servers[server].notes.tracking.pass(now) {
+            let (pool, server) = (&place.settings.name, &place.settings.servers[server].name);
+            let untold = some(untold);
+            tracing::warn!(pool, server, untold, "no CLIENT TRACKING: near cache by age alone");
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Pool {
     pub(super) lease: Option<Arc<()>>,
     /// It has been removed, and nobody uses it any more.
     pub(super) retired: bool,
+    /// Connections on which a server should tell of changes and does not.
+    pub(super) unheard: u32,
 }
 
 /// One server of a pool.
@@ -54,6 +56,8 @@ pub(super) struct Server {
     pub(super) spare: [Vec<u32>; 2],
     /// The connection that subscriptions are on.
     pub(super) subscriber: Option<u32>,
+    /// It does not tell of changes, as far as is known.
+    pub(super) refuses_tracking: bool,
     /// It has answered that it cannot serve now, and nothing else since.
     pub(super) unavailable: bool,
 }
@@ -74,6 +78,7 @@ impl Server {
             subscriber: None,
             first_resp3: None,
             unavailable: false,
+            refuses_tracking: false,
         }
     }
 }
@@ -95,6 +100,7 @@ impl Pool {
             servers: (0..).zip(&settings.servers).map(server).collect(),
             router: Router::new(&settings.routing, &settings.servers),
             live: vec![true; settings.servers.len()],
+            unheard: 0,
             settings,
             compat,
             lease: None,
@@ -118,6 +124,7 @@ impl Pool {
             compat,
             lease: Some(Arc::clone(&plan.lease)),
             retired: false,
+            unheard: 0,
         }
     }
 

@@ -16,11 +16,13 @@ use std::time::Instant;
 use super::dedicated::Extra;
 use super::fragment::Gathers;
 use super::identity::Identity;
+use super::near::Nearby;
 use super::pool::Pool;
 use super::subscriptions::{Asked, Book};
 use crate::backend::{Connection, Failure, Inbox, Io, Letter, Resolver, Ticket, TlsConnector};
+use crate::cache::near::{Lease, Near};
 use crate::config::Config;
-use crate::metrics::{ServerMetric, WorkerMetrics};
+use crate::metrics::{PoolMetric, ServerMetric, WorkerMetrics};
 use crate::protocol::Rules;
 
 /// Who asks.
@@ -80,6 +82,23 @@ pub(super) struct Link {
     pub(super) counted: usize,
     /// Of a subscriber connection: what is not answered.
     pub(super) asked: Asked,
+    /// What it stands for in the near cache.
+    pub(super) lease: Option<Lease>,
+    /// Whether its server tells of changes over it.
+    pub(super) hearing: Hearing,
+    /// When it is to be asked again whether it still hears.
+    pub(super) prove_at: Option<Instant>,
+}
+
+/// Whether a server tells of changes over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// It never has.
+    Never,
+    /// It does.
+    Now,
+    /// It did before the connection was lost.
+    Before,
 }
 
 /// Whom a connection serves.
@@ -119,6 +138,9 @@ pub struct Proxy {
     pub(super) gathers: Gathers,
     /// Who is subscribed to what.
     pub(super) book: Book,
+    pub(super) nearby: Nearby,
+    /// The mark of the request that is being sent.
+    pub(super) mark: u32,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) inbox: Inbox<Letter>,
     pub(super) resolver: Resolver,
@@ -156,6 +178,7 @@ impl Proxy {
         config: &Config,
         metrics: Arc<WorkerMetrics>,
         (inbox, resolver, tls): (Inbox<Letter>, Resolver, Arc<[Option<TlsConnector>]>),
+        nears: Vec<Option<Arc<Near>>>,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let mut pools = Vec::new();
@@ -165,6 +188,7 @@ impl Proxy {
             let pool = Pool::new(Arc::new(settings.clone()), config.compat, first);
             for server in 0..pool.servers.len() {
                 metrics.pools[number].servers[server].set(ServerMetric::Up, 1);
+                metrics.pools[number].set(PoolMetric::NearCoherent, 1);
                 for _ in 0..settings.server_connections {
                     links.push(Link::new(&pool, (number as u16, server as u16), false));
                 }
@@ -178,6 +202,8 @@ impl Proxy {
             links,
             gathers: Gathers::new(budget / GATHER_SHARE),
             book: Book::default(),
+            nearby: Nearby::new(nears),
+            mark: 0,
             metrics,
             inbox,
             resolver,
@@ -213,7 +239,8 @@ impl Proxy {
 
     /// When [`Proxy::tick`] should be called next.
     pub fn next_alarm(&self) -> Option<Instant> {
-        self.alarms.peek().map(|Reverse((at, _))| *at)
+        let links = self.alarms.peek().map(|Reverse((at, _))| *at);
+        links.into_iter().chain(self.nearby.next_alarm()).min()
     }
 
     /// The next connection whose alarm has gone off.
@@ -238,7 +265,7 @@ impl Proxy {
     }
 
     /// Marks a connection to be flushed at the end of the turn.
-    pub(super) fn mark(&mut self, link: u32) {
+    pub(super) fn mark_dirty(&mut self, link: u32) {
         let place = &mut self.links[link as usize];
         if !place.dirty {
             place.dirty = true;
@@ -324,6 +351,9 @@ impl Link {
             behind: &[],
             counted: 0,
             asked: Asked::default(),
+            lease: None,
+            hearing: Hearing::Never,
+            prove_at: None,
         }
     }
 }

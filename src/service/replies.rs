@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use super::fragment::Gathers;
+use super::near::Nearby;
 use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
+use crate::cache::near::Lease;
 use crate::metrics::{PoolMetric, PoolMetrics, ServerMetric, ServerMetrics};
 use crate::protocol::{Access, Expect, Outcome, memcache, redis};
 
@@ -65,6 +67,10 @@ pub(super) struct Sink<'a, C> {
     pub(super) read_only: bool,
     /// What has come for those who are subscribed.
     pub(super) frames: Vec<Vec<u8>>,
+    /// The near caches; which pool's the connection is, and what it stands for there.
+    pub(super) nearby: &'a mut Nearby,
+    pub(super) pool: u16,
+    pub(super) lease: Option<Lease>,
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
@@ -78,9 +84,15 @@ impl<C: Clients> Replies for Sink<'_, C> {
         if let Some(outcome) = end {
             self.count(entry, outcome);
             self.read_only |= outcome == Outcome::Error && redis::is_read_only(bytes);
+            self.nearby.marks.end(entry.ask.mark);
         }
         match entry.ask.to {
             To::Nobody => Flow::Go,
+            To::Fill { fill, serial, step } => self.fill(io, (fill, serial, step), (bytes, end)),
+            To::Proof => {
+                self.proven(entry, end);
+                Flow::Go
+            }
             To::Client(ticket) => {
                 let flow = self.clients.reply(io, ticket, bytes, end.is_some());
                 if flow == Flow::Pause {
@@ -95,6 +107,11 @@ impl<C: Clients> Replies for Sink<'_, C> {
                 Flow::Go
             }
         }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.server.add(ServerMetric::ResponseBytes, bytes.len() as u64);
+        self.told(bytes);
     }
 
     #[cold]

@@ -77,7 +77,7 @@ impl Proxy {
     }
 
     pub(super) fn new_gather<C>(
-        &self,
+        &mut self,
         turn: &Turn<'_, C>,
         caller: Caller,
         request: &Request<'_>,
@@ -90,6 +90,7 @@ impl Proxy {
             read: request.head.command.access == Access::Read,
             now: turn.now,
             lane: caller.lane(),
+            mark: std::mem::take(&mut self.mark),
             limit: self.pools[caller.pool as usize].settings.limits.client_output_bytes,
         }
     }
@@ -105,9 +106,29 @@ impl Proxy {
         if parts == 0 {
             return self.fail_whole(turn, place, Failure::NoServer);
         }
+        self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
+        for index in 0..parts {
+            if !self.gathers.at(place).parts()[index].elsewhere {
+                self.send_part(turn, (place, serial), index as u16, request);
+            }
+        }
+    }
+
+    /// Sends one part to its server.
+    pub(super) fn send_part<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (place, serial): (u32, u32),
+        index: u16,
+        request: &Request<'_>,
+    ) {
+        let gather = self.gathers.at(place);
+        let (pool, lane) = (gather.pool, gather.lane);
+        let Some(part) = gather.parts().get_mut(index as usize) else { return };
+        let (server, wire) = (part.server, std::mem::take(&mut part.wire));
         let protocol = self.pools[pool as usize].settings.protocol;
-        let ask = |part| Ask {
-            to: To::Part { gather: place, serial, part },
+        let ask = Ask {
+            to: To::Part { gather: place, serial, part: index },
             expect: match protocol {
                 Protocol::Memcache | Protocol::Ping => memcache::expect_of(request.head.command, 2),
                 Protocol::Redis => Expect::Resp,
@@ -116,16 +137,11 @@ impl Proxy {
             key: Span::default(),
             may_miss: false,
             patient: false,
+            mark: 0,
         };
-        self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
-        for index in 0..parts {
-            let part = &mut self.gathers.at(place).parts()[index];
-            let (server, wire) = (part.server, std::mem::take(&mut part.wire));
-            let lane = self.gathers.at(place).lane;
-            let link = self.connection(pool, server, lane);
-            self.send(turn, link, ask(index as u16), &[&wire]);
-            self.gathers.give_back((place, serial), index, wire);
-        }
+        let link = self.connection(pool, server, lane);
+        self.send(turn, link, ask, &[&wire]);
+        self.gathers.give_back((place, serial), index as usize, wire);
     }
 
     /// All parts of a gathered request are there: puts them together and replies. Returns whom
@@ -139,6 +155,7 @@ impl Proxy {
         merged.clear();
         let gather = self.gathers.at(place);
         let (pool, ticket, read, begun) = (gather.pool, gather.ticket, gather.read, gather.begun);
+        let (mark, unsure) = (gather.mark, gather.has_failed());
         let owner = &self.pools[pool as usize];
         let manner = fragment::Manner {
             partial: owner.settings.partial == Partial::Miss && !self.compat,
@@ -166,6 +183,11 @@ impl Proxy {
             self.metrics.pools[pool as usize].add(PoolMetric::ForwardErrors, 1);
         }
         self.gathers.finish(place);
+        if unsure {
+            self.linger(mark, turn.now);
+        } else {
+            self.nearby.marks.end(mark);
+        }
         let mut pause = None;
         if let Some(ticket) = ticket {
             let flow = turn.clients.reply(turn.io, ticket, &merged, true);
@@ -181,7 +203,9 @@ impl Proxy {
     fn fail_whole<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32, failure: Failure) {
         let gather: &mut Gather = self.gathers.at(place);
         let (pool, to) = (gather.pool, gather.ticket.map_or(To::Nobody, To::Client));
+        let mark = gather.mark;
         self.gathers.finish(place);
+        self.nearby.marks.end(mark);
         self.fail(turn, pool, to, failure);
     }
 }

@@ -60,6 +60,8 @@ impl Proxy {
             return Err(self.failure_line(pool, Failure::QueueFull));
         }
         place.uploads += 1;
+        let mark = self.mark_writes(pool, 0, &request, turn.now);
+        let owner = &self.pools[pool as usize];
         let ask = Ask {
             to: To::Client(ticket),
             expect: expect_of(owner.settings.protocol, &request),
@@ -68,6 +70,7 @@ impl Proxy {
             key: Span::default(),
             may_miss: false,
             patient: false,
+            mark,
         };
         let protocol = owner.settings.protocol;
         let link = self.open_extra((pool, server as u16), Duty::Upload(ticket), resp3);
@@ -106,7 +109,7 @@ impl Proxy {
             pushed = place.connection.push_more(turn.io, place.behind, turn.now);
         }
         let waiting = place.connection.buffered();
-        self.mark(id.link);
+        self.mark_dirty(id.link);
         if let Err(failure) = pushed {
             self.broken(turn, id.link, failure);
             return Flow::Go;
@@ -118,9 +121,10 @@ impl Proxy {
     pub fn upload_abort<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: UploadId) {
         let place = &mut self.links[id.link as usize];
         if place.upload().is_some() && place.attempt == id.attempt {
-            place.connection.abandon();
+            let left = place.connection.abandon();
             self.close_unused(turn, id.link);
             self.free_upload(id.link);
+            left.iter().for_each(|entry| self.linger(entry.ask.mark, turn.now));
         }
     }
 

@@ -1,12 +1,12 @@
 //! What is said first on a new connection, and whether the answers make it fit for use.
 //!
 //! memcached: `version`. Redis: AUTH if there is a password, or HELLO 3 with it for clients that speak
-//! RESP3; SELECT if there is a database; then PING. A connection that has not answered all of it is given no request.
+//! RESP3; SELECT if there is a database; CLIENT TRACKING if there is a near cache; then PING. A connection that has not answered all of it is given no request.
 
 use std::fmt;
 
 use crate::backend::failure::Failure;
-use crate::config::{Pool, Protocol};
+use crate::config::{NearMode, Pool, Protocol};
 use crate::protocol::{Expect, Outcome, redis};
 
 /// The greeting of a pool's servers.
@@ -23,6 +23,8 @@ pub struct Greeting {
     pub strict: bool,
     /// RESP3 is agreed on.
     pub resp3: bool,
+    /// The server is asked to tell of changes; it may refuse.
+    pub tracking: bool,
 }
 
 impl Greeting {
@@ -35,6 +37,7 @@ impl Greeting {
                 expect: Expect::Version,
                 strict: !compat,
                 resp3: false,
+                tracking: false,
             },
             Protocol::Redis => Self::redis(pool, !compat, resp3),
         }
@@ -63,8 +66,15 @@ impl Greeting {
             redis::write_command([b"SELECT".as_slice(), db.as_bytes()].into_iter(), &mut bytes);
             replies += 1;
         }
+        let near = pool.near_cache.as_ref();
+        let tracking = resp3 && near.is_some_and(|near| near.mode == NearMode::Tracked);
+        if tracking {
+            let words = [b"CLIENT".as_slice(), b"TRACKING", b"ON", b"OPTIN"];
+            redis::write_command(words.into_iter(), &mut bytes);
+            replies += 1;
+        }
         redis::write_command([b"PING".as_slice()].into_iter(), &mut bytes);
-        Self { bytes, replies, expect: Expect::Resp, strict, resp3 }
+        Self { bytes, replies, expect: Expect::Resp, strict, resp3, tracking }
     }
 
     /// Whether a reply to a request stands for a failure of the server, as twemproxy has it:

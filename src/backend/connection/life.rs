@@ -55,6 +55,10 @@ pub struct Connection {
     pub(super) listening: bool,
     /// It may get what answers no request: it listens, or speaks RESP3.
     pub(super) unasked: bool,
+    /// The server tells of changes of what it is asked for on it.
+    pub(super) tracking: bool,
+    /// The server knows memcached's meta commands.
+    pub(super) meta: bool,
     /// The first of what it was closed for, if that came from the server.
     pub(super) sample: Option<Box<[u8]>>,
     reported: [u64; 4],
@@ -82,6 +86,8 @@ impl Connection {
             pushing: false,
             listening: false,
             unasked: resp3,
+            tracking: false,
+            meta: false,
             sample: None,
             reported: [0; 4],
         }
@@ -156,6 +162,21 @@ impl Connection {
     pub fn push_more(&mut self, io: &mut Io, bytes: &[u8], now: Instant) -> Result<(), Failure> {
         self.inflight.lengthen(bytes.len(), now, self.timeout);
         self.append(io, bytes)
+    }
+
+    /// Whether the server tells of changes of what it is asked for here.
+    pub fn is_tracking(&self) -> bool {
+        self.tracking
+    }
+
+    /// Whether the server knows memcached's meta commands.
+    pub fn speaks_meta(&self) -> bool {
+        self.meta
+    }
+
+    /// Whether nothing new is written any more.
+    pub fn is_left(&self) -> bool {
+        self.out.has_end()
     }
 
     /// Hands out what comes as it is from now on; nothing is pushed any more, but said.
@@ -274,6 +295,7 @@ impl Connection {
         self.scanned = 0;
         self.streaming = false;
         self.pushing = false;
+        self.tracking = false;
         self.scanner = Scanner::new(self.protocol, self.greeting.resp3);
         remains
     }

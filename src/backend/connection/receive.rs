@@ -21,6 +21,12 @@ const STREAM_FROM: usize = 16 * 1024;
 /// Room made for what follows when a reply is cut.
 const READ_STEP: usize = 16 * 1024;
 
+/// Replies of the greeting that are left when it is CLIENT TRACKING's turn: that one and PING's.
+const TRACKING_LEFT: usize = 2;
+
+/// Bytes of a push: far more than the names that a server tells at once.
+const PUSH_BYTES_MAX: usize = 16 << 20;
+
 /// How much is kept of what a connection is closed for (faults F06).
 const SAMPLE_BYTES: usize = 64;
 
@@ -41,6 +47,9 @@ pub trait Replies {
 
     /// Takes what has come on a connection that only listens.
     fn frame(&mut self, _bytes: &[u8]) {}
+
+    /// Takes what a server says unasked on a connection on which it tells of changes.
+    fn push(&mut self, _bytes: &[u8]) {}
 }
 
 /// What a read from a server brought.
@@ -163,7 +172,13 @@ impl Connection {
             return if self.scanned < STREAM_FROM { Ok(None) } else { Err(Failure::Unfit) };
         };
         let len = std::mem::take(&mut self.scanned);
-        greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
+        if greeting.tracking && self.greeting_left == TRACKING_LEFT {
+            // Whoever cannot is of use all the same.
+            self.tracking = bytes.starts_with(b"+");
+        } else {
+            greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
+            self.meta = memcache::knows_meta(&bytes[..len]);
+        }
         self.greeting_left -= 1;
         Ok(Some(len))
     }
@@ -219,6 +234,9 @@ impl Connection {
             return Some(self.next_frame(bytes, replies));
         }
         let begins = self.scanned == 0 && !self.streaming && bytes.first() == Some(&b'>');
+        if self.tracking {
+            return (self.pushing || begins).then(|| self.next_push(bytes, replies));
+        }
         (self.pushing || begins).then(|| self.drop_push(bytes))
     }
 
@@ -237,6 +255,29 @@ impl Connection {
         }
         let len = std::mem::take(&mut self.scanned);
         replies.frame(&bytes[..len]);
+        Ok((len, Flow::Go, true))
+    }
+
+    /// Hands out a push once it is whole.
+    fn next_push(
+        &mut self,
+        bytes: &[u8],
+        replies: &mut impl Replies,
+    ) -> Result<(usize, Flow, bool), Failure> {
+        let Scanner::Redis(scanner) = &mut self.scanner else { return Err(Failure::Trailing) };
+        let scan = scanner.scan(&bytes[self.scanned..], self.value_bytes_max);
+        let scan = scan.map_err(Failure::BadReply)?;
+        self.scanned += scan.used;
+        self.pushing = scan.end.is_none();
+        if self.pushing {
+            return if self.scanned < PUSH_BYTES_MAX {
+                Ok((0, Flow::Go, false))
+            } else {
+                Err(Failure::BadReply(Malformed::Oversize))
+            };
+        }
+        let len = std::mem::take(&mut self.scanned);
+        replies.push(&bytes[..len]);
         Ok((len, Flow::Go, true))
     }
 

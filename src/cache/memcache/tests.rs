@@ -51,7 +51,12 @@ impl Client {
             storage: Storage::Segcache,
             eviction: Eviction::Merge,
         };
-        let shape = PoolShape { name: "web".to_owned(), protocol: "memcache", servers: Vec::new() };
+        let shape = PoolShape {
+            name: "web".to_owned(),
+            protocol: "memcache",
+            servers: Vec::new(),
+            near_cache: false,
+        };
         let cache = Cache {
             store: Arc::new(Store::new(settings)),
             registry: Arc::new(Registry::new(vec![shape], 2)),

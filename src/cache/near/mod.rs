@@ -285,6 +285,32 @@ impl Near {
         }
     }
 
+    /// Lets the entry of a key live on that the server still has in this version (`cas`), with so
+    /// many milliseconds left; false if it has gone, or its token does not hold.
+    pub fn renew(
+        &self,
+        key: Key<'_>,
+        token: &Token,
+        (cas, left): (u64, Option<u64>),
+        now: Time,
+    ) -> bool {
+        let mut value = Vec::new();
+        let mut known = None;
+        let mut locked = self.store.lock(key, now);
+        if let Some(entry) = locked.peek(key, now).and_then(|item| Entry::of(&item))
+            && entry.cas == cas
+            && entry.flushes == token.flushes
+        {
+            value.extend_from_slice(entry.value);
+            known = Some((entry.kind, entry.flags));
+        }
+        drop(locked);
+        let Some((kind, flags)) = known else { return false };
+        let value: &[&[u8]] = &[&value];
+        let fill = Fill { kind, value, flags, cas, left, tracked: false };
+        self.settle(key, token, &fill, now) == Settled::Stored
+    }
+
     /// Milliseconds for which something may be served, from its sending on.
     fn life_of(&self, fill: &Fill<'_>) -> u64 {
         let settings = &self.settings;

@@ -36,7 +36,12 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let shape = PoolShape { name: "cache".to_owned(), protocol: "redis", servers: Vec::new() };
+        let shape = PoolShape {
+            name: "cache".to_owned(),
+            protocol: "redis",
+            servers: Vec::new(),
+            near_cache: false,
+        };
         let settings = Settings {
             memory: 16 << 20,
             item_max: VALUE_MAX + 1000,

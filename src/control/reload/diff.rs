@@ -120,12 +120,13 @@ impl Diff {
             limits: _,
             servers: _,
             cache: _,
+            near_cache: _,
         } = new;
         let prefix = format!("pools.{name}.");
         compare!(self, prefix, old, new,
             live: [timeout, max_clients, tls, server_tls, memcache_auth, redis_db, preconnect,
                 dead, server_connections, server_retry_timeout, server_failure_limit, allow_flush,
-                allow_scan, partial, lenient_lf, idle_timeout],
+                allow_scan, partial, lenient_lf, idle_timeout, near_cache],
             start: [listen, protocol, backlog, tcp_keepalive, reuseport, cache]);
         if new.cache.is_some() {
             // What executes requests itself holds these since the start.

@@ -27,7 +27,8 @@ use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::registry::{Layout, Registry};
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric, StoreMetric, WorkerMetric,
+    NEAR_CACHE_AGE, PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric,
+    StoreMetric, WorkerMetric,
 };
 
 /// Renders the registry as Prometheus text (format 0.0.4).
@@ -125,8 +126,9 @@ impl Banks {
     }
 
     fn stores(&self) -> Vec<MetricFamily> {
-        let labels = |store: &StoreMetrics| vec![("store", store.name.clone())];
-        expose(StoreMetric::FAMILIES, &self.registry.stores, labels, |store, metric| {
+        let stores = self.registry.stores();
+        let labels = |store: &Arc<StoreMetrics>| vec![("store", store.name.clone())];
+        expose(StoreMetric::FAMILIES, &stores, labels, |store, metric| {
             shown(metric.kind(), store.get(metric))
         })
     }
@@ -150,6 +152,9 @@ fn pools(layout: &Layout) -> Vec<MetricFamily> {
         ]
     });
     families.push(latency(&REQUEST_DURATION, durations));
+    let near = pools.iter().filter(|(_, shape)| shape.near_cache);
+    let ages = near.map(|pool| (labels(pool), layout.pool_latency(pool.0, |bank| &bank.near_ages)));
+    families.push(latency(&NEAR_CACHE_AGE, ages));
     families
 }
 

@@ -5,7 +5,8 @@
 //! comes before its `MN` is the reply, be it nothing.
 
 use super::base64::decode_base64;
-use crate::protocol::{Command, Op, Request};
+use crate::protocol::digits::digits;
+use crate::protocol::{Command, Op, Request, Span};
 
 /// Bytes of the longest key.
 pub const KEY_BYTES: usize = 250;
@@ -40,6 +41,90 @@ pub fn binary_key(request: &Request<'_>, written: &[u8]) -> Option<Vec<u8>> {
     key.truncate(len);
     Some(key)
 }
+
+/// Whether a server that answers so to `version` knows meta commands: 1.6 and later.
+pub fn knows_meta(answer: &[u8]) -> bool {
+    let Some(version) = answer.strip_prefix(b"VERSION ") else { return false };
+    let mut parts = version.split(|byte| *byte == b'.').map(digits);
+    let version = (parts.next().flatten(), parts.next().flatten());
+    version >= (Some(1), Some(6))
+}
+
+/// What a server answers to an `mg` that asks for the client's 32 bits, the time left, the version
+/// and the key (`f t c k`), and with `v` for the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetaReply<'a> {
+    /// The value, if there is one.
+    pub value: Option<&'a [u8]>,
+    /// The key as the server wrote it.
+    pub key: &'a [u8],
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// Seconds left, as its clock counts them; `None` for ever.
+    pub left: Option<u64>,
+    /// The version.
+    pub cas: u64,
+    /// Whoever asked is to make the value anew (`W`).
+    pub won: bool,
+    /// It is stale (`X`), or somebody makes it anew already (`Z`).
+    pub stale: bool,
+}
+
+/// Reads such an answer; `None` if it says that there is nothing, or something else.
+pub fn meta_reply(reply: &[u8]) -> Option<MetaReply<'_>> {
+    let end = memchr::memchr(b'\r', reply)?;
+    let mut words = reply[..end].split(|byte| *byte == b' ');
+    let mut read = MetaReply::default();
+    match words.next() {
+        Some(b"VA") => {
+            let len = usize::try_from(digits(words.next()?)?).ok()?;
+            let from = end + 2;
+            read.value = Some(reply.get(from..from.checked_add(len)?)?);
+        }
+        Some(b"HD") => {}
+        _ => return None,
+    }
+    for (letter, rest) in words.filter_map(|word| word.split_first()) {
+        match letter {
+            b'k' => read.key = rest,
+            b'f' => read.flags = digits(rest)?.try_into().ok()?,
+            b't' if rest == b"-1" => read.left = None,
+            b't' => read.left = Some(digits(rest)?),
+            b'c' => read.cas = digits(rest)?,
+            b'W' => read.won = true,
+            b'X' | b'Z' => read.stale = true,
+            _ => {}
+        }
+    }
+    Some(read)
+}
+
+/// The flags of an `mg` that only reads: the value, and what is kept beside it.
+pub fn only_reads(request: &Request<'_>) -> bool {
+    let mut seen = 0u32;
+    request.args.iter().skip(2).all(|word| {
+        let Some((letter, rest)) = word.of(request.bytes).split_first() else { return false };
+        let known = match letter {
+            b'v' | b'k' | b'q' | b'b' | b'f' | b's' => rest.is_empty(),
+            b'O' => rest.len() < OPAQUE_BYTES,
+            _ => false,
+        };
+        // The server refuses one that stands twice.
+        let bit = 1 << (letter & 31);
+        let (once, _) = (seen & bit == 0, seen |= bit);
+        known && once
+    })
+}
+
+/// Whether an `mg` may change what is stored: what it does to an item that is not there, to its
+/// time or its version.
+pub fn may_write(request: &Request<'_>) -> bool {
+    let letter = |word: &Span| word.of(request.bytes).first().copied().unwrap_or_default();
+    request.args.iter().skip(2).any(|word| b"NTREI".contains(&letter(word)))
+}
+
+/// Bytes of an opaque flag, its letter left out, that are too many.
+const OPAQUE_BYTES: usize = 32;
 
 fn has_flag(request: &Request<'_>, flag: u8) -> bool {
     let first = if request.head.command.op == Op::MetaSet { 3 } else { 2 };

@@ -19,7 +19,10 @@ mod tests;
 
 pub use base64::{decode_base64, write_base64};
 pub use commands::expect_of;
-pub use meta::{KEY_BYTES, NOOP, NOOP_REPLY, binary_key, is_quiet};
+pub use meta::{
+    KEY_BYTES, MetaReply, NOOP, NOOP_REPLY, binary_key, is_quiet, knows_meta, may_write,
+    meta_reply, only_reads,
+};
 pub use outline::outline;
 pub use request::parse;
 pub use response::{Scanner, block, is_block, write_refusal};

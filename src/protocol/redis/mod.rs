@@ -22,7 +22,7 @@ pub use commands::{cache_commands, commands, refused};
 pub use hello::{BAD_NAME, Hello, STRANGER, greet, is_client_name};
 pub use reply::{DEFAULT_USER, DIGITS, Reply, decimal, write_refusal};
 pub use request::{parse, write_bulk, write_command, write_header};
-pub use response::{Elements, Scanner, bulk_text, elements, integer, is_read_only};
+pub use response::{Elements, Scanner, bulk_text, elements, integer, is_read_only, push_elements};
 pub use rest::{Rest, outline};
 
 /// The version of Redis whose commands the tables hold; clients read it to know what they may

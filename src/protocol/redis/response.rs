@@ -227,6 +227,14 @@ pub fn elements(reply: &[u8]) -> Option<Elements<'_>> {
     }
 }
 
+/// The same of `push`, a complete push.
+pub fn push_elements(push: &[u8]) -> Option<Elements<'_>> {
+    match (push.first(), number(push, 1)) {
+        (Some(b'>'), Number::Value(0.., at)) => Some(Elements { reply: push, at }),
+        _ => None,
+    }
+}
+
 /// Where the top-level elements of an array reply are, one after the other.
 #[derive(Debug)]
 pub struct Elements<'a> {

@@ -12,6 +12,7 @@ impl<C: Clients> Talk<'_, '_, C> {
     pub(super) fn block(&mut self) {
         if let Some(lent) = self.server().and_then(|server| self.connection(server)) {
             self.conversation.blocked = true;
+            self.mark_writes();
             self.send(lent, true);
         }
         self.end();
@@ -26,6 +27,7 @@ impl<C: Clients> Talk<'_, '_, C> {
         };
         if let Some(lent) = self.server().and_then(|server| self.connection(server)) {
             self.conversation.blocked = waits;
+            self.mark_writes();
             self.send(lent, waits);
         }
     }

@@ -30,6 +30,8 @@ pub struct Conversation {
     pub(super) spoilt: bool,
     /// Its last command may wait as long as it likes.
     pub(super) blocked: bool,
+    /// The mark of what is queued to be written.
+    pub(super) mark: u32,
 }
 
 impl Conversation {
@@ -103,7 +105,8 @@ impl Proxy {
         count_request(metrics, command.access, request.bytes.len() as u64);
         // What it waited for has come, or it would not be here.
         conversation.blocked = false;
-        let mut talk = Talk { proxy: self, turn, caller, conversation, request };
+        let mark = 0;
+        let mut talk = Talk { proxy: self, turn, caller, conversation, request, mark };
         match (talk.conversation.stage, command.plan) {
             (_, Plan::Dedicated(Dedicated::Multi)) => talk.multi(),
             (Stage::Multi, Plan::Dedicated(Dedicated::Watch)) => {
@@ -124,6 +127,7 @@ impl Proxy {
         if let Some((lent, _)) = conversation.lent {
             self.revoke(turn, lent);
         }
+        self.linger(conversation.mark, turn.now);
     }
 }
 
@@ -141,6 +145,8 @@ pub(super) struct Talk<'a, 't, C> {
     pub(super) caller: Caller,
     pub(super) conversation: &'a mut Conversation,
     pub(super) request: Request<'a>,
+    /// The mark that the next thing said carries.
+    pub(super) mark: u32,
 }
 
 impl<C: Clients> Talk<'_, '_, C> {
@@ -196,10 +202,17 @@ impl<C: Clients> Talk<'_, '_, C> {
         }
     }
 
+    /// Marks what the request writes, for as long as it is not answered.
+    pub(super) fn mark_writes(&mut self) {
+        let now = self.turn.now;
+        self.mark = self.proxy.mark_writes(self.caller.pool, self.mark, &self.request, now);
+    }
+
     /// Sends a request.
     pub(super) fn say(&mut self, lent: Lent, (to, patient): (To, bool), wire: &[u8]) {
         let (key, read, may_miss) = (Span::default(), false, false);
-        let ask = Ask { to, expect: Expect::Resp, read, key, may_miss, patient };
+        let mark = std::mem::take(&mut self.mark);
+        let ask = Ask { to, expect: Expect::Resp, read, key, may_miss, patient, mark };
         self.proxy.send(self.turn, lent.link, ask, &[wire]);
     }
 
@@ -210,5 +223,8 @@ impl<C: Clients> Talk<'_, '_, C> {
         }
         self.conversation.stage = Stage::Over;
         self.conversation.spoilt = false;
+        // What was queued was not executed, or nobody knows.
+        let mark = std::mem::take(&mut self.conversation.mark);
+        self.proxy.linger(mark, self.turn.now);
     }
 }

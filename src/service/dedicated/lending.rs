@@ -103,7 +103,8 @@ impl Proxy {
     /// The session has gone: nobody may use what it has begun.
     pub(super) fn revoke<C: Clients>(&mut self, turn: &mut Turn<'_, C>, lent: Lent) {
         if self.has(lent) {
-            self.links[lent.link as usize].connection.abandon();
+            let left = self.links[lent.link as usize].connection.abandon();
+            left.iter().for_each(|entry| self.linger(entry.ask.mark, turn.now));
             self.close_unused(turn, lent.link);
             self.take_back(lent.link);
             self.free_extra(lent.link);

@@ -55,6 +55,10 @@ impl<C: Clients> Talk<'_, '_, C> {
         if !before {
             self.say(lent, (To::Nobody, false), MULTI);
         }
+        // It is written by EXEC.
+        let (mark, now) = (self.conversation.mark, self.turn.now);
+        let mark = self.proxy.mark_writes(self.caller.pool, mark, &self.request, now);
+        self.conversation.mark = mark;
         self.send(lent, false);
     }
 
@@ -67,7 +71,10 @@ impl<C: Clients> Talk<'_, '_, C> {
                 self.drop_queue();
                 self.error("EXECABORT Transaction discarded because of previous errors.");
             }
-            Some(lent) => self.send(lent, false),
+            Some(lent) => {
+                self.mark = std::mem::take(&mut self.conversation.mark);
+                self.send(lent, false);
+            }
             None if self.conversation.lent.is_some() => {
                 self.error("EXECABORT Transaction discarded: the connection to the server broke.");
             }

@@ -23,6 +23,8 @@ pub(crate) struct Gather {
     pub(crate) begun: Instant,
     /// Which connection to a server is that of the session that asks.
     pub(crate) lane: Lane,
+    /// The mark of the write that it is; 0 for none.
+    pub(crate) mark: u32,
     /// Most bytes that the parts may have together.
     limit: usize,
     /// Bytes of replies that are held.
@@ -49,6 +51,8 @@ pub(crate) struct Part {
     pub(crate) keys: u32,
     /// The request as it is sent.
     pub(crate) wire: Vec<u8>,
+    /// Its answer comes from elsewhere: it is not sent.
+    pub(crate) elsewhere: bool,
     pub(super) reply: Vec<u8>,
     pub(super) answer: Option<Result<Outcome, Failure>>,
     /// How much of the reply has been merged.
@@ -66,6 +70,7 @@ impl Gather {
             begun: new.now,
             limit: new.limit,
             lane: new.lane,
+            mark: new.mark,
             counted: 0,
             waiting: 0,
             parts: Vec::new(),
@@ -83,6 +88,7 @@ impl Gather {
         self.begun = new.now;
         self.limit = new.limit;
         self.lane = new.lane;
+        self.mark = new.mark;
     }
 
     pub(super) fn clear(&mut self) {
@@ -147,6 +153,11 @@ impl Gather {
         0
     }
 
+    /// Whether nobody knows what became of a part.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.parts[..self.used_parts].iter().any(|part| matches!(part.answer, Some(Err(_))))
+    }
+
     pub(super) fn answered(&mut self, part: u16, answer: Result<Outcome, Failure>) -> bool {
         let part = &mut self.parts[part as usize];
         part.answer.get_or_insert(answer);
@@ -162,6 +173,7 @@ impl Part {
 
     fn clear(&mut self) {
         self.keys = 0;
+        self.elsewhere = false;
         self.cursor = 0;
         self.answer = None;
         for buffer in [&mut self.wire, &mut self.reply] {

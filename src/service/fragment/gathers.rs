@@ -30,6 +30,8 @@ pub(crate) struct New {
     pub(crate) read: bool,
     pub(crate) now: Instant,
     pub(crate) lane: Lane,
+    /// The mark of the write that it is; 0 for none.
+    pub(crate) mark: u32,
     /// Most bytes that the replies may have together.
     pub(crate) limit: usize,
 }
@@ -110,6 +112,20 @@ impl Gathers {
         let kept = gather.take_in(part, bytes, room);
         self.held += kept;
         end.is_some_and(|outcome| gather.answered(part, Ok(outcome)))
+    }
+
+    /// Answers a part from here, whatever its size. True if that completes the request.
+    pub(crate) fn answer(&mut self, (place, serial): (u32, u32), part: u16, reply: &[u8]) -> bool {
+        let Some(gather) = self.places.get_mut(place as usize) else { return false };
+        if gather.serial != serial {
+            return false;
+        }
+        if let Some(part) = gather.parts.get_mut(part as usize) {
+            part.reply.extend_from_slice(reply);
+        }
+        gather.counted += reply.len();
+        self.held += reply.len();
+        gather.answered(part, Ok(Outcome::Hit))
     }
 
     /// Notes that a part has failed. True if that completes the request.

@@ -15,7 +15,7 @@ const PARTIAL: Manner = Manner { partial: true, ..STRICT };
 
 fn begin(gathers: &mut Gathers, merge: Merge) -> (u32, u32) {
     let (ticket, now, limit) = (None, Instant::now(), 1 << 20);
-    gathers.begin(New { ticket, pool: 0, merge, read: true, now, lane: LANE, limit })
+    gathers.begin(New { ticket, pool: 0, merge, read: true, now, lane: LANE, mark: 0, limit })
 }
 
 /// `get` of `keys` over two servers: a key goes to the one that its first byte is the number of.

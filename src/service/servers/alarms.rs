@@ -33,6 +33,7 @@ impl Proxy {
         while let Some(link) = self.next_due(turn.now) {
             self.look_at(turn, link);
         }
+        self.nearby.marks.tick(turn.now);
     }
 
     fn look_at<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {
@@ -60,6 +61,9 @@ impl Proxy {
         let given_up = self.compat && any_late;
         if expired.is_err() || silent || given_up {
             self.broken(turn, link, Failure::TimedOut);
+        }
+        if self.links[link as usize].prove_at.is_some_and(|at| now >= at) {
+            self.prove(turn, link);
         }
         self.probe_if_due(turn, link);
         self.rearm(now, link);
@@ -117,7 +121,7 @@ impl Proxy {
             _ => probe.map(|at| at.max(now + PROBE_AGAIN)),
         };
         let paused = place.paused.map(|pause| pause.looked + STALL);
-        let at = [place.connection.next_deadline(), place.due_by, probe, paused];
+        let at = [place.connection.next_deadline(), place.due_by, probe, paused, place.prove_at];
         // Never at once again: whatever is due has just been seen to.
         let soonest = now + LOOK_AGAIN;
         self.arm(link, at.into_iter().flatten().min().map(|at| at.max(soonest)));

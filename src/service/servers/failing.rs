@@ -24,7 +24,9 @@ impl Proxy {
         if owner.servers[server].health.answered() != Verdict::Up {
             return;
         }
-        owner.set_live(server, true);
+        if owner.set_live(server, true) {
+            self.ring_changed(pool as u16);
+        }
         self.metrics.pools[pool].servers[server].set(ServerMetric::Up, 1);
         self.note_up(now, (pool, server));
         while let Some(other) = self.pools[pool].overdue() {
@@ -38,6 +40,7 @@ impl Proxy {
     fn eject(&mut self, pool: usize, server: usize) -> bool {
         let ejected = self.pools[pool].set_live(server, false);
         if ejected {
+            self.ring_changed(pool as u16);
             let metrics = &self.metrics.pools[pool];
             metrics.add(PoolMetric::ServerEjects, 1);
             metrics.servers[server].set(ServerMetric::EjectedAt, wall_clock_micros());
@@ -67,6 +70,13 @@ impl Proxy {
         let remains = place.connection.close(turn.io, may_retry);
         place.paused = None;
         place.due_by = None;
+        self.distrust(link);
+        if failure == Failure::NoResp3 {
+            self.note_tracking(turn.now, (pool as u16, server), false);
+        }
+        for &mark in &remains.marks {
+            self.linger(mark, turn.now);
+        }
         let metrics = &self.metrics.pools[pool];
         if had_socket {
             metrics.servers[server].sub(ServerMetric::Connections, 1);
@@ -132,7 +142,10 @@ impl Proxy {
     ) {
         match entry.ask.to {
             // A reply that has begun cannot turn into an error line.
-            To::Client(ticket) if streamed => turn.clients.cut(ticket),
+            To::Client(ticket) if streamed => {
+                self.linger(entry.ask.mark, turn.now);
+                turn.clients.cut(ticket);
+            }
             _ => self.fail_asked(turn, link, &entry.ask, failure),
         }
     }

@@ -122,8 +122,9 @@ impl Proxy {
         let (pool, server) = (place.pool as usize, place.server as usize);
         self.pools[pool].servers[server].unavailable = false;
         self.readmit(turn.now, (pool, server));
-        self.mark(link);
+        self.mark_dirty(link);
         self.watch_subscriber(turn.now, link);
+        self.trust(turn, link);
         self.upload_moved(turn, link);
     }
 
@@ -134,8 +135,13 @@ impl Proxy {
         if place.connection.token().is_some() {
             self.metrics.pools[pool].servers[server].sub(ServerMetric::Connections, 1);
         }
-        place.connection.close(turn.io, false);
+        let remains = place.connection.close(turn.io, false);
         place.paused = None;
         place.due_by = None;
+        self.distrust(link);
+        let failed = remains.failed.iter().map(|entry| entry.ask.mark);
+        for mark in failed.chain(remains.marks) {
+            self.linger(mark, turn.now);
+        }
     }
 }

@@ -43,6 +43,9 @@ impl Proxy {
             served: false,
             read_only: false,
             frames: Vec::new(),
+            nearby: &mut self.nearby,
+            pool: pool as u16,
+            lease: place.lease,
         };
         let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
         let (mut paused, unavailable, served) = (sink.paused, sink.unavailable, sink.served);
@@ -51,6 +54,7 @@ impl Proxy {
             paused = self.complete(turn, place).or(paused);
         }
         self.complete = complete;
+        self.answer_released(turn);
         if let Some(ticket) = paused {
             let pause = Pause { ticket, began: turn.now, looked: turn.now };
             self.links[link as usize].paused = Some(pause);
@@ -74,6 +78,7 @@ impl Proxy {
         self.speed_up(turn, link);
         if read_only {
             self.recheck(link, turn.now);
+            self.trust_anew(turn, link);
         }
         self.replace_if_left(turn, link);
     }

@@ -59,7 +59,7 @@ impl Proxy {
         let place = &mut self.links[link as usize];
         place.asked.push_back((topic.clone(), on));
         place.connection.say(&wire, turn.now);
-        self.mark(link);
+        self.mark_dirty(link);
         self.watch_subscriber(turn.now, link);
     }
 }

@@ -146,7 +146,7 @@ impl Proxy {
             place.asked.push_back((topic.clone(), on));
             place.connection.say(&wire, turn.now);
             let alone = place.asked.len() == 1;
-            self.mark(link);
+            self.mark_dirty(link);
             if alone {
                 self.watch_subscriber(turn.now, link);
             }

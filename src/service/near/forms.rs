@@ -1,0 +1,282 @@
+//! How a value is shown to whoever asked for it, be it from an entry or from a fill's reply.
+
+use super::Wanted;
+use crate::cache::near::{Entry, Kind};
+use crate::protocol::{Request, Span, integer, memcache, redis};
+
+/// What a request that waits for a fill wants of its reply.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// memcache get.
+    Get,
+    /// memcache mg: the request itself.
+    Meta(Box<[u8]>),
+    /// GET, or HGETALL, in RESP3 or RESP2.
+    Redis { resp3: bool },
+    /// One element of what MGET answers.
+    Element { resp3: bool },
+}
+
+/// One request for one key.
+pub(super) struct Asked<'a> {
+    pub(super) wanted: Wanted,
+    pub(super) request: &'a Request<'a>,
+    pub(super) resp3: bool,
+}
+
+impl Asked<'_> {
+    /// Appends the reply that an entry gives; `None` if only the server can give it.
+    pub(super) fn show(&self, entry: &Entry<'_>, out: &mut Vec<u8>) -> Option<()> {
+        let absent = entry.kind == Kind::Absent;
+        let (plain, hash) = (entry.kind == Kind::Plain, entry.kind == Kind::Hash);
+        let found = plain.then_some(entry.value);
+        match self.wanted {
+            Wanted::Get if plain || absent => {
+                let key = self.request.arg(1);
+                write_get(key, found.map(|value| (value, entry.flags)), out);
+            }
+            Wanted::Meta if plain || absent => {
+                let (bytes, args) = (self.request.bytes, self.request.args);
+                write_meta((bytes, args), found.map(|value| (value, entry.flags)), "", out);
+            }
+            Wanted::Value if plain || absent => write_value(found, self.resp3, out),
+            Wanted::Length if plain || absent => {
+                redis::write_header(b':', found.map_or(0, <[u8]>::len), out);
+            }
+            Wanted::Existence => redis::write_header(b':', usize::from(!absent), out),
+            Wanted::Range if plain || absent => {
+                let bounds = [2, 3].map(|at| integer(self.request.arg(at)));
+                let [Some(from), Some(to)] = bounds else { return None };
+                redis::write_bulk(range(found.unwrap_or_default(), from, to), out);
+            }
+            Wanted::Hash if hash || absent => {
+                let pairs = if hash { entry.flags as usize } else { 0 };
+                write_hash(pairs, if hash { entry.value } else { &[] }, self.resp3, out);
+            }
+            Wanted::Field if hash || absent => {
+                write_value(field(entry, self.request.arg(2)), self.resp3, out);
+            }
+            Wanted::Fields if hash || absent => {
+                let fields = self.request.args.get(2..)?;
+                redis::write_header(b'*', fields.len(), out);
+                for name in fields {
+                    let found = field(entry, name.of(self.request.bytes));
+                    write_value(found, self.resp3, out);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// The value of a field of a hash.
+fn field<'a>(entry: &Entry<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    if entry.kind != Kind::Hash {
+        return None;
+    }
+    let mut rest = entry.value;
+    for _ in 0..entry.flags {
+        let (key, after) = split_bulk(rest)?;
+        let (value, after) = split_bulk(after)?;
+        if key == name {
+            return Some(value);
+        }
+        rest = after;
+    }
+    None
+}
+
+/// The bulk string that `bytes` begin with, and what follows it.
+fn split_bulk(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = redis::bulk_text(bytes)?;
+    let start = memchr::memchr(b'\n', bytes)? + 1;
+    Some((text, bytes.get(start + text.len() + 2..)?))
+}
+
+/// GETRANGE's part of a value (Redis's t_string.c): negative bounds count from the end.
+fn range(value: &[u8], from: i64, to: i64) -> &[u8] {
+    let len = value.len() as i64;
+    if from < 0 && to < 0 && from > to {
+        return &[];
+    }
+    let bound = |at: i64| if at < 0 { (len.saturating_add(at)).max(0) } else { at };
+    let (from, to) = (bound(from), bound(to).min(len - 1));
+    if from > to || len == 0 { &[] } else { &value[from as usize..=to as usize] }
+}
+
+/// Appends what memcached answers to a get of one key.
+pub(super) fn write_get(key: &[u8], found: Option<(&[u8], u32)>, out: &mut Vec<u8>) {
+    if let Some((value, flags)) = found {
+        write_block_header(key, flags, value.len(), out);
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"END\r\n");
+}
+
+/// Appends the line before the value of a key.
+pub(super) fn write_block_header(key: &[u8], flags: u32, len: usize, out: &mut Vec<u8>) {
+    let mut digits = [0; redis::DIGITS];
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    out.push(b' ');
+    out.extend_from_slice(redis::decimal(flags.into(), &mut digits));
+    out.push(b' ');
+    out.extend_from_slice(redis::decimal(len as i64, &mut digits));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what memcached answers to an mg (`bytes`, its words at `args`) that only reads, `marks`
+/// behind what it asks for. Its value is left out if it does not ask for that.
+pub(super) fn write_meta(
+    (bytes, args): (&[u8], &[Span]),
+    found: Option<(&[u8], u32)>,
+    marks: &str,
+    out: &mut Vec<u8>,
+) {
+    let flags = || args.iter().skip(2).filter_map(|word| word.of(bytes).split_first());
+    let has = |letter: u8| flags().any(|(it, _)| *it == letter);
+    let Some((value, client)) = found else {
+        if !has(b'q') {
+            out.extend_from_slice(b"EN\r\n");
+        }
+        return;
+    };
+    write_meta_header((bytes, args), (value.len(), client), marks, out);
+    if has(b'v') {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends the line of such an answer.
+pub(super) fn write_meta_header(
+    (bytes, args): (&[u8], &[Span]),
+    (len, client): (usize, u32),
+    marks: &str,
+    out: &mut Vec<u8>,
+) {
+    let flags = || args.iter().skip(2).filter_map(|word| word.of(bytes).split_first());
+    let has = |letter: u8| flags().any(|(it, _)| *it == letter);
+    let mut digits = [0; redis::DIGITS];
+    if has(b'v') {
+        out.extend_from_slice(b"VA ");
+        out.extend_from_slice(redis::decimal(len as i64, &mut digits));
+    } else {
+        out.extend_from_slice(b"HD");
+    }
+    for (letter, rest) in flags() {
+        match letter {
+            b'k' => {
+                out.extend_from_slice(b" k");
+                out.extend_from_slice(args.get(1).map_or(&[][..], |key| key.of(bytes)));
+                if has(b'b') {
+                    out.extend_from_slice(b" b");
+                }
+            }
+            b'O' => {
+                out.extend_from_slice(b" O");
+                out.extend_from_slice(rest);
+            }
+            b'f' | b's' => {
+                let number = if *letter == b'f' { i64::from(client) } else { len as i64 };
+                out.extend_from_slice(&[b' ', *letter]);
+                out.extend_from_slice(redis::decimal(number, &mut digits));
+            }
+            _ => {}
+        }
+    }
+    out.extend_from_slice(marks.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a string, or that there is none.
+pub(super) fn write_value(found: Option<&[u8]>, resp3: bool, out: &mut Vec<u8>) {
+    match found {
+        Some(value) => redis::write_bulk(value, out),
+        None if resp3 => out.extend_from_slice(b"_\r\n"),
+        None => out.extend_from_slice(b"$-1\r\n"),
+    }
+}
+
+/// Appends a hash of so many pairs, which are written already.
+pub(super) fn write_hash(pairs: usize, written: &[u8], resp3: bool, out: &mut Vec<u8>) {
+    let (kind, count) = if resp3 { (b'%', pairs) } else { (b'*', pairs * 2) };
+    redis::write_header(kind, count, out);
+    out.extend_from_slice(written);
+}
+
+/// The pairs of a server's answer to HGETALL, and how many there are, in either version.
+pub(super) fn pairs(reply: &[u8]) -> Option<(usize, &[u8])> {
+    let start = memchr::memchr(b'\n', reply)? + 1;
+    let count: usize = std::str::from_utf8(reply.get(1..start - 2)?).ok()?.parse().ok()?;
+    let pairs = match reply.first()? {
+        b'%' => count,
+        b'*' => count / 2,
+        _ => return None,
+    };
+    Some((pairs, &reply[start..]))
+}
+
+/// The wire of an mg that fills an entry; keys that cannot stand on a line go as base64.
+pub(super) fn ask_meta(key: &[u8], flags: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"mg ");
+    write_meta_key(key, out);
+    out.extend_from_slice(if is_word(key) { b" k" } else { b" b k" });
+    out.extend_from_slice(flags);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a key as such an mg writes it, and its answer.
+pub(super) fn write_meta_key(key: &[u8], out: &mut Vec<u8>) {
+    if is_word(key) { out.extend_from_slice(key) } else { memcache::write_base64(key, out) }
+}
+
+fn is_word(key: &[u8]) -> bool {
+    key.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_redis_s() {
+        let value = b"This is a string";
+        for (from, to, part) in [
+            (0, 3, &b"This"[..]),
+            (-3, -1, b"ing"),
+            (0, -1, value),
+            (10, 100, b"string"),
+            (-1, -3, b""),
+            (5, 3, b""),
+            (-100, 2, b"Thi"),
+            (16, 20, b""),
+            (i64::MIN, i64::MAX, value),
+        ] {
+            assert_eq!(range(value, from, to), part, "{from} {to}");
+        }
+        assert_eq!(range(b"", 0, -1), b"");
+    }
+
+    #[test]
+    fn a_hash_is_written_once_for_both_versions() {
+        let written = b"$1\r\na\r\n$2\r\nbb\r\n";
+        assert_eq!(pairs(b"%1\r\n$1\r\na\r\n$2\r\nbb\r\n"), Some((1, &written[..])));
+        assert_eq!(pairs(b"*2\r\n$1\r\na\r\n$2\r\nbb\r\n"), Some((1, &written[..])));
+        assert_eq!(pairs(b"$1\r\na\r\n"), None);
+        let mut out = Vec::new();
+        write_hash(1, written, true, &mut out);
+        write_hash(1, written, false, &mut out);
+        assert!(out.starts_with(b"%1\r\n$1") && out.ends_with(b"*2\r\n$1\r\na\r\n$2\r\nbb\r\n"));
+    }
+
+    #[test]
+    fn keys_that_are_no_words_go_as_base64() {
+        let mut out = Vec::new();
+        ask_meta(b"plain", b" f t c v", &mut out);
+        ask_meta(b"a b", b" c", &mut out);
+        assert_eq!(out, b"mg plain k f t c v\r\nmg YSBi b k c\r\n");
+    }
+}

@@ -1,0 +1,141 @@
+//! The near cache on a worker: reads that are answered here, fills under way, writes that are marked.
+//!
+//! ```text
+//!  request ─▶ near_first ─┬─ hit ──────────────────────────────────▶ Clients::reply
+//!                         ├─ hot miss ─▶ Filling ─▶ server ─▶ filled ─▶ all who wait, then Near::settle
+//!                         ├─ write ─▶ mark ─▶ the usual way … reply ─▶ unmark ─▶ Clients::reply
+//!                         └─ anything else ─▶ the usual way
+//! ```
+//! What is promised, and the rules behind it, stand in [`crate::cache::near`]; here is when they are
+//! called. `reads` has requests for one key and `many` those for several, `fills` what is under way,
+//! `filling` what comes of it, `forms` how it is shown to whoever asked, `marks` writes, `trust` the
+//! connections to the servers.
+
+mod filling;
+mod fills;
+mod forms;
+mod many;
+mod marks;
+mod reads;
+mod trust;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cache::near::Near;
+use crate::protocol::{Access, Command, Op, Plan};
+pub(in crate::service) use fills::Fills;
+pub(in crate::service) use marks::Marks;
+
+/// What one worker holds of the near caches.
+pub(in crate::service) struct Nearby {
+    /// Those of the pools.
+    nears: Vec<Option<Arc<Near>>>,
+    pub(in crate::service) fills: Fills,
+    pub(in crate::service) marks: Marks,
+    /// Sessions that wait for replies on connections that are not their own, and for how many.
+    abroad: HashMap<u32, u32>,
+    /// Counts lookups: one in so many is noted for the report of hot keys.
+    lookups: u64,
+}
+
+/// What a command is to the near cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// A read that it may answer.
+    Read(Wanted),
+    /// A read of several keys, likewise.
+    Several,
+    /// It may change what its keys have.
+    Write,
+    /// It may change everything.
+    Flush,
+    /// Neither.
+    Other,
+}
+
+/// What is wanted of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// memcache get.
+    Get,
+    /// memcache mg.
+    Meta,
+    /// Redis GET.
+    Value,
+    Length,
+    Existence,
+    Range,
+    /// All of a hash, one of its fields, some of them.
+    Hash,
+    Field,
+    Fields,
+}
+
+impl Nearby {
+    pub(in crate::service) fn new(nears: Vec<Option<Arc<Near>>>) -> Self {
+        Self {
+            nears,
+            fills: Fills::default(),
+            marks: Marks::default(),
+            abroad: HashMap::new(),
+            lookups: 0,
+        }
+    }
+
+    /// The near cache of a pool.
+    #[inline]
+    pub(in crate::service) fn of(&self, pool: u16) -> Option<&Arc<Near>> {
+        self.nears.get(pool as usize)?.as_ref()
+    }
+
+    /// When marks are to be looked at next.
+    pub(in crate::service) fn next_alarm(&self) -> Option<Instant> {
+        self.marks.next_alarm()
+    }
+
+    /// A session waits for a reply on another connection than its own.
+    fn leave_home(&mut self, session: u32) {
+        *self.abroad.entry(session).or_default() += 1;
+    }
+
+    /// It has come.
+    fn come_home(&mut self, session: u32) {
+        if let Some(count) = self.abroad.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.abroad.remove(&session);
+            }
+        }
+    }
+
+    /// Whether a session's next request must wait: it would go on its own connection and could
+    /// overtake what it has asked for on another one.
+    pub(in crate::service) fn is_abroad(&self, session: u32) -> bool {
+        !self.abroad.is_empty() && self.abroad.contains_key(&session)
+    }
+}
+
+impl Role {
+    fn of(command: &Command) -> Self {
+        match (command.access, command.op) {
+            (Access::Read, Op::Get) if command.plan == Plan::Values => Self::Read(Wanted::Get),
+            (Access::Read, Op::Get) => Self::Read(Wanted::Value),
+            (Access::Read, Op::MGet) => Self::Several,
+            (Access::Read, Op::StrLen) => Self::Read(Wanted::Length),
+            (Access::Read, Op::Exists) => Self::Read(Wanted::Existence),
+            (Access::Read, Op::GetRange) => Self::Read(Wanted::Range),
+            (Access::Read, Op::None) => match command.name {
+                "HGETALL" => Self::Read(Wanted::Hash),
+                "HGET" => Self::Read(Wanted::Field),
+                "HMGET" => Self::Read(Wanted::Fields),
+                _ => Self::Other,
+            },
+            (Access::Write, Op::MetaGet) => Self::Read(Wanted::Meta),
+            (Access::Write, _) if command.plan == Plan::Flush => Self::Flush,
+            (Access::Write, _) => Self::Write,
+            _ => Self::Other,
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Requests that the near cache may answer: looked up, joined to a fill, or made one.
+//!
+//! ```text
+//!  look ─┬─ hit ─┬─ fresh ───────────────▶ reply
+//!        │       └─ growing old ─▶ fill: is the version still the same?
+//!        └─ miss ─▶ admits? ─┬─ a fill is under way ─▶ wait for it
+//!                            ├─ none ─▶ fill
+//!                            └─ cold ─▶ the usual way
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::filling::{LEFT, PERMIT, VALUE};
+use super::fills::{Question, Waiter, Whom};
+use super::forms::{self, Asked, Form};
+use super::{Role, Wanted};
+use crate::backend::{Ask, Failure, To};
+use crate::cache::near::{Entry, Kind, Look};
+use crate::config::{NearMode, Protocol};
+use crate::metrics::PoolMetric;
+use crate::protocol::{Expect, Plan, Request, Span, memcache, redis};
+use crate::service::dispatch::Turn;
+use crate::service::proxy::{Caller, Lane, Proxy};
+use crate::service::replies::Clients;
+
+/// Lookups of which one is noted for the report of hot keys.
+const SAMPLED: u64 = 32;
+
+/// From this part of its age on an entry is made young again, so that it need not be missed.
+const OLD_FROM: (u32, u32) = (6, 10);
+
+/// What an entry that was shown is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) absent: bool,
+    pub(super) age: Duration,
+    pub(super) cas: u64,
+}
+
+/// Where a value is to be had.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Looked {
+    /// Here.
+    Hit(Seen),
+    /// At its server, and it is worth keeping.
+    Hot,
+    /// At its server.
+    There,
+}
+
+impl Proxy {
+    /// Sees to a request of a pool with a near cache; `None` if it needs nothing more, else the mark
+    /// with which it goes the usual way.
+    pub(in crate::service) fn near_first<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        request: &Request<'_>,
+    ) -> Option<u32> {
+        match Role::of(request.head.command) {
+            Role::Read(Wanted::Get) if request.args.len() > 2 => {
+                self.near_several(turn, caller, request)
+            }
+            Role::Several => self.near_several(turn, caller, request),
+            Role::Read(Wanted::Existence) if request.args.len() > 2 => Some(0),
+            Role::Read(Wanted::Meta) if !memcache::only_reads(request) => {
+                if memcache::may_write(request) {
+                    return Some(self.mark_writes(caller.pool, 0, request, turn.now));
+                }
+                Some(0)
+            }
+            Role::Read(wanted) => self.near_one(turn, caller, request, wanted),
+            Role::Flush if !self.pools[caller.pool as usize].settings.allow_flush => Some(0),
+            Role::Flush | Role::Write => Some(self.mark_writes(caller.pool, 0, request, turn.now)),
+            Role::Other => Some(0),
+        }
+    }
+
+    /// A read of one key.
+    fn near_one<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        request: &Request<'_>,
+        wanted: Wanted,
+    ) -> Option<u32> {
+        let pool = caller.pool;
+        let written = request.arg(1);
+        let binary =
+            if wanted == Wanted::Meta { memcache::binary_key(request, written) } else { None };
+        let name = binary.as_deref().unwrap_or(written);
+        let asked = Asked { wanted, request, resp3: caller.resp3 };
+        let mut reply = std::mem::take(&mut self.merged);
+        reply.clear();
+        let looked = self.look_near((pool, turn.now), name, |entry| asked.show(entry, &mut reply));
+        let done = match looked {
+            Looked::Hit(seen) => {
+                let old = self.is_old(pool, wanted, &seen);
+                if !old || !self.refresh(turn, caller, request, seen.cas) {
+                    self.count_hit(pool, &seen);
+                    turn.clients.reply(turn.io, caller.ticket, &reply, true);
+                }
+                None
+            }
+            Looked::Hot if self.fill_for(turn, caller, request, (wanted, name)) => None,
+            Looked::Hot | Looked::There => Some(0),
+        };
+        self.merged = reply;
+        done
+    }
+
+    /// Looks for a key, counts what came of it, and says where the value is to be had; `show` makes
+    /// a reply of an entry.
+    #[inline]
+    pub(super) fn look_near(
+        &mut self,
+        (pool, now): (u16, Instant),
+        name: &[u8],
+        show: impl FnOnce(&Entry<'_>) -> Option<()>,
+    ) -> Looked {
+        let metrics = &self.metrics.pools[pool as usize];
+        let nearby = &mut self.nearby;
+        let Some(near) = nearby.nears.get(pool as usize).and_then(Option::as_ref) else {
+            return Looked::There;
+        };
+        let Some(key) = near.key(name) else {
+            metrics.add(PoolMetric::NearUncovered, 1);
+            return Looked::There;
+        };
+        nearby.lookups = nearby.lookups.wrapping_add(1);
+        if nearby.lookups.is_multiple_of(SAMPLED) {
+            near.note_hot(key);
+        }
+        let now = near.time(now);
+        let looked = near.look(key, now, |entry| {
+            show(entry)?;
+            let age = now.since(entry.origin.sent);
+            Some(Seen { absent: entry.kind == Kind::Absent, age, cas: entry.cas })
+        });
+        let (metric, looked) = match looked {
+            Look::Hit(seen) => return Looked::Hit(seen),
+            Look::Miss if near.admits(key) => (PoolMetric::NearMisses, Looked::Hot),
+            Look::Miss => (PoolMetric::NearMisses, Looked::There),
+            Look::Busy => (PoolMetric::NearBusy, Looked::There),
+            Look::Lapsed => (PoolMetric::NearLapsed, Looked::There),
+            Look::Unfit => (PoolMetric::NearUnfit, Looked::There),
+        };
+        metrics.add(metric, 1);
+        looked
+    }
+
+    /// Counts a key that was found here.
+    fn count_hit(&self, pool: u16, seen: &Seen) {
+        let metrics = &self.metrics.pools[pool as usize];
+        metrics.add(if seen.absent { PoolMetric::Misses } else { PoolMetric::Hits }, 1);
+        metrics.reads.record(Duration::ZERO);
+        self.note_hit(pool, seen);
+    }
+
+    /// The same of one of several keys, which the request counts when it is whole.
+    pub(super) fn note_hit(&self, pool: u16, seen: &Seen) {
+        let metrics = &self.metrics.pools[pool as usize];
+        metrics.add(PoolMetric::NearHits, 1);
+        metrics.near_ages.record(seen.age);
+    }
+
+    /// Whether an entry is to be made young again by this request.
+    fn is_old(&self, pool: u16, wanted: Wanted, seen: &Seen) -> bool {
+        let Some(near) = self.nearby.of(pool) else { return false };
+        let settings = near.settings();
+        let (part, whole) = OLD_FROM;
+        settings.mode == NearMode::Ttl
+            && wanted == Wanted::Get
+            && !seen.absent
+            && seen.age * whole >= settings.max_age * part
+    }
+
+    /// Asks the server whether a version is still its own, with this request to wait for the answer;
+    /// false if somebody does already, or that cannot be asked.
+    fn refresh<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        request: &Request<'_>,
+        cas: u64,
+    ) -> bool {
+        let Some(near) = self.nearby.of(caller.pool) else { return false };
+        let name = request.arg(1);
+        let Some(key) = near.key(name) else { return false };
+        if self.nearby.fills.of(caller.pool, (name, key.hash())).is_some() {
+            return false;
+        }
+        let whom = Whom::Client(caller.ticket);
+        self.begin_fill(
+            turn,
+            (caller.pool, caller.lane()),
+            (name, Question::Version(cas)),
+            (whom, Form::Get),
+        )
+    }
+
+    /// Has a request wait for a fill, one that is under way or its own; false if it must go the
+    /// usual way.
+    fn fill_for<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        request: &Request<'_>,
+        (wanted, name): (Wanted, &[u8]),
+    ) -> bool {
+        let (question, form) = match wanted {
+            Wanted::Get => (Question::Meta, Form::Get),
+            Wanted::Meta => (Question::Meta, Form::Meta(request.bytes.into())),
+            Wanted::Value => (Question::Value, Form::Redis { resp3: caller.resp3 }),
+            Wanted::Hash => (Question::Hash, Form::Redis { resp3: caller.resp3 }),
+            // These are answered from entries that others have filled.
+            Wanted::Length | Wanted::Existence | Wanted::Range | Wanted::Field | Wanted::Fields => {
+                return false;
+            }
+        };
+        let whom = Whom::Client(caller.ticket);
+        self.join_or_fill(turn, (caller.pool, caller.lane()), (name, question), (whom, form))
+    }
+
+    /// Has somebody wait for a fill; false if that cannot be.
+    pub(super) fn join_or_fill<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (pool, lane): (u16, Lane),
+        (name, question): (&[u8], Question),
+        (whom, form): (Whom, Form),
+    ) -> bool {
+        let Some(near) = self.nearby.nears.get(pool as usize).and_then(Option::as_ref) else {
+            return false;
+        };
+        let Some(key) = near.key(name) else { return false };
+        let Some(it) = self.nearby.fills.of(pool, (name, key.hash())) else {
+            return self.begin_fill(turn, (pool, lane), (name, question), (whom, form));
+        };
+        if !it.may_be_joined(near, question) {
+            return false;
+        }
+        let link = it.link;
+        let abroad = self.home_of(pool, link, lane) != link;
+        if let Some(near) = self.nearby.of(pool).and_then(|near| near.key(name))
+            && let Some(it) = self.nearby.fills.of(pool, (name, near.hash()))
+        {
+            it.waiters.push(Waiter { whom, form, abroad });
+        }
+        if abroad {
+            self.nearby.leave_home(lane.session);
+        }
+        self.metrics.pools[pool as usize].add(PoolMetric::NearJoined, 1);
+        true
+    }
+
+    /// The connection to the server of `link` that a session's other requests go on.
+    fn home_of(&mut self, pool: u16, link: u32, lane: Lane) -> u32 {
+        let server = self.links[link as usize].server as usize;
+        self.connection(pool, server, lane)
+    }
+
+    /// Begins a fill; false if its server cannot be asked in this way now.
+    fn begin_fill<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (pool, lane): (u16, Lane),
+        (name, question): (&[u8], Question),
+        (whom, form): (Whom, Form),
+    ) -> bool {
+        let Some(server) = self.pools[pool as usize].router.server_of(name) else { return false };
+        let Some((link, lease, tracked)) = self.trusted_link(turn, (pool, server), lane) else {
+            self.metrics.pools[pool as usize].add(PoolMetric::FillsPaused, 1);
+            return false;
+        };
+        let Some(near) = self.nearby.of(pool) else { return false };
+        let now = near.time(turn.now);
+        let Some(key) = near.key(name) else { return false };
+        let Some(token) = near.token(key, lease, now) else { return false };
+        let hash = key.hash();
+        let abroad = self.home_of(pool, link, lane) != link;
+        if abroad {
+            self.nearby.leave_home(lane.session);
+        }
+        let begun = self.nearby.fills.begin((pool, link), (name, hash), (question, token, tracked));
+        if let Some(it) = self.nearby.fills.get(begun.0, begun.1) {
+            it.waiters.push(Waiter { whom, form, abroad });
+        }
+        self.send_questions(turn, link, begun, (question, name, tracked));
+        true
+    }
+
+    /// Sends the questions of a fill, one right after the other.
+    fn send_questions<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        (fill, serial): (u32, u32),
+        (question, name, tracked): (Question, &[u8], bool),
+    ) {
+        let mut wire = Vec::with_capacity(name.len() + 32);
+        let mut say = |proxy: &mut Self, step, read, expect, wire: &[u8]| {
+            let ask = Ask {
+                to: To::Fill { fill, serial, step },
+                expect,
+                read,
+                key: Span::default(),
+                may_miss: step == VALUE && question != Question::Hash,
+                patient: false,
+                mark: 0,
+            };
+            proxy.send(turn, link, ask, &[wire]);
+        };
+        match question {
+            Question::Meta => {
+                forms::ask_meta(name, b" f t c v", &mut wire);
+                return say(self, VALUE, true, Expect::Meta, &wire);
+            }
+            Question::Version(_) => {
+                forms::ask_meta(name, b" c t", &mut wire);
+                return say(self, VALUE, true, Expect::Meta, &wire);
+            }
+            Question::Value | Question::Hash => {}
+        }
+        if tracked {
+            let words = [b"CLIENT".as_slice(), b"CACHING", b"YES"];
+            redis::write_command(words.into_iter(), &mut wire);
+            say(self, PERMIT, false, Expect::Resp, &wire);
+        }
+        for (step, word) in [
+            (VALUE, if question == Question::Hash { &b"HGETALL"[..] } else { b"GET" }),
+            (LEFT, b"PTTL"),
+        ] {
+            wire.clear();
+            redis::write_command([word, name].into_iter(), &mut wire);
+            say(self, step, true, Expect::Resp, &wire);
+        }
+    }
+
+    /// One of a fill's questions has failed.
+    pub(in crate::service) fn fill_failed<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        (place, serial, step): (u32, u32, u8),
+        failure: Failure,
+    ) {
+        let Some(it) = self.nearby.fills.get(place, serial) else { return };
+        if step != VALUE {
+            it.spoilt = true;
+            if it.answered {
+                self.nearby.fills.finish(place);
+            }
+            return;
+        }
+        let passing = it.passing;
+        let first = if it.waiters.is_empty() { None } else { Some(it.waiters.remove(0)) };
+        self.nearby.fills.release(place, 0);
+        self.nearby.fills.finish(place);
+        self.metrics.pools[pool as usize].add(PoolMetric::FillsFailed, 1);
+        if let Some(waiter) = first {
+            self.fail_waiter(turn, pool, &waiter, (passing, failure));
+        }
+        self.answer_released(turn);
+    }
+
+    fn fail_waiter<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        waiter: &Waiter,
+        (passing, failure): (bool, Failure),
+    ) {
+        match waiter.whom {
+            Whom::Client(ticket) => {
+                if waiter.abroad {
+                    self.nearby.come_home(ticket.session);
+                }
+                if passing {
+                    return turn.clients.cut(ticket);
+                }
+                let resp3 = matches!(waiter.form, Form::Redis { resp3: true });
+                let may_miss = !matches!(waiter.form, Form::Meta(_));
+                self.fail_client(turn, (pool, resp3), (ticket, may_miss), failure);
+            }
+            Whom::Part { gather, serial, part, ticket } => {
+                if let Some(ticket) = ticket.filter(|_| waiter.abroad) {
+                    self.nearby.come_home(ticket.session);
+                }
+                self.fail(turn, pool, To::Part { gather, serial, part }, failure);
+            }
+        }
+    }
+
+    /// Has those who waited in vain ask for themselves.
+    pub(in crate::service) fn answer_released<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
+        while let Some(released) = self.nearby.fills.released.pop() {
+            let (pool, waiter) = (released.pool, released.waiter);
+            let (ticket, to, resp3) = match waiter.whom {
+                Whom::Client(ticket) => (
+                    Some(ticket),
+                    To::Client(ticket),
+                    matches!(waiter.form, Form::Redis { resp3: true }),
+                ),
+                Whom::Part { gather, serial, part, ticket } => {
+                    let resp3 = matches!(waiter.form, Form::Element { resp3: true });
+                    (ticket, To::Part { gather, serial, part }, resp3)
+                }
+            };
+            let session = ticket.map_or(0, |ticket| ticket.session);
+            if waiter.abroad {
+                self.nearby.come_home(session);
+            }
+            let Some(server) = self.pools[pool as usize].router.server_of(&released.key) else {
+                self.fail(turn, pool, to, Failure::NoServer);
+                continue;
+            };
+            let link = self.connection(pool, server, Lane { session, resp3 });
+            let asked = (released.question, &released.key[..]);
+            let (wire, expect, key) = plain_request(&waiter.form, asked, to);
+            let may_miss = !matches!(waiter.form, Form::Meta(_));
+            let ask = Ask { to, expect, read: true, key, may_miss, patient: false, mark: 0 };
+            self.send(turn, link, ask, &[&wire]);
+        }
+    }
+
+    /// Whether a fill of a request's key is under way on another connection that the request cannot
+    /// join: its reply could be older than the fill's.
+    pub fn must_wait(&mut self, pool: u16, session: u32, request: &Request<'_>) -> bool {
+        if !self.nearby.is_abroad(session) {
+            return false;
+        }
+        let plain = matches!(request.head.command.plan, Plan::Values | Plan::Forward);
+        let single = Role::of(request.head.command) == Role::Read(Wanted::Value)
+            || Role::of(request.head.command) == Role::Read(Wanted::Get) && request.args.len() == 2;
+        if !plain || !single {
+            return true;
+        }
+        let Some(near) = self.nearby.nears.get(pool as usize).and_then(Option::as_ref) else {
+            return false;
+        };
+        let Some(key) = near.key(request.arg(1)) else { return false };
+        let asks = match self.pools[pool as usize].settings.protocol {
+            Protocol::Redis => Question::Value,
+            Protocol::Memcache | Protocol::Ping => Question::Meta,
+        };
+        let fill = self.nearby.fills.of(pool, (request.arg(1), key.hash()));
+        fill.is_some_and(|it| !it.may_be_joined(near, asks))
+    }
+}
+
+/// The request of somebody who no longer waits for a fill, as the server gets it.
+fn plain_request(
+    form: &Form,
+    (question, key): (Question, &[u8]),
+    to: To,
+) -> (Vec<u8>, Expect, Span) {
+    let mut wire = Vec::new();
+    let mut place = Span::default();
+    let expect = match form {
+        Form::Get => {
+            wire.extend_from_slice(b"get ");
+            place = Span { start: 4, end: 4 + key.len() as u32 };
+            wire.extend_from_slice(key);
+            wire.extend_from_slice(b"\r\n");
+            if matches!(to, To::Part { .. }) { Expect::Values } else { Expect::Value }
+        }
+        Form::Meta(line) => {
+            wire.extend_from_slice(line);
+            if line.windows(2).any(|it| it == b" q") {
+                wire.extend_from_slice(memcache::NOOP);
+                Expect::MetaQuiet
+            } else {
+                Expect::Meta
+            }
+        }
+        Form::Element { .. } => {
+            redis::write_command([b"MGET".as_slice(), key].into_iter(), &mut wire);
+            Expect::Resp
+        }
+        Form::Redis { .. } => {
+            let word: &[u8] = if question == Question::Hash { b"HGETALL" } else { b"GET" };
+            redis::write_command([word, key].into_iter(), &mut wire);
+            Expect::Resp
+        }
+    };
+    (wire, expect, place)
+}
