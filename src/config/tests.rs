@@ -93,7 +93,8 @@ fn twinring_yml_shows_every_default() {
                 client_certificates min_version handshakes handshake_time server_tls ca name lenient_lf redis_auth_file \
                 redis_auth redis_user redis_db limits key value keys_per_request args_per_request line \
                 pipeline_depth client_output server_queue dedicated_connections request_time idle_timeout store memory \
-                max_value storage item_size eviction tracking_table_max_keys";
+                max_value storage item_size eviction tracking_table_max_keys \
+                near_cache mode max_age lease tracked_max admit prefixes negative joiners";
     for key in keys.split_whitespace() {
         let shown =
             |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key}:"));

@@ -28,12 +28,8 @@ const NEGATIVE_MOST: Duration = Duration::from_millis(250);
 const JOINERS: u32 = 1024;
 
 /// Reads a pool's `near_cache:`, if it has one.
-pub(super) fn near(pool: &Section<'_>, protocol: Protocol, compat: bool) -> Option<NearCache> {
-    let value = pool.take("near_cache")?;
-    if compat {
-        value.refuse("twemproxy has no near cache");
-    }
-    read(&value, protocol)
+pub(super) fn near(pool: &Section<'_>, protocol: Protocol) -> Option<NearCache> {
+    read(&pool.take("near_cache")?, protocol)
 }
 
 fn read(value: &Value<'_>, protocol: Protocol) -> Option<NearCache> {
@@ -44,7 +40,7 @@ fn read(value: &Value<'_>, protocol: Protocol) -> Option<NearCache> {
             && let Some(value) = section.take(key)
         {
             let fix = format!("{}ms to {}ms", least.as_millis(), most.as_millis());
-            value.refuse(Reason::from("is no such time").or(fix));
+            value.refuse(Reason::from("is beyond what is possible").or(fix));
         }
         time
     };

@@ -102,7 +102,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         limits: pool_limits(&section, protocol, form, cache.as_ref()),
         servers,
         cache,
-        near_cache: near::near(&section, protocol, form.is_compat()),
+        near_cache: near::near(&section, protocol),
     };
     warnings::of_pool(&section, &pool, form);
     section.close();
