@@ -8,6 +8,8 @@
 //!                     └─ Ending: ignored          what is left waits in Session::input
 //! ```
 
+use std::time::Instant;
+
 use super::sessions::{Hold, Mode, Reason, Session};
 use super::worker::Worker;
 use crate::config::Protocol;
@@ -65,6 +67,7 @@ impl Worker {
         let mut buffer = std::mem::take(&mut self.scratch);
         buffer.clear();
         let read = self.io.read(token, &mut buffer);
+        self.look_at_the_clock();
         let used = self.serve(token, &buffer);
         if let Some(session) = self.sessions.get(token) {
             session.note_progress(used);
@@ -83,6 +86,7 @@ impl Worker {
         // As much again as is there at most: what is reserved has been paid for in bytes.
         input.reserve(wanted.min(input.len().max(READ_STEP.0)));
         let read = self.io.read(token, &mut input);
+        self.look_at_the_clock();
         let used = self.serve(token, &input);
         input.drain(..used);
         if let Some(session) = self.sessions.get(token) {
@@ -92,6 +96,15 @@ impl Worker {
             }
         }
         read
+    }
+
+    /// What is said of the age of a value holds from the sending of a request on. Whatever has been
+    /// read was sent before this moment; since the turn began, time may have passed unnoticed.
+    #[inline]
+    fn look_at_the_clock(&mut self) {
+        if self.proxy.ages_values() {
+            self.now = Instant::now();
+        }
     }
 
     /// The client will send no more; it still gets what it is owed.

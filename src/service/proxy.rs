@@ -232,6 +232,12 @@ impl Proxy {
         self.held + self.gathers.held()
     }
 
+    /// Whether values may be answered that were asked for earlier.
+    #[inline]
+    pub fn ages_values(&self) -> bool {
+        self.nearby.is_used()
+    }
+
     /// True if no server owes a reply.
     pub fn is_idle(&self) -> bool {
         self.links.iter().all(|link| link.connection.depth() == 0)

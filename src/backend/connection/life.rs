@@ -59,6 +59,8 @@ pub struct Connection {
     pub(super) tracking: bool,
     /// The server knows memcached's meta commands.
     pub(super) meta: bool,
+    /// Fields of a hash may have a time to live of their own.
+    pub(super) field_times: bool,
     /// The first of what it was closed for, if that came from the server.
     pub(super) sample: Option<Box<[u8]>>,
     reported: [u64; 4],
@@ -88,6 +90,7 @@ impl Connection {
             unasked: resp3,
             tracking: false,
             meta: false,
+            field_times: true,
             sample: None,
             reported: [0; 4],
         }
@@ -172,6 +175,11 @@ impl Connection {
     /// Whether the server knows memcached's meta commands.
     pub fn speaks_meta(&self) -> bool {
         self.meta
+    }
+
+    /// Whether fields of a hash may have a time to live of their own.
+    pub fn has_field_times(&self) -> bool {
+        self.field_times
     }
 
     /// Whether nothing new is written any more.

@@ -178,6 +178,9 @@ impl Connection {
         } else {
             greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
             self.meta = memcache::knows_meta(&bytes[..len]);
+            if bytes.first() == Some(&b'%') {
+                self.field_times = redis::has_field_times(&bytes[..len]);
+            }
         }
         self.greeting_left -= 1;
         Ok(Some(len))

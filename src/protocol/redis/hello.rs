@@ -1,5 +1,6 @@
 //! HELLO: which RESP a client wants, who it is, and what it is told.
 
+use crate::protocol::digits::digits;
 use crate::protocol::redis::{Reply, VERSION};
 use crate::protocol::{Request, integer};
 
@@ -78,4 +79,15 @@ pub fn greet(reply: &mut Reply<'_>, id: u64) {
 /// Whether a client may call itself so: nothing that would break a line of CLIENT LIST.
 pub fn is_client_name(name: &[u8]) -> bool {
     name.iter().all(|byte| (b'!'..=b'~').contains(byte))
+}
+
+/// Whether a server that answers so to HELLO gives fields of hashes a time to live of their own:
+/// Redis 7.4 and later; whoever does not say its version may.
+pub fn has_field_times(answer: &[u8]) -> bool {
+    let start = memchr::memmem::find(answer, b"$7\r\nversion\r\n").map(|at| at + 13);
+    let version = start.and_then(|at| super::bulk_text(answer.get(at..)?));
+    let Some(version) = version else { return true };
+    let mut parts = version.split(|byte| *byte == b'.').map(digits);
+    let version = (parts.next().flatten(), parts.next().flatten());
+    version >= (Some(7), Some(4)) || version.0.is_none()
 }

@@ -19,7 +19,7 @@ mod rest;
 mod tests;
 
 pub use commands::{cache_commands, commands, refused};
-pub use hello::{BAD_NAME, Hello, STRANGER, greet, is_client_name};
+pub use hello::{BAD_NAME, Hello, STRANGER, greet, has_field_times, is_client_name};
 pub use reply::{DEFAULT_USER, DIGITS, Reply, decimal, write_refusal};
 pub use request::{parse, write_bulk, write_command, write_header};
 pub use response::{Elements, Scanner, bulk_text, elements, integer, is_read_only, push_elements};

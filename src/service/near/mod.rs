@@ -90,6 +90,11 @@ impl Nearby {
         self.nears.get(pool as usize)?.as_ref()
     }
 
+    /// Whether any pool has one.
+    pub(in crate::service) fn is_used(&self) -> bool {
+        self.nears.iter().any(Option::is_some)
+    }
+
     /// When marks are to be looked at next.
     pub(in crate::service) fn next_alarm(&self) -> Option<Instant> {
         self.marks.next_alarm()

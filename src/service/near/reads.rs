@@ -282,7 +282,10 @@ impl Proxy {
         if abroad {
             self.nearby.leave_home(lane.session);
         }
-        let begun = self.nearby.fills.begin((pool, link), (name, hash), (question, token, tracked));
+        // What its fields' times mean the server does not tell.
+        let kept = !self.links[link as usize].connection.has_field_times();
+        let told = tracked && (question != Question::Hash || kept);
+        let begun = self.nearby.fills.begin((pool, link), (name, hash), (question, token, told));
         if let Some(it) = self.nearby.fills.get(begun.0, begun.1) {
             it.waiters.push(Waiter { whom, form, abroad });
         }
@@ -353,15 +356,47 @@ impl Proxy {
             }
             return;
         }
-        let passing = it.passing;
+        let (passing, question) = (it.passing, it.question);
+        let name = std::mem::take(&mut it.key);
         let first = if it.waiters.is_empty() { None } else { Some(it.waiters.remove(0)) };
+        if let Some(it) = self.nearby.fills.get(place, serial) {
+            it.key.clone_from(&name);
+        }
         self.nearby.fills.release(place, 0);
         self.nearby.fills.finish(place);
         self.metrics.pools[pool as usize].add(PoolMetric::FillsFailed, 1);
         if let Some(waiter) = first {
-            self.fail_waiter(turn, pool, &waiter, (passing, failure));
+            let entry = matches!(question, Question::Version(_)).then_some(&name[..]);
+            if !entry.is_some_and(|name| self.serve_old(turn, pool, &waiter, name)) {
+                self.fail_waiter(turn, pool, &waiter, (passing, failure));
+            }
         }
         self.answer_released(turn);
+    }
+
+    /// The server cannot say whether an entry is still good; as long as it is young enough it is
+    /// served.
+    fn serve_old<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        waiter: &Waiter,
+        name: &[u8],
+    ) -> bool {
+        let Whom::Client(ticket) = waiter.whom else { return false };
+        let mut reply = Vec::new();
+        let looked = self.look_near((pool, turn.now), name, |entry| {
+            let found = (entry.kind == Kind::Plain).then_some((entry.value, entry.flags));
+            forms::write_get(name, found, &mut reply);
+            Some(())
+        });
+        let Looked::Hit(seen) = looked else { return false };
+        if waiter.abroad {
+            self.nearby.come_home(ticket.session);
+        }
+        self.count_hit(pool, &seen);
+        turn.clients.reply(turn.io, ticket, &reply, true);
+        true
     }
 
     fn fail_waiter<C: Clients>(
