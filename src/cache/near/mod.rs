@@ -23,6 +23,7 @@ mod entry;
 mod hot;
 mod leases;
 mod presence;
+mod shunned;
 mod sketch;
 mod slots;
 
@@ -43,6 +44,7 @@ pub use hot::HotKey;
 pub use leases::Lease;
 use leases::Leases;
 use presence::Presence;
+use shunned::Shunned;
 use sketch::Sketch;
 use slots::Slots;
 
@@ -52,7 +54,7 @@ const KEY_BYTES: usize = 250;
 /// Bytes of memory for each slot, each count of the sketch, and each bit of presence: the smallest
 /// entry takes about a hundred.
 const MEMORY_PER_SLOT: u64 = 1024;
-const MEMORY_PER_COUNT: u64 = 64;
+const MEMORY_PER_COUNT: u64 = 16;
 const MEMORY_PER_BIT: u64 = 32;
 
 /// Shards of the storage.
@@ -74,6 +76,7 @@ pub struct Near {
     presence: Presence,
     leases: Leases,
     sketch: Sketch,
+    shunned: Shunned,
     hot: Hot,
     /// Flushes under way, and above them how many flushes there have been.
     flushes: AtomicU64,
@@ -150,7 +153,8 @@ impl Near {
         let slots = Slots::new(part(MEMORY_PER_SLOT));
         let presence = Presence::new(part(MEMORY_PER_BIT), settings.life_max());
         let sketch = Sketch::new(part(MEMORY_PER_COUNT));
-        let own = slots.bytes() + presence.bytes() + sketch.bytes();
+        let shunned = Shunned::new();
+        let own = slots.bytes() + presence.bytes() + sketch.bytes() + shunned.bytes();
         let value_max = usize::try_from(settings.max_value).unwrap_or(usize::MAX);
         let store = Store::new(Settings {
             memory: memory.saturating_sub(own),
@@ -167,6 +171,7 @@ impl Near {
             presence,
             leases: Leases::new(),
             sketch,
+            shunned,
             hot: Hot::default(),
             flushes: AtomicU64::new(0),
             threshold: AtomicU8::new(ASKED_TWICE),
@@ -224,12 +229,18 @@ impl Near {
 
     /// Counts a request for a key; true if it is asked for so often that it is to be kept.
     #[inline]
-    pub fn admits(&self, key: Key<'_>) -> bool {
+    pub fn admits(&self, key: Key<'_>, now: Time) -> bool {
         let count = self.sketch.count(key.hash());
-        match self.settings.admit {
+        let asked = match self.settings.admit {
             Admission::All => true,
             Admission::Hot => count >= self.threshold.load(Ordering::Relaxed),
-        }
+        };
+        asked && !self.shunned.has(key.hash(), now)
+    }
+
+    /// A fill of a key was of no use: there shall be none for a while.
+    pub fn shun(&self, key: Key<'_>, now: Time) {
+        self.shunned.add(key.hash(), now);
     }
 
     /// The right to fill a key by a request that is sent at `now`; `None` while it is written.

@@ -70,7 +70,13 @@ impl<C: Clients> Sink<'_, C> {
     fn begin_passing(&mut self, io: &mut Io, (place, serial): (u32, u32)) -> Flow {
         self.nearby.fills.release(place, 1);
         self.metrics.add(PoolMetric::FillsTooBig, 1);
+        let Some(near) = self.nearby.nears.get(self.pool as usize).and_then(Option::as_ref) else {
+            return Flow::Go;
+        };
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
+        if let Some(key) = near.key(&it.key) {
+            near.shun(key, near.time(self.now));
+        }
         it.passing = true;
         let reply = std::mem::take(&mut it.reply);
         let mut begun = Vec::new();
@@ -141,7 +147,7 @@ impl<C: Clients> Sink<'_, C> {
             Question::Meta => self.settle(place, serial, None),
             Question::Version(_) => self.nearby.fills.finish(place),
             Question::Value | Question::Hash if is_error(outcome) || it.spoilt => {
-                self.nearby.fills.finish(place);
+                self.settle(place, serial, None);
             }
             // The time left is still to come.
             Question::Value | Question::Hash => {}
@@ -258,6 +264,9 @@ impl<C: Clients> Sink<'_, C> {
             if fill.kind != Kind::Absent || !near.settings().negative.is_zero() {
                 settled = Some(near.settle(key, &token, &fill, near.time(self.now)));
             }
+        }
+        if let (None | Some(Settled::TooBig), Some(key)) = (settled, near.key(&it.key)) {
+            near.shun(key, near.time(self.now));
         }
         self.metrics.add(
             match settled {

@@ -139,7 +139,7 @@ impl Proxy {
         });
         let (metric, looked) = match looked {
             Look::Hit(seen) => return Looked::Hit(seen),
-            Look::Miss if near.admits(key) => (PoolMetric::NearMisses, Looked::Hot),
+            Look::Miss if near.admits(key, now) => (PoolMetric::NearMisses, Looked::Hot),
             Look::Miss => (PoolMetric::NearMisses, Looked::There),
             Look::Busy => (PoolMetric::NearBusy, Looked::There),
             Look::Lapsed => (PoolMetric::NearLapsed, Looked::There),
