@@ -111,12 +111,16 @@ impl Worker {
     fn client_ended(&mut self, token: Token) {
         let Some(session) = self.sessions.get(token) else { return };
         session.ended = true;
+        if session.is_blocked() {
+            // What it waits for, and so what it has sent behind that, may never be served.
+            return self.sessions.doom(token, Reason::Eof);
+        }
         if session.hold != Hold::None && !session.input.is_empty() {
             // What it has sent is not all served yet; the end is seen again then.
             return;
         }
         let gone = matches!(session.mode, Mode::Uploading(_) | Mode::Depositing(_) | Mode::Leaving);
-        if session.pipeline.is_idle() || gone || session.is_blocked() {
+        if session.pipeline.is_idle() || gone {
             return self.sessions.doom(token, Reason::Eof);
         }
         session.mode = Mode::Ending;

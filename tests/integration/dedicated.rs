@@ -1,11 +1,6 @@
 //! Sessions with a server connection of their own: what they leave behind, and what ends them.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
 use std::time::Duration;
-
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::support::{Client, LONG, PoolSpec, Proxy, Redis, wait_until};
 
@@ -191,6 +186,21 @@ fn a_client_that_has_waited_once_still_gets_what_it_asks_for_later() {
     client.expect_closed();
 }
 
+/// It has gone, though there is more of it to serve than the command that waits.
+#[test]
+fn a_client_that_ended_before_its_command_could_wait_is_not_kept() {
+    let stand = Stand::start("");
+    let mut client = stand.client();
+    stand.redis.process.freeze();
+    client.send("GET a\r\nBLPOP list 0\r\nGET b\r\n");
+    client.half_close();
+    stand.redis.process.thaw();
+    client.redis_reply();
+    client.expect_closed();
+    stand.wait_for_lent(0);
+    stand.wait_for_blocked(0);
+}
+
 #[test]
 fn a_large_value_within_a_transaction_is_part_of_it() {
     let stand = Stand::start("");
@@ -213,113 +223,4 @@ fn a_drain_does_not_wait_for_those_who_wait_for_others() {
     let ended = stand.proxy.process.wait_end(Duration::from_secs(5));
     assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
     blocked.expect_closed();
-}
-
-/// What a session may do next, with the key of its own and a number that nobody else uses.
-#[derive(Clone, Debug)]
-enum Step {
-    Set,
-    Get,
-    Transaction,
-    Discard,
-    Watched,
-    Popped,
-    Leave,
-}
-
-/// Sessions that do such things at once, each pipelined without a look at any reply.
-fn mixed() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    let step = prop_oneof![
-        Just(Step::Set),
-        Just(Step::Get),
-        Just(Step::Transaction),
-        Just(Step::Discard),
-        Just(Step::Watched),
-        Just(Step::Popped),
-        Just(Step::Leave),
-    ];
-    prop::collection::vec((0..6_usize, step), 1..60)
-}
-
-struct Talker {
-    client: Client,
-    key: String,
-    value: Option<u32>,
-    owed: VecDeque<String>,
-}
-
-impl Talker {
-    fn new(stand: &Stand, key: String) -> Self {
-        Self { client: stand.client(), key, value: None, owed: VecDeque::new() }
-    }
-
-    fn say(&mut self, step: &Step, number: u32) {
-        let key = &self.key;
-        let bulk = |value: Option<u32>| match value {
-            Some(value) => format!("${}\r\n{value}\r\n", value.to_string().len()),
-            None => "$-1\r\n".to_owned(),
-        };
-        let (text, reply) = match step {
-            Step::Set => (format!("SET {key} {number}\r\n"), "+OK\r\n".to_owned()),
-            Step::Get => (format!("GET {key}\r\n"), bulk(self.value)),
-            Step::Transaction => (
-                format!("MULTI\r\nGET {key}\r\nSET {key} {number}\r\nEXEC\r\n"),
-                format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{}+OK\r\n", bulk(self.value)),
-            ),
-            Step::Discard => (
-                format!("MULTI\r\nSET {key} nonsense\r\nDISCARD\r\n"),
-                "+OK\r\n+QUEUED\r\n+OK\r\n".to_owned(),
-            ),
-            Step::Watched => (
-                format!("WATCH {key}\r\nGET {key}\r\nMULTI\r\nSET {key} {number}\r\nEXEC\r\n"),
-                format!("+OK\r\n{}+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n", bulk(self.value)),
-            ),
-            Step::Popped => (
-                format!("RPUSH {key}:l {number}\r\nBLPOP {key}:l 0\r\n"),
-                format!(":1\r\n*2\r\n${}\r\n{key}:l\r\n{}", key.len() + 2, bulk(Some(number))),
-            ),
-            Step::Leave => return,
-        };
-        if matches!(step, Step::Set | Step::Transaction | Step::Watched) {
-            self.value = Some(number);
-        }
-        self.client.send(text);
-        self.owed.push_back(reply);
-    }
-
-    fn settle(&mut self) {
-        while let Some(reply) = self.owed.pop_front() {
-            self.client.expect(reply);
-        }
-    }
-}
-
-#[test]
-fn no_reply_and_no_effect_crosses_from_one_session_to_another() {
-    let stand = Stand::start("{ dedicated_connections: 50 }");
-    let rounds = Cell::new(0);
-    let mut runner = TestRunner::new(Config { cases: 60, ..Config::default() });
-    let result = runner.run(&mixed(), |steps| {
-        let round = rounds.replace(rounds.get() + 1);
-        let key = |at: usize, life: u32| format!("key:{round}:{at}:{life}");
-        let mut talkers: Vec<Talker> = (0..6).map(|at| Talker::new(&stand, key(at, 0))).collect();
-        for (number, (at, step)) in (1..).zip(&steps) {
-            if matches!(step, Step::Leave) {
-                // Gone in the middle of whatever is under way; another comes to its place.
-                let fresh = Talker::new(&stand, key(*at, number));
-                talkers[*at].client.send("MULTI\r\nSET left 1\r\n");
-                talkers[*at] = fresh;
-                continue;
-            }
-            talkers[*at].say(step, number);
-            if number % 4 == 0 {
-                talkers.iter_mut().for_each(Talker::settle);
-            }
-        }
-        talkers.iter_mut().for_each(Talker::settle);
-        Ok(())
-    });
-    result.unwrap_or_else(|error| panic!("{error}"));
-    stand.wait_for_lent(0);
-    stand.client().ask("EXISTS left\r\n", ":0\r\n");
 }

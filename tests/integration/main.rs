@@ -15,6 +15,7 @@ mod cli;
 mod clients;
 mod compat;
 mod conf;
+mod crossing;
 mod dedicated;
 mod docs;
 mod faults;

@@ -15,7 +15,7 @@
 mod client;
 mod ledger;
 mod phase;
-mod random;
+pub(crate) mod random;
 mod watch;
 mod wire;
 
