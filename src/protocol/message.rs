@@ -190,6 +190,8 @@ pub enum Plan {
     Script,
     /// FUNCTION: what changes functions goes to every server, and so does LIST.
     Function,
+    /// PUBSUB: sent to every server; what their listeners are together.
+    Listeners,
     /// KEYS: sent to every server if the pool allows it; their arrays put one after the other.
     Concat,
     /// RANDOMKEY: likewise; one of the answers.

@@ -89,9 +89,12 @@ impl Proxy {
             Plan::Sum if keys.first().is_none() => {
                 self.broadcast(turn, caller, request, Merge::Sum);
             }
-            Plan::Script | Plan::Function | Plan::Concat | Plan::AnyOne | Plan::Scan => {
-                return self.everywhere(turn, caller, request);
-            }
+            Plan::Script
+            | Plan::Function
+            | Plan::Listeners
+            | Plan::Concat
+            | Plan::AnyOne
+            | Plan::Scan => return self.everywhere(turn, caller, request),
             _ => return Some(self.way_of(caller.pool, &request, keys)),
         }
         None

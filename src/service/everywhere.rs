@@ -1,7 +1,9 @@
-//! Commands that concern every server of a pool: scripts, functions, and the keys there are.
+//! Commands that concern every server of a pool: scripts, functions, who listens, and the keys
+//! there are.
 //!
 //! ```text
 //!  SCRIPT, FUNCTION ─▶ to all, or (what all must agree on already) to one
+//!  PUBSUB           ─▶ to all
 //!  KEYS, RANDOMKEY  ─▶ to all             ┐ where the pool allows it
 //!  SCAN cursor      ─▶ to one; its server ┘ and cursor make the next cursor
 //! ```
@@ -52,6 +54,13 @@ impl Proxy {
                 b"LIST" => Reach::All(Merge::Union),
                 b"DUMP" | b"HELP" => Reach::One,
                 _ => Reach::Refuse(one_server_alone("FUNCTION", &subcommand)),
+            },
+            Plan::Listeners => match subcommand.as_slice() {
+                b"CHANNELS" | b"SHARDCHANNELS" => Reach::All(Merge::Union),
+                b"NUMSUB" | b"SHARDNUMSUB" => Reach::All(Merge::Counts),
+                b"NUMPAT" => Reach::All(Merge::Most),
+                // HELP, and what the server has an error for.
+                _ => Reach::One,
             },
             _ if !allowed => {
                 let name = request.head.command.name;

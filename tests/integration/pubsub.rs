@@ -87,6 +87,61 @@ fn messages_of_all_servers_reach_whoever_asked_for_them() {
 }
 
 #[test]
+fn who_listens_is_told_of_all_servers_together() {
+    let mut stand = Stand::start(3, &[]);
+    let mut listener = stand.client();
+    listener.send("HELLO 3\r\n");
+    listener.redis_reply();
+    let mut names: Vec<String> = (0..CHANNELS).map(|at| format!("channel:{}", at * 7919)).collect();
+    names.sort();
+    for request in [
+        format!("SUBSCRIBE {} other\r\n", names.join(" ")),
+        "PSUBSCRIBE channel:* o?her\r\n".to_owned(),
+        "SSUBSCRIBE s1 s2 s3\r\n".to_owned(),
+    ] {
+        let confirmations = request.split(' ').count() - 1;
+        listener.send(request);
+        (0..confirmations).for_each(|_| drop(listener.redis_reply()));
+    }
+    // Somebody listens past the proxy, to a channel and a pattern that the proxy has as well.
+    let mut direct: Vec<Client> =
+        stand.servers.iter().map(|server| Client::connect(server.port())).collect();
+    for client in &mut direct {
+        client.ask("SUBSCRIBE other\r\n", confirmed('*', "subscribe", "other", 1));
+    }
+    direct[0].ask("PSUBSCRIBE o?her\r\n", confirmed('*', "psubscribe", "o?her", 2));
+    for version in [2, 3] {
+        let mut client = stand.client();
+        client.send(format!("HELLO {version}\r\n"));
+        client.redis_reply();
+        let mut list = |request: &str| -> Vec<String> {
+            client.send(format!("PUBSUB {request}\r\n"));
+            let reply = String::from_utf8(client.redis_reply()).expect("a text");
+            let mut lines: Vec<String> =
+                reply.lines().skip(2).step_by(2).map(str::to_owned).collect();
+            assert!(reply.starts_with(&format!("*{}\r\n", lines.len())), "{reply}");
+            lines.sort();
+            lines
+        };
+        assert_eq!(list("CHANNELS channel:*"), names);
+        assert_eq!(list("channels"), [&names[..], &["other".to_owned()]].concat());
+        assert_eq!(list("SHARDCHANNELS"), ["s1", "s2", "s3"]);
+        client.ask("PUBSUB NUMPAT\r\n", ":2\r\n");
+        let count = |name: &str, count: usize| format!("{}:{count}\r\n", bulk(name));
+        let counts = ["s1", "s9", "s3"].into_iter().zip([1, 0, 1]).map(|(name, n)| count(name, n));
+        let counts = format!("*6\r\n{}", counts.collect::<String>());
+        client.ask("PUBSUB SHARDNUMSUB s1 s9 s3\r\n", counts);
+        let counts: String = names.iter().map(|name| count(name, 1)).collect();
+        let counts = format!("*{}\r\n{counts}{}", 2 * CHANNELS + 2, count("other", 4));
+        client.ask(format!("PUBSUB NUMSUB {} other\r\n", names.join(" ")), counts);
+    }
+    stand.servers[1].kill();
+    let mut client = stand.client();
+    client.send("PUBSUB CHANNELS\r\n");
+    assert!(client.redis_reply().starts_with(b"-ERR Connection "));
+}
+
+#[test]
 fn a_subscribed_session_may_do_what_redis_lets_it_do() {
     let stand = Stand::start(1, &[]);
     let direct = Client::connect(stand.servers[0].port());

@@ -211,7 +211,7 @@ fn of_both_hold_for_our_cache_of_small_items() {
 }
 
 /// Transcripts with commands of Redis that a cache of strings does not have.
-const MORE_THAN_STRINGS: [&str; 17] = [
+const MORE_THAN_STRINGS: [&str; 18] = [
     "bits",
     "blocking",
     "errors",
@@ -222,6 +222,7 @@ const MORE_THAN_STRINGS: [&str; 17] = [
     "keys",
     "lists",
     "lolwut",
+    "pubsub",
     "resp3",
     "scripts",
     "sets",

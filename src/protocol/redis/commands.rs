@@ -6,7 +6,7 @@
 use crate::protocol::names::Names;
 use crate::protocol::{Access, Command, Dedicated, Keys, Local, Op, Plan, PubSub, Rules, Sub};
 
-const ROWS_LEN: usize = 221;
+const ROWS_LEN: usize = 222;
 const OURS_LEN: usize = 1;
 
 /// The key is the command's first argument, or stands behind a subcommand.
@@ -236,6 +236,7 @@ static ROWS: [Command; ROWS_LEN] = [
     keyless("DBSIZE", 1, Plan::Sum, 0).executed(Op::DbSize),
     keyless("SCRIPT", -2, Plan::Script, 0),
     keyless("FUNCTION", -2, Plan::Function, 0),
+    keyless("PUBSUB", -2, Plan::Listeners, 0),
     keyless("KEYS", 2, Plan::Concat, 0).executed(Op::Keys),
     keyless("RANDOMKEY", 1, Plan::AnyOne, 0).executed(Op::RandomKey),
     keyless("SCAN", -2, Plan::Scan, 0).executed(Op::Scan),
@@ -289,7 +290,6 @@ static REFUSED: [(&str, &[&str]); 5] = [
             "PFDEBUG",
             "PFSELFTEST",
             "PSYNC",
-            "PUBSUB",
             "REPLCONF",
             "REPLICAOF",
             "ROLE",

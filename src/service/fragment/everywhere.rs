@@ -1,4 +1,7 @@
-//! How what all servers say about themselves becomes one reply: keys, scripts, functions.
+//! How what all servers say about themselves becomes one reply: keys, scripts, functions,
+//! listeners.
+
+use std::collections::HashSet;
 
 use super::gather::{Gather, Part};
 use super::merge::Merged;
@@ -56,13 +59,39 @@ impl Gather {
         Merged::default()
     }
 
-    /// KEYS, and FUNCTION LIST, which all servers should answer alike (`distinct`).
+    /// PUBSUB NUMSUB: every server names the channels that were asked for, in their order.
+    pub(super) fn merge_counts(&self, out: &mut Vec<u8>) -> Merged {
+        let mut all: Option<Vec<(&[u8], i64)>> = None;
+        for part in self.used() {
+            let Some(counts) = counts(part) else { return foreign(part) };
+            let Some(all) = &mut all else {
+                all = Some(counts);
+                continue;
+            };
+            if !all.iter().map(|(name, _)| name).eq(counts.iter().map(|(name, _)| name)) {
+                return foreign(part);
+            }
+            for ((_, sum), (_, count)) in all.iter_mut().zip(counts) {
+                *sum = sum.saturating_add(count);
+            }
+        }
+        let all = all.unwrap_or_default();
+        redis::write_header(b'*', 2 * all.len(), out);
+        for (name, count) in all {
+            out.extend_from_slice(name);
+            out.extend_from_slice(format!(":{count}\r\n").as_bytes());
+        }
+        Merged::default()
+    }
+
+    /// KEYS; and, each only once (`distinct`), FUNCTION LIST, which all servers should answer
+    /// alike, and PUBSUB CHANNELS.
     pub(super) fn merge_lists(&self, distinct: bool, out: &mut Vec<u8>) -> Merged {
-        let mut all: Vec<&[u8]> = Vec::new();
+        let (mut all, mut seen) = (Vec::new(), HashSet::new());
         for part in self.used() {
             let Some(elements) = redis::elements(&part.reply) else { return foreign(part) };
             for element in elements.map(|span| span.of(&part.reply)) {
-                if !(distinct && all.contains(&element)) {
+                if !distinct || seen.insert(element) {
                     all.push(element);
                 }
             }
@@ -108,6 +137,16 @@ impl Gather {
 
 fn integers(part: &Part) -> Option<Vec<i64>> {
     redis::elements(&part.reply)?.map(|span| redis::integer(span.of(&part.reply))).collect()
+}
+
+/// Names, each with a number behind it.
+fn counts(part: &Part) -> Option<Vec<(&[u8], i64)>> {
+    let mut elements = redis::elements(&part.reply)?.map(|span| span.of(&part.reply));
+    let mut counts = Vec::new();
+    while let Some(name) = elements.next() {
+        counts.push((name, redis::integer(elements.next()?)?));
+    }
+    Some(counts)
 }
 
 fn foreign(part: &Part) -> Merged {

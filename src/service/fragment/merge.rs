@@ -19,6 +19,10 @@ pub(crate) enum Merge {
     Stats,
     /// Arrays of as many integers: the least of each place.
     Least,
+    /// Integers: the largest.
+    Most,
+    /// PUBSUB NUMSUB: names, each with a number; the numbers added up.
+    Counts,
     /// Arrays one after the other.
     Concat,
     /// The same without what stands in it already.
@@ -71,10 +75,12 @@ impl Gather {
         match self.merge {
             Merge::Values => self.merge_values(out),
             Merge::Array => self.merge_array(out),
-            Merge::Sum => self.merge_sum(out),
+            Merge::Sum => self.merge_integers(i64::saturating_add, out),
+            Merge::Most => self.merge_integers(i64::max, out),
             Merge::Stats => self.merge_stats(name_of, out),
             Merge::Same => self.merge_same(out),
             Merge::Least => self.merge_least(out),
+            Merge::Counts => self.merge_counts(out),
             Merge::Concat => self.merge_lists(false, out),
             Merge::Union => self.merge_lists(true, out),
             Merge::AnyOne(from) => self.merge_any(from, out),
@@ -172,15 +178,16 @@ impl Gather {
         if self.lane.resp3 { b"_\r\n" } else { b"$-1\r\n" }
     }
 
-    fn merge_sum(&self, out: &mut Vec<u8>) -> Merged {
-        let mut sum: i64 = 0;
+    /// One integer of those that the servers gave; none is negative.
+    fn merge_integers(&self, both: fn(i64, i64) -> i64, out: &mut Vec<u8>) -> Merged {
+        let mut one: i64 = 0;
         for part in &self.parts[..self.used_parts] {
             match redis::integer(&part.reply) {
-                Some(n) => sum = sum.saturating_add(n),
+                Some(n) => one = both(one, n),
                 None => return Merged { foreign: Some(part.server), ..Merged::default() },
             }
         }
-        out.extend_from_slice(format!(":{sum}\r\n").as_bytes());
+        out.extend_from_slice(format!(":{one}\r\n").as_bytes());
         Merged::default()
     }
 

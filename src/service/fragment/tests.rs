@@ -102,6 +102,28 @@ fn stats_are_led_by_the_node_name() {
     assert_eq!(text, "STAT zero:a 1\r\nSTAT one:a 2\r\nEND\r\n");
 }
 
+#[test]
+fn counts_are_added_up_name_by_name_and_the_largest_is_taken() {
+    let of = |merge, first: &str, second: &str| {
+        let mut gathers = Gathers::new(1 << 20);
+        let at = begin(&mut gathers, merge);
+        (0..2).for_each(|server| _ = gathers.at(at.0).add_part(server, b"PUBSUB\r\n"));
+        answer(&mut gathers, at, [Ok(first), Ok(second)]);
+        let (result, text) = merged(&mut gathers, at, STRICT);
+        (result.foreign, text)
+    };
+    let counts = |a, b| format!("*4\r\n$1\r\na\r\n:{a}\r\n$1\r\nb\r\n:{b}\r\n");
+    assert_eq!(of(Merge::Counts, &counts(1, 0), &counts(2, 7)), (None, counts(3, 7)));
+    assert_eq!(of(Merge::Counts, "*0\r\n", "*0\r\n"), (None, "*0\r\n".to_owned()));
+    for odd in ["*1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n:1\r\n", ":1\r\n", &counts(1, 1)] {
+        let odd = odd.replace("$1\r\nb", "$1\r\nc");
+        assert_eq!(of(Merge::Counts, &counts(1, 0), &odd).0, Some(1), "{odd}");
+    }
+    assert_eq!(of(Merge::Counts, "*0\r\n", &counts(1, 0)).0, Some(1));
+    assert_eq!(of(Merge::Most, ":2\r\n", ":5\r\n"), (None, ":5\r\n".to_owned()));
+    assert_eq!(of(Merge::Most, ":2\r\n", "+OK\r\n").0, Some(1));
+}
+
 /// A Redis request whose keys go to the two servers in turn.
 fn redis_split(bytes: &str, first: usize, step: usize) -> (Gathers, (u32, u32)) {
     let bytes = bytes.as_bytes();
