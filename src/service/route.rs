@@ -6,7 +6,7 @@
 
 use super::pool::Pool;
 use crate::backend::Failure;
-use crate::protocol::{Positions, Request, memcache};
+use crate::protocol::{Keys, Positions, Request, memcache};
 
 /// Commands without a key go where twemproxy sends them: to the server of this key
 /// (nc_message.c:900-909).
@@ -14,6 +14,7 @@ const PLACEHOLDER: &[u8] = b"placeholder";
 
 /// The first word is that of Redis Cluster, which clients know.
 const KEYS_APART: &str = "CROSSSLOT keys of one command are on several servers, use a hash tag";
+const NO_KEY: &str = "ERR a script without keys cannot be routed to one of several servers";
 const PATTERNS_APART: &str =
     "CROSSSLOT BY and GET name keys that may be on other servers, use a hash tag";
 
@@ -22,7 +23,7 @@ const PATTERNS_APART: &str =
 pub(super) enum Astray {
     /// There is none.
     Failed(Failure),
-    /// Its keys are on several: the error text.
+    /// Its keys are on several, or it has none to say on which: the error text.
     Apart(&'static str),
 }
 
@@ -35,6 +36,9 @@ impl Pool {
     ) -> Result<usize, Astray> {
         let first = keys.next();
         let server = self.server_of(request, first.unwrap_or(usize::MAX))?;
+        if first.is_none() && self.servers.len() > 1 && needs_key(request) {
+            return Err(Astray::Apart(NO_KEY));
+        }
         self.has_the_rest(request, keys, server)
     }
 
@@ -81,4 +85,9 @@ impl Pool {
             tag.is_some() && self.router.server_of(pattern) == Some(server)
         })
     }
+}
+
+/// Whether a request without a key cannot go to just any server: a script may do anything there.
+fn needs_key(request: &Request<'_>) -> bool {
+    matches!(request.head.command.keys, Keys::Counted(_))
 }

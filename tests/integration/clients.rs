@@ -38,6 +38,16 @@ fn redis_py_works_with_a_password() {
 }
 
 #[test]
+fn redis_py_has_sessions_in_both_versions() {
+    at_redis_and_through_the_proxy(|port| python("redis_sessions.py", &[port]));
+}
+
+#[test]
+fn ioredis_works_through_the_proxy() {
+    at_redis_and_through_the_proxy(|port| node("ioredis_proxy.js", port));
+}
+
+#[test]
 fn pymemcache_works_at_the_cache() {
     at_memcached_and_the_cache(|port| python("memcache_client.py", &[port, "server"]));
 }
@@ -123,6 +133,17 @@ fn at_memcached_and_the_cache(run: impl Fn(&str)) {
 fn at_redis_and_the_cache(run: impl Fn(&str)) {
     run(&Redis::start(&[]).port().to_string());
     run(&Cache::start(&["--max-value", "16MiB"]).redis_port().to_string());
+}
+
+/// The same at redis-server, and through the proxy in front of one and of three.
+fn at_redis_and_through_the_proxy(run: impl Fn(&str)) {
+    run(&Redis::start(&[]).port().to_string());
+    for count in [1, 3] {
+        let servers: Vec<Redis> = (0..count).map(|_| Redis::start(&[])).collect();
+        let ports: Vec<u16> = servers.iter().map(Redis::port).collect();
+        let pool = PoolSpec::redis(&ports).set("timeout", 5000).set("hash_tag", "\"{}\"");
+        run(&Proxy::twinring(pool).port().to_string());
+    }
 }
 
 /// Runs a script of `tests/python/` by the interpreter that tests/run has prepared.

@@ -126,6 +126,8 @@ fn keys_of_one_command_on_several_servers_are_refused_whatever_the_command() {
     let error = "-CROSSSLOT BY and GET name keys that may be on other servers, use a hash tag\r\n";
     client.ask(format!("SORT {a} BY w_*\r\n"), error);
     client.ask(format!("SORT_RO {a} GET {{{b}}}*\r\n"), error);
+    let error = "-ERR a script without keys cannot be routed to one of several servers\r\n";
+    client.ask("EVAL return 0\r\nFCALL_RO f 0 x\r\n", error.repeat(2));
     client.ask(format!("GET {b}\r\n"), "$1\r\nv\r\n");
     // A script too long to be held is looked at before it is sent anywhere.
     let script = "-".repeat(2 << 20);

@@ -211,7 +211,7 @@ fn of_both_hold_for_our_cache_of_small_items() {
 }
 
 /// Transcripts with commands of Redis that a cache of strings does not have.
-const MORE_THAN_STRINGS: [&str; 18] = [
+const MORE_THAN_STRINGS: [&str; 19] = [
     "bits",
     "blocking",
     "errors",
@@ -225,6 +225,7 @@ const MORE_THAN_STRINGS: [&str; 18] = [
     "pubsub",
     "resp3",
     "scripts",
+    "scripts_without_keys",
     "sets",
     "several_keys",
     "sorted_sets",

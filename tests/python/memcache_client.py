@@ -99,6 +99,28 @@ def errors(client):
     assert client.get("text") == b"x"
 
 
+def meta(client):
+    """The library has no meta commands of its own: they go by its raw_command, a pipeline of quiet
+    ones by its socket, of which raw_command loses what comes in parts."""
+    keys = [f"meta:{number}" for number in range(200)]
+    for key in keys:
+        assert client.raw_command(f"ms {key} {len(key)} T100\r\n{key.upper()}") == b"HD"
+    wanted = "".join(f"VA {len(key)} k{key} O{at}\r\n{key.upper()}\r\n" for at, key in enumerate(keys))
+    pipeline = "\r\n".join(f"mg {key} k v q O{at}" for at, key in enumerate(keys))
+    client.sock.sendall(f"mg none v q\r\n{pipeline}\r\nmn\r\n".encode())
+    found = b""
+    while not found.endswith(b"MN\r\n"):
+        found += client.sock.recv(65536)
+    assert found == f"{wanted}MN\r\n".encode(), found
+    client.delete("counter", noreply=False)
+    assert client.raw_command("ma counter N0 J7") == b"HD"
+    assert client.raw_command("ma counter D5") == b"HD"
+    assert client.get("counter") == b"12"
+    assert client.raw_command(f"md {keys[0]}") == b"HD"
+    assert client.raw_command(f"mg {keys[0]} v") == b"EN"
+    assert client.raw_command(f"mg {keys[1]} s f") == f"HD s{len(keys[1])} f0".encode()
+
+
 def whole(client):
     """What only a server answers: statistics, flush, lines that the library does not know."""
     assert client.set("g", "1", expire=1000, noreply=False)
@@ -163,7 +185,7 @@ def main():
     secure = ssl.create_default_context(cafile=ca) if ca else None
     address = ("127.0.0.1", int(sys.argv[1]))
     client = Client(address, connect_timeout=5, timeout=10, tls_context=secure)
-    checks = [commands, quiet, many, large, errors]
+    checks = [commands, quiet, many, large, errors, meta]
     if sys.argv[2:] == ["server"]:
         checks += [whole, kinds_of_client]
     for check in checks:

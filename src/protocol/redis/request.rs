@@ -132,13 +132,17 @@ impl Request<'_> {
         if fit { Ok(()) } else { Err("ERR key is longer than the limit".to_owned()) }
     }
 
-    /// Checks that the argument at `at` counts at least one key, and no more than follow.
+    /// Checks that the argument at `at` counts at least one key, and no more than follow; a script
+    /// may have none.
     fn counted(&self, command: &Command, at: usize) -> Result<(), String> {
         let pops_or_counts =
             matches!(command.name, "LMPOP" | "ZMPOP" | "BLMPOP" | "BZMPOP" | "SINTERCARD");
         let stated = match integer(self.arg(at)) {
             None | Some(..=0) if pops_or_counts => {
                 return Err("ERR numkeys should be greater than 0".to_owned());
+            }
+            None if command.name.starts_with("FCALL") => {
+                return Err("ERR Bad number of keys provided".to_owned());
             }
             None => return Err("ERR value is not an integer or out of range".to_owned()),
             Some(stated) => stated,
@@ -148,8 +152,10 @@ impl Request<'_> {
         let is_script = command.name.starts_with('E') || command.name.starts_with('F');
         let text = match () {
             _ if is_script && stated < 0 => "ERR Number of keys can't be negative",
+            // Where there is but one server it goes there.
+            _ if is_script && stated == 0 && !self.rules.compat => return Ok(()),
             _ if is_script && stated == 0 => "ERR a script without keys cannot be routed",
-            _ if is_script && stated > room => {
+            _ if (is_script || command.name == "SINTERCARD") && stated > room => {
                 "ERR Number of keys can't be greater than number of args"
             }
             _ if stated < 1 => {

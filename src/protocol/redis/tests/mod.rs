@@ -295,8 +295,8 @@ const REFUSALS: [(&str, &str, bool); 47] = [
     ("eval x a b\r\n", "ERR value is not an integer or out of range", true),
     ("eval x 5 a\r\n", "ERR Number of keys can't be greater than number of args", true),
     ("eval x -1 a\r\n", "ERR Number of keys can't be negative", true),
-    ("eval x 0\r\n", "ERR a script without keys cannot be routed", true),
-    ("evalsha x 0 a\r\n", "ERR a script without keys cannot be routed", true),
+    ("fcall x y a\r\n", "ERR Bad number of keys provided", true),
+    ("sintercard 2 a\r\n", "ERR Number of keys can't be greater than number of args", true),
     ("zunion 0 a\r\n", "ERR at least 1 input key is needed for 'zunion' command", true),
     ("zdiff -3 a\r\n", "ERR at least 1 input key is needed for 'zdiff' command", true),
     ("zinter a a\r\n", "ERR value is not an integer or out of range", true),
@@ -337,6 +337,15 @@ fn answer(text: &[u8], rules: &Rules) -> (String, bool, u64) {
         Parsed::Refused { len, refusal: Some(Refusal::Redis(text)) } => (text, true, len),
         Parsed::Lost(Refusal::Redis(text)) => (text, false, 0),
         other => panic!("{:?}: {other:?}", String::from_utf8_lossy(text)),
+    }
+}
+
+/// Which server it goes to is not said here; twemproxy takes none.
+#[test]
+fn a_script_may_have_no_key() {
+    for text in ["eval x 0\r\n", "evalsha x 0 a\r\n", "fcall_ro f 0\r\n"] {
+        assert!(!is_bad(&once(parse, text.as_bytes(), &native()).0), "{text:?}");
+        assert!(is_bad(&once(parse, text.as_bytes(), &compat()).0), "{text:?}");
     }
 }
 
