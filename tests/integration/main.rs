@@ -29,6 +29,7 @@ mod pubsub;
 mod readme;
 mod redis_commands;
 mod redis_pool;
+mod redis_tcl;
 mod resp3;
 mod soak;
 #[path = "../soak/mod.rs"]

@@ -36,9 +36,13 @@ impl<C: Clients> Talk<'_, '_, C> {
     pub(super) fn queue(&mut self) {
         let before = self.conversation.lent.is_some();
         let command = self.request.head.command;
-        let anywhere = matches!(command.plan, Plan::Local(Local::Ping | Local::Echo));
+        // Where there is but one server, a script needs no key to say which.
+        let alone = self.proxy.pools[self.caller.pool as usize].servers.len() == 1;
+        let anywhere = matches!(command.plan, Plan::Local(Local::Ping | Local::Echo))
+            || (alone && command.plan == Plan::Forward);
         let lent = match self.present() {
             Some(lent) if anywhere => Some(lent),
+            None if anywhere && alone => self.connection(0),
             _ if self.request.keys().len() == 0 || matches!(command.plan, Plan::PubSub(_)) => {
                 let name = command.name;
                 self.error(&format!(
