@@ -9,7 +9,8 @@
 //!
 //! * [`scenario`]: what is asked and what the answer is held against,
 //! * [`measure`]: one scenario, one proxy, once; [`stage`]: what the measurements share,
-//! * [`cache`]: the same for the cache server, beside memcached and redis-server,
+//! * [`cache`]: the same for the cache server, beside memcached and redis-server; [`pairs`]: mg
+//!   beside get, TLS beside that of others; [`tls`]: the certificate,
 //! * [`load`]: the clients; [`peers`]: the processes; [`probe`]: what is read off a process,
 //! * [`report`]: the table; [`wire`], [`poller`]: what load and storage-less server share.
 //!
@@ -18,12 +19,14 @@
 mod cache;
 mod load;
 mod measure;
+mod pairs;
 mod peers;
 mod poller;
 mod probe;
 mod report;
 mod scenario;
 mod stage;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -120,7 +123,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let chosen: Vec<_> = scenario::all().into_iter().filter(|s| is_chosen(options, s)).collect();
     let caches = cache::chosen(&options.only);
+    let pairs = pairs::chosen(&options.only);
     if options.list {
+        pairs.iter().try_for_each(|row| writeln!(io::stdout(), "{row}"))?;
         caches.iter().try_for_each(|row| writeln!(io::stdout(), "{row}"))?;
         return list(&chosen);
     }
@@ -148,6 +153,9 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     if !caches.is_empty() {
         let ours = twinring(options);
         mistakes += cache::run(&ours, &stage, &caches, options.rounds)?;
+    }
+    if !pairs.is_empty() {
+        mistakes += pairs::run(&twinring(options), &stage, &pairs, options.rounds)?;
     }
     Ok(if mistakes == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -200,7 +208,8 @@ fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 fn is_chosen(options: &Options, scenario: &Scenario) -> bool {
-    let named = |part: &String| !cache::is_meant(part) && scenario.name.contains(part.as_str());
+    let others = |part: &str| cache::is_meant(part) || pairs::is_meant(part);
+    let named = |part: &String| !others(part) && scenario.name.contains(part.as_str());
     options.only.is_empty() || options.only.iter().any(named)
 }
 

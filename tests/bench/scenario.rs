@@ -227,6 +227,7 @@ fn small(protocol: Protocol) -> Workload {
         clients: STEADY,
         depth: 1,
         reads_permille: 900,
+        meta: false,
         keys_per_read: 1,
         value_bytes: 100,
         sizes: 1,

@@ -4,7 +4,11 @@
 //! and ends with the digits of its key, so that a reply with another key's value is seen.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 /// The protocol of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -73,10 +77,41 @@ pub(crate) fn filler(value_bytes: usize) -> Vec<u8> {
     vec![b'x'; value_bytes.saturating_sub(2 * DIGITS)]
 }
 
+/// Something that listens on 127.0.0.1, and how it is spoken to.
+#[derive(Clone)]
+pub(crate) struct Target {
+    /// Where it listens.
+    pub(crate) port: u16,
+    /// What clients have to know to speak TLS; `None` is plain text.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+impl From<u16> for Target {
+    fn from(port: u16) -> Self {
+        Self { port, tls: None }
+    }
+}
+
+impl Target {
+    /// The TLS of one connection to it, if it has any.
+    ///
+    /// # Errors
+    /// Those of rustls.
+    pub(crate) fn secure(&self) -> io::Result<Option<ClientConnection>> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let name = ServerName::from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut secure = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        // What is written before the handshake is done waits in it, however much.
+        secure.set_buffer_limit(None);
+        Ok(Some(secure))
+    }
+}
+
 /// A non-blocking socket with what was read but not used, and what could not be written yet.
 pub(crate) struct Wire {
     /// The socket.
     pub(crate) stream: TcpStream,
+    secure: Option<Box<ClientConnection>>,
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -87,8 +122,9 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Takes a socket over; `room` is the size of its input at first, in bytes.
-    pub(crate) fn new(stream: TcpStream, room: usize) -> Self {
-        Self { stream, input: vec![0; room], start: 0, end: 0, output: Vec::new(), written: 0 }
+    pub(crate) fn new(stream: TcpStream, secure: Option<ClientConnection>, room: usize) -> Self {
+        let (secure, input, output) = (secure.map(Box::new), vec![0; room], Vec::new());
+        Self { stream, secure, input, start: 0, end: 0, output, written: 0 }
     }
 
     /// Reads once, as much as there is room for; false when there was nothing.
@@ -96,6 +132,12 @@ impl Wire {
     /// # Errors
     /// The socket's own, and `UnexpectedEof` when the peer has closed.
     pub(crate) fn fill(&mut self) -> io::Result<bool> {
+        if let Some(mut secure) = self.secure.take() {
+            let filled = self.decipher(&mut secure);
+            self.secure = Some(secure);
+            // A handshake has answers of its own.
+            return filled.and_then(|filled| self.flush().map(|_| filled));
+        }
         self.make_room();
         match self.stream.read(&mut self.input[self.end..]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -106,6 +148,25 @@ impl Wire {
             Err(error) if not_yet(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    fn decipher(&mut self, secure: &mut ClientConnection) -> io::Result<bool> {
+        match secure.read_tls(&mut self.stream) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if not_yet(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let state = secure.process_new_packets().map_err(io::Error::other)?;
+        let mut left = state.plaintext_bytes_to_read();
+        let filled = left > 0;
+        while left > 0 {
+            self.make_room();
+            let count = secure.reader().read(&mut self.input[self.end..])?;
+            self.end += count;
+            left -= count;
+        }
+        Ok(filled)
     }
 
     /// What was read and not used.
@@ -123,6 +184,18 @@ impl Wire {
     /// # Errors
     /// The socket's own.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
+        if let Some(secure) = &mut self.secure {
+            secure.writer().write_all(&self.output)?;
+            self.output.clear();
+            while secure.wants_write() {
+                match secure.write_tls(&mut self.stream) {
+                    Ok(_) => {}
+                    Err(error) if not_yet(&error) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(true);
+        }
         while self.written < self.output.len() {
             match self.stream.write(&self.output[self.written..]) {
                 Ok(count) => self.written += count,

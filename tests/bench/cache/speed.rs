@@ -25,6 +25,7 @@ fn workload(protocol: Protocol, depth: usize) -> Workload {
         clients: 200,
         depth,
         reads_permille: 900,
+        meta: false,
         keys_per_read: 1,
         value_bytes: 1024,
         sizes: 5,

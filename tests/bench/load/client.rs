@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::load::exchange::{Pending, Recipe, Reply};
 use crate::poller::Poller;
-use crate::wire::Wire;
+use crate::wire::{Target, Wire};
 
 /// A connection to the proxy.
 pub(crate) struct Client {
@@ -19,12 +19,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Starts to connect to a port of 127.0.0.1 without waiting for it; `room` is the size of the
-    /// input in bytes, at first.
-    pub(crate) fn open(port: u16, room: usize, poller: &Poller, token: usize) -> io::Result<Self> {
-        let stream = connect(port)?;
+    /// Starts to connect without waiting for it; `room` is the size of the input in bytes, at
+    /// first.
+    pub(crate) fn open(
+        target: &Target,
+        room: usize,
+        poller: &Poller,
+        token: usize,
+    ) -> io::Result<Self> {
+        let stream = connect(target.port)?;
         poller.add(&stream, token)?;
-        let wire = Wire::new(stream, room);
+        let wire = Wire::new(stream, target.secure()?, room);
         Ok(Self { wire, token, pending: VecDeque::new(), blocked: false })
     }
 

@@ -10,6 +10,7 @@ use crate::load::exchange::Recipe;
 use crate::load::storm::Storm;
 use crate::load::tally::Tally;
 use crate::poller::{Poller, Ready};
+use crate::wire::Target;
 
 /// Input of a steady client in bytes, at first: a multi-get of 100 values fits.
 const ROOM: usize = 64 << 10;
@@ -24,7 +25,7 @@ pub(crate) struct Generator {
     storm: Option<Storm>,
     recipe: Recipe,
     workload: Workload,
-    port: u16,
+    target: Target,
     /// Whose turn it is at a fixed rate.
     turn: usize,
     /// When the next request is due at a fixed rate.
@@ -35,16 +36,21 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// Connects the clients of `workload` to the proxy at `port`; `seed` as [`Recipe::new`].
+    /// Connects the clients of `workload` to a proxy or server; `seed` as [`Recipe::new`].
     ///
     /// # Errors
     /// Those of the sockets.
-    pub(crate) fn connect(port: u16, workload: Workload, seed: u64) -> io::Result<Self> {
+    pub(crate) fn connect(
+        target: impl Into<Target>,
+        workload: Workload,
+        seed: u64,
+    ) -> io::Result<Self> {
+        let target = target.into();
         // Waits shorter than the usual slack of 50 µs are needed at a fixed rate.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let poller = Poller::new()?;
         let clients = (0..workload.clients)
-            .map(|token| Client::open(port, ROOM, &poller, token).map(Some))
+            .map(|token| Client::open(&target, ROOM, &poller, token).map(Some))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             poller,
@@ -53,7 +59,7 @@ impl Generator {
             storm: None,
             recipe: Recipe::new(&workload, seed),
             workload,
-            port,
+            target,
             turn: 0,
             due_ns: 0,
             asking: false,
@@ -64,7 +70,7 @@ impl Generator {
     /// Adds `rate` new connections a second to the load.
     pub(crate) fn add_storm(&mut self, rate: u32) {
         let now = self.now();
-        self.storm = Some(Storm::new(self.port, rate, self.clients.len(), now));
+        self.storm = Some(Storm::new(self.target.clone(), rate, self.clients.len(), now));
     }
 
     /// Ends that, once those who have come have got their replies.

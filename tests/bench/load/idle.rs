@@ -4,21 +4,38 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
+use tokio_rustls::rustls::Stream;
+
 use crate::load::Workload;
 use crate::load::exchange::{Pending, Recipe};
+use crate::wire::Target;
 
 /// A proxy that does not answer for so long is broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of writes that are sent before their replies are read.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// Stores a value under each key of the workload, through the proxy at `port`.
+/// Stores a value under each key of the workload, at a server or through a proxy.
 ///
 /// # Errors
 /// The socket's, or `InvalidData` for a reply that is not "stored".
-pub(crate) fn fill(port: u16, workload: &Workload) -> io::Result<()> {
+pub(crate) fn fill(target: impl Into<Target>, workload: &Workload) -> io::Result<()> {
     let recipe = Recipe::new(workload, 1);
-    let mut stream = open(port)?;
+    let target = target.into();
+    let mut socket = open(target.port)?;
+    match target.secure()? {
+        Some(mut secure) => {
+            fill_over(&mut Stream::new(&mut secure, &mut socket), &recipe, workload)
+        }
+        None => fill_over(&mut socket, &recipe, workload),
+    }
+}
+
+fn fill_over(
+    stream: &mut (impl Read + Write),
+    recipe: &Recipe,
+    workload: &Workload,
+) -> io::Result<()> {
     let batch = (BATCH_BYTES / workload.value_bytes).clamp(1, 256) as u32;
     let mut out = Vec::new();
     let mut input = Vec::new();
@@ -29,7 +46,7 @@ pub(crate) fn fill(port: u16, workload: &Workload) -> io::Result<()> {
         stream.write_all(&out)?;
         input.clear();
         for pending in waiting {
-            let bytes = read_reply(&mut stream, &mut input, &recipe, &pending)?;
+            let bytes = read_reply(stream, &mut input, recipe, &pending)?;
             input.drain(..bytes);
         }
     }
@@ -71,7 +88,7 @@ fn open(port: u16) -> io::Result<TcpStream> {
 
 /// Reads until the reply is whole; its length.
 fn read_reply(
-    stream: &mut TcpStream,
+    stream: &mut impl Read,
     input: &mut Vec<u8>,
     recipe: &Recipe,
     pending: &Pending,
@@ -85,7 +102,7 @@ fn read_reply(
     }
 }
 
-fn read_some(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
+fn read_some(stream: &mut impl Read, input: &mut Vec<u8>) -> io::Result<()> {
     let mut chunk = [0; 4096];
     match stream.read(&mut chunk)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),

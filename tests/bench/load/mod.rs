@@ -38,6 +38,8 @@ pub(crate) struct Workload {
     pub(crate) depth: usize,
     /// Of 1,000 requests so many read; the others write.
     pub(crate) reads_permille: u32,
+    /// Reads are mg, of one key (memcache).
+    pub(crate) meta: bool,
     /// Keys of one read, at most 128.
     pub(crate) keys_per_read: u32,
     /// Bytes of a value, at least 16.

@@ -6,13 +6,14 @@ use crate::load::client::Client;
 use crate::load::exchange::Recipe;
 use crate::load::tally::Tally;
 use crate::poller::{Poller, Ready};
+use crate::wire::Target;
 
 /// Input of a connection that gets one short reply, in bytes.
 const ROOM: usize = 1024;
 
 /// The connections that come and go.
 pub(crate) struct Storm {
-    port: u16,
+    target: Target,
     interval_ns: u64,
     next_ns: u64,
     /// Token of the first; the steady clients have those below.
@@ -23,9 +24,9 @@ pub(crate) struct Storm {
 
 impl Storm {
     /// `rate` connections a second, from `now_ns` on.
-    pub(crate) fn new(port: u16, rate: u32, first_token: usize, now_ns: u64) -> Self {
+    pub(crate) fn new(target: Target, rate: u32, first_token: usize, now_ns: u64) -> Self {
         Self {
-            port,
+            target,
             interval_ns: 1_000_000_000 / u64::from(rate.max(1)),
             next_ns: now_ns,
             first_token,
@@ -96,7 +97,7 @@ impl Storm {
         if slot == self.clients.len() {
             self.clients.push(None);
         }
-        let mut client = Client::open(self.port, ROOM, poller, self.first_token + slot)?;
+        let mut client = Client::open(&self.target, ROOM, poller, self.first_token + slot)?;
         client.ask(recipe, 1, now_ns, poller)?;
         self.clients[slot] = Some(client);
         Ok(())

@@ -66,7 +66,7 @@ impl Server {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         self.poller.add(&stream, self.listeners.len() + self.connections.len())?;
-        self.connections.push(Some(Wire::new(stream, ROOM)));
+        self.connections.push(Some(Wire::new(stream, None, ROOM)));
         Ok(())
     }
 

@@ -18,7 +18,9 @@ pub(crate) struct Checker {
     protocol: Protocol,
     keys: u32,
     keys_per_read: u32,
-    /// What stands before a value, up to the digits of its key (memcache) or to its end (Redis).
+    /// Whether a value comes without its key: Redis, and mg.
+    bare: bool,
+    /// What stands before a value, up to the digits of its key or, if it is bare, to its end.
     head: Vec<u8>,
     /// What stands between those digits and the value (memcache).
     head_rest: Vec<u8>,
@@ -33,6 +35,7 @@ impl Checker {
         let Workload { protocol, keys, keys_per_read, value_bytes, .. } = *workload;
         let prefix = workload.key_prefix();
         let (head, head_rest) = match protocol {
+            Protocol::Memcache if workload.meta => (format!("VA {value_bytes}\r\n"), String::new()),
             Protocol::Memcache => (format!("VALUE {prefix}"), format!(" 0 {value_bytes}\r\n")),
             Protocol::Redis => (format!("${value_bytes}\r\n"), String::new()),
         };
@@ -40,6 +43,7 @@ impl Checker {
         let list = if several { format!("*{keys_per_read}\r\n") } else { String::new() };
         Self {
             protocol,
+            bare: protocol == Protocol::Redis || workload.meta,
             keys,
             keys_per_read,
             head: head.into_bytes(),
@@ -55,8 +59,8 @@ impl Checker {
         let reply = match (pending.read, self.protocol) {
             (false, Protocol::Memcache) => exactly(input, b"STORED\r\n"),
             (false, Protocol::Redis) => exactly(input, b"+OK\r\n"),
-            (true, Protocol::Memcache) => self.check_values(input, pending.base),
-            (true, Protocol::Redis) => self.check_bulks(input, pending.base),
+            (true, _) if self.bare => self.check_bulks(input, pending.base),
+            (true, _) => self.check_values(input, pending.base),
         };
         match reply {
             Found::Right(bytes) => Some(Reply { bytes, right: true }),

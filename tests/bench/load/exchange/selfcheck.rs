@@ -82,6 +82,7 @@ fn workload(protocol: Protocol, keys_per_read: u32) -> Workload {
         clients: 1,
         depth: 1,
         reads_permille: 1000,
+        meta: false,
         keys_per_read,
         value_bytes: 40,
         keys: 1000,

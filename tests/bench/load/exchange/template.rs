@@ -22,7 +22,7 @@ impl Template {
         let prefix = workload.key_prefix();
         let mut this = Self { bytes: Vec::new(), slots: Vec::new() };
         match (protocol, keys) {
-            (Protocol::Memcache, _) => this.text("get"),
+            (Protocol::Memcache, _) => this.text(if workload.meta { "mg" } else { "get" }),
             (Protocol::Redis, 1) => this.text("*2\r\n$3\r\nGET\r\n"),
             (Protocol::Redis, _) => this.text(&format!("*{}\r\n$4\r\nMGET\r\n", keys + 1)),
         }
@@ -37,7 +37,7 @@ impl Template {
             }
         }
         if protocol == Protocol::Memcache {
-            this.text("\r\n");
+            this.text(if workload.meta { " v\r\n" } else { "\r\n" });
         }
         this
     }
