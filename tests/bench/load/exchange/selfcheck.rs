@@ -7,7 +7,7 @@ use crate::load::exchange::check::Reply;
 use crate::load::exchange::recipe::{Pending, Recipe};
 use crate::wire::{Protocol, digits, filler, put_value};
 
-/// Shows the checker, for each protocol and for one key and several: the right reply, the reply of
+/// Shows the checker, for each protocol and for one key and several, and for mg: the right reply, the reply of
 /// another key, each beginning of the right reply, and it with each byte changed.
 ///
 /// # Errors
@@ -20,7 +20,8 @@ pub(crate) fn selfcheck() -> Result<(), String> {
             check_one(&workload).map_err(|what| format!("{name}: {what}"))?;
         }
     }
-    Ok(())
+    let meta = Workload { meta: true, ..workload(Protocol::Memcache, 1) };
+    check_one(&meta).map_err(|what| format!("reply to mg: {what}"))
 }
 
 fn check_one(workload: &Workload) -> Result<(), String> {
@@ -53,13 +54,14 @@ fn check_one(workload: &Workload) -> Result<(), String> {
 
 /// The reply that a server owes to `pending`, were its keys so many further on.
 fn reply(workload: &Workload, pending: &Pending, further: u32) -> Vec<u8> {
-    let Workload { protocol, keys_per_read, value_bytes, keys, .. } = *workload;
+    let Workload { protocol, keys_per_read, value_bytes, keys, meta, .. } = *workload;
     let several = protocol == Protocol::Redis && keys_per_read > 1;
     let list = if several { format!("*{keys_per_read}\r\n") } else { String::new() };
     let mut out = list.into_bytes();
     for nth in 0..keys_per_read {
         let name = digits((pending.base + further + nth) % keys);
         let head = match protocol {
+            Protocol::Memcache if meta => format!("VA {value_bytes}\r\n"),
             Protocol::Memcache => {
                 let key = String::from_utf8_lossy(&name);
                 format!("VALUE bench:{value_bytes:09}:{key} 0 {value_bytes}\r\n")
@@ -70,7 +72,7 @@ fn reply(workload: &Workload, pending: &Pending, further: u32) -> Vec<u8> {
         put_value(&mut out, &name, &filler(value_bytes));
         out.extend_from_slice(b"\r\n");
     }
-    if protocol == Protocol::Memcache {
+    if protocol == Protocol::Memcache && !meta {
         out.extend_from_slice(b"END\r\n");
     }
     out
