@@ -30,6 +30,7 @@ mod readme;
 mod redis_commands;
 mod redis_pool;
 mod redis_tcl;
+mod reload;
 mod resp3;
 mod soak;
 #[path = "../soak/mod.rs"]

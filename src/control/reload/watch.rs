@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::config;
 use crate::control::reload::Reloader;
 
 /// How often the file is looked at.
@@ -28,6 +29,12 @@ pub(in crate::control) async fn watch(reloader: &Reloader) -> Infallible {
         return pending().await;
     };
     let mut watched = Watched::default();
+    watched.look(stamp(&source.file), || content(&source.file));
+    // It may have changed since the process read it.
+    let now = config::load(&source.file, source.compat);
+    if now.is_ok_and(|now| now != *reloader.current()) {
+        let _ = reloader.reload("file");
+    }
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
