@@ -91,10 +91,7 @@ impl Process {
             tracing::warn!("{warning}");
         }
         let admin = runtime()?;
-        let doors = {
-            let _within = admin.enter();
-            Doors::open(&config)?
-        };
+        let doors = open_doors(&admin, &config)?;
         let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
         let registry = Registry::new(config.pools.iter().map(shape_of).collect(), config.workers);
@@ -113,13 +110,8 @@ impl Process {
             mailboxes.push((inbox.clone(), Arc::clone(&latest)));
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
             let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
-            let reach = (
-                standalone,
-                resolver.clone(),
-                Arc::clone(&connectors),
-                near_caches.clone(),
-                latest,
-            );
+            let connectors = Arc::clone(&connectors);
+            let reach = (standalone, resolver.clone(), connectors, near_caches.clone(), latest);
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let inboxes: Vec<Inbox<Letter>> =
@@ -177,6 +169,11 @@ impl Process {
         }
         code
     }
+}
+
+fn open_doors(admin: &Runtime, config: &Config) -> io::Result<Doors> {
+    let _within = admin.enter();
+    Doors::open(config)
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -187,7 +187,8 @@ impl Proxy {
             let first = links.len() as u32;
             let pool = Pool::new(Arc::new(settings.clone()), config.compat, first);
             for server in 0..pool.servers.len() {
-                metrics.pools[number].servers[server].set(ServerMetric::Up, 1);
+                let up = u64::from(!settings.servers[server].is_down());
+                metrics.pools[number].servers[server].set(ServerMetric::Up, up);
                 metrics.pools[number].set(PoolMetric::NearCoherent, 1);
                 for _ in 0..settings.server_connections {
                     links.push(Link::new(&pool, (number as u16, server as u16), false));

@@ -19,9 +19,12 @@ fn server(entry: &str) -> Server {
     entry.parse().unwrap()
 }
 
-/// A swap that fails on demand, and what it has put in force: the servers of each time.
-fn swap() -> (Swap, Arc<Mutex<(bool, Vec<Vec<Server>>)>>) {
-    let seen: Arc<Mutex<(bool, Vec<Vec<Server>>)>> = Arc::default();
+/// Whether to fail, and the servers of each time.
+type Seen = (bool, Vec<Vec<Server>>);
+
+/// A swap that fails on demand, and what it has put in force.
+fn swap() -> (Swap, Arc<Mutex<Seen>>) {
+    let seen: Arc<Mutex<Seen>> = Arc::default();
     let inner = Arc::clone(&seen);
     let swap = move |new: &Config| {
         let mut seen = inner.lock().unwrap();

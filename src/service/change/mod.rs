@@ -14,15 +14,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::dispatch::Turn;
-use super::pool::{Pool, Server, backoff};
-use super::proxy::{Duty, GATHER_SHARE, Proxy};
-use super::replies::Clients;
 use crate::backend::TlsConnector;
 use crate::cache::near::Near;
 use crate::config::{Dead, NearMode, Pool as Settings};
 use crate::metrics::{PoolMetrics, ServerMetric, WorkerMetrics};
 use crate::routing::Router;
+use crate::service::dispatch::Turn;
+use crate::service::pool::{Pool, Server, backoff};
+use crate::service::proxy::{Duty, GATHER_SHARE, Link, Proxy};
+use crate::service::replies::Clients;
 
 /// What every worker is to hold.
 #[derive(Debug)]
@@ -141,9 +141,10 @@ impl Proxy {
                 continue;
             }
             let before = Arc::clone(&self.pools[number].settings);
+            let count = self.pools[number].count();
             let (bank, shift) = self.reshape(number, plan, &bank);
-            let same =
-                before.servers == plan.settings.servers && before.routing == plan.settings.routing;
+            let same = before.servers[..count] == plan.settings.servers
+                && before.routing == plan.settings.routing;
             self.change_near(turn, number, (plan.near.as_ref(), same));
             pools.push(bank);
             shifts.push(shift);
@@ -194,6 +195,8 @@ impl Proxy {
         let backoff = backoff(&plan.settings, self.compat);
         let mut moves: Moves = vec![None; nodes.len()];
         let mut before: Vec<Option<Server>> = old.servers.into_iter().map(Some).collect();
+        let left: Vec<bool> =
+            (0..nodes.len()).map(|at| at >= count && self.has_left(number, at)).collect();
         let (mut servers, mut fresh, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
         let mut live = live_by_state(&plan.settings);
         for (at, node) in plan.settings.servers.iter().enumerate() {
@@ -223,7 +226,7 @@ impl Proxy {
         let mut all = plan.settings.servers.clone();
         for (index, server) in before.into_iter().enumerate() {
             let Some(server) = server else { continue };
-            if index >= count && self.has_left(number, index) {
+            if left[index] {
                 self.give_blocks_back(&server);
                 continue;
             }
@@ -258,7 +261,7 @@ impl Proxy {
     fn carry_through<C: Clients>(&mut self, turn: &mut Turn<'_, C>, shift: &Shift) {
         let pool = &self.pools[shift.pool];
         let settings = Arc::clone(&pool.settings);
-        let of_it = |link: &&mut super::proxy::Link| link.pool as usize == shift.pool;
+        let of_it = |link: &&mut Link| link.pool as usize == shift.pool;
         for link in self.links.iter_mut().filter(of_it) {
             link.connection.adopt(&settings);
         }
@@ -278,3 +281,6 @@ impl Proxy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
