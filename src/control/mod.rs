@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  signals ─▶ signals ─┬▶ Life + wake ─▶ listener, workers
+//!                      ├▶ reload ─▶ Reloader ─ swap ─▶ listener, workers
 //!                      └▶ log level, log file
 //!  HTTP ────▶ http ────┐
 //!                      ├─ read ─ Registry ◀─ count ─ listener, workers

@@ -110,8 +110,8 @@ impl Process {
             mailboxes.push((inbox.clone(), Arc::clone(&latest)));
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
             let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
-            let connectors = Arc::clone(&connectors);
-            let reach = (standalone, resolver.clone(), connectors, near_caches.clone(), latest);
+            let tls = Arc::clone(&connectors);
+            let reach = (standalone, resolver.clone(), tls, near_caches.clone(), latest);
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
         let inboxes: Vec<Inbox<Letter>> =
@@ -127,7 +127,7 @@ impl Process {
             workers: mailboxes,
             nears: (nears.clone(), stores.clock()),
         };
-        let changer = Changer::start(threads, &config, acceptors, listeners);
+        let changer = Changer::start(threads, &config, (acceptors, &connectors), listeners);
         let done = Arc::new(Notify::new());
         if let Some(pool) = config.pools.iter().position(|pool| pool.listen == Listen::Stdio) {
             start_stdio(pool as u16, &inboxes[0], &done)?;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::near::Nears;
-use super::tls;
+use super::tls::{self, Acceptors, Connectors};
 use super::{serve_names, shape_of};
 use crate::cache::Clock;
 use crate::config::{Config, Listen, Pool, Protocol};
@@ -50,9 +50,7 @@ struct State {
 
 /// A pool at its number.
 struct Place {
-    settings: Arc<Pool>,
-    removed: bool,
-    lease: Arc<()>,
+    plan: Plan,
     /// What its listener is told; none of a pool on standard input.
     terms: Option<watch::Sender<Option<Terms>>>,
 }
@@ -71,7 +69,7 @@ impl Changer {
     pub(super) fn start(
         threads: Threads,
         config: &Config,
-        acceptors: Vec<Option<TlsAcceptor>>,
+        (acceptors, connectors): (Acceptors, &Connectors),
         listeners: Vec<Option<Listener>>,
     ) -> Self {
         let resolvers = Resolver::threads(addresses(config));
@@ -83,7 +81,9 @@ impl Changer {
             let terms = terms_of(pool, acceptors.get(number).cloned().flatten());
             let terms =
                 listener.map(|it| changer.open(it, (number, pool, config.compat), terms, &lease));
-            places.push(Place { settings: Arc::new(pool.clone()), removed: false, lease, terms });
+            let tls = connectors.get(number).cloned().flatten();
+            let plan = Plan::new(Arc::new(pool.clone()), tls, lease);
+            places.push(Place { plan, terms });
         }
         changer.locked().places = places;
         changer
@@ -154,8 +154,8 @@ impl Changer {
         // Their clients come to workers that know of the pool by then.
         for (number, listener, terms) in openings {
             let place = &mut state.places[number];
-            let pool = (number, &*place.settings, config.compat);
-            place.terms = Some(self.open(listener, pool, terms, &place.lease));
+            let pool = (number, &*place.plan.settings, config.compat);
+            place.terms = Some(self.open(listener, pool, terms, &place.plan.lease));
         }
     }
 
@@ -189,18 +189,17 @@ impl State {
         (acceptor, connector): (Option<TlsAcceptor>, Option<TlsConnector>),
         taken: &[Option<Next>],
     ) -> Result<(usize, Next), String> {
-        let known = |place: &Place| !place.removed && place.settings.name == pool.name;
+        let known = |Place { plan, .. }: &Place| !plan.removed && plan.settings.name == pool.name;
         let known = self.places.iter().position(known);
         let settings = Arc::new(pool.clone());
         let terms = terms_of(pool, acceptor);
         if let Some(number) = known {
-            let lease = Arc::clone(&self.places[number].lease);
-            let plan = Plan::new(settings, connector, lease);
+            let plan = self.places[number].plan.with(settings, connector);
             return Ok((number, Next { plan, terms, opened: None }));
         }
         let free = |number: &usize| match (self.places.get(*number), taken.get(*number)) {
             (_, Some(Some(_))) => false,
-            (Some(place), _) => place.removed && Arc::strong_count(&place.lease) == 1,
+            (Some(place), _) => place.is_free(),
             (None, _) => true,
         };
         let number = (0..=u16::MAX.into()).find(free);
@@ -215,16 +214,15 @@ impl State {
 
     /// A pool is at its number from now on.
     fn put(&mut self, number: usize, plan: &Plan, terms: &Terms) {
-        let (settings, lease) = (Arc::clone(&plan.settings), Arc::clone(&plan.lease));
         match self.places.get_mut(number) {
-            Some(place) if !place.removed => {
-                place.settings = settings;
+            Some(place) if !place.plan.removed => {
+                place.plan = plan.clone();
                 if let Some(told) = &place.terms {
                     told.send_replace(Some(terms.clone()));
                 }
             }
             place => {
-                let new = Place { settings, removed: false, lease, terms: None };
+                let new = Place { plan: plan.clone(), terms: None };
                 match place {
                     Some(place) => *place = new,
                     None => self.places.push(new),
@@ -237,13 +235,19 @@ impl State {
     /// those who are there may finish.
     fn remove(&mut self, number: usize) -> Plan {
         let place = &mut self.places[number];
-        place.removed = true;
+        place.plan.removed = true;
         // The listener closes when it sees that.
         if let Some(told) = place.terms.take() {
             told.send_replace(None);
         }
-        let (settings, lease) = (Arc::clone(&place.settings), Arc::clone(&place.lease));
-        Plan { removed: true, ..Plan::new(settings, None, lease) }
+        place.plan.clone()
+    }
+}
+
+impl Place {
+    /// True if nothing of its pool is left in any thread: no lease but the place's own.
+    fn is_free(&self) -> bool {
+        self.plan.removed && Arc::strong_count(&self.plan.lease) == 1
     }
 }
 

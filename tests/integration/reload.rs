@@ -301,7 +301,7 @@ fn a_change_is_in_force_in_every_worker_at_once() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing_and_says_why() {
+fn f50_what_is_refused_changes_nothing_and_says_why() {
     let (one, other) = (Memcached::start(), Memcached::start());
     let (port, taken) = (Port::take(), other.port());
     let good = pool("main", &port, "", &[server(one.port(), 1, "a")]);
@@ -331,7 +331,7 @@ fn what_is_refused_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn pools_come_and_go_and_their_clients_finish() {
+fn f51_pools_come_and_go_and_their_clients_finish() {
     let servers = [Memcached::start(), Memcached::start()];
     let (a, b) = (Port::take(), Port::take());
     let one = pool("one", &a, "", &[server(servers[0].port(), 1, "s")]);

@@ -57,6 +57,15 @@ async fn readiness_follows_the_phase() {
 }
 
 #[tokio::test]
+async fn a_reload_is_asked_for_by_post_and_says_why_nothing_has_changed() {
+    let address = opened(&answers(Instant::now), answer).await;
+    let asked = exchange(address, b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(asked.starts_with("HTTP/1.1 409 "), "{asked}");
+    assert!(asked.ends_with("there is no configuration file to read again\n"), "{asked}");
+    assert!(get(address, "/reload").await.0.starts_with("HTTP/1.1 405 "));
+}
+
+#[tokio::test]
 async fn metrics_are_prometheus_text() {
     let answers = answers(Instant::now);
     answers.registry.layout().workers[1].pools[1].add(PoolMetric::RequestsRead, 3);

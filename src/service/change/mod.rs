@@ -72,6 +72,18 @@ impl Latest {
 }
 
 impl Plan {
+    /// The same pool with other settings and TLS. The ring is built anew only if it is another.
+    pub fn with(&self, settings: Arc<Settings>, tls: Option<TlsConnector>) -> Self {
+        let (old, new) = (&self.settings, &settings);
+        let same = |old: &Settings, new: &Settings| {
+            old.servers == new.servers && old.routing == new.routing && old.dead == new.dead
+        };
+        if same(old, new) {
+            return Self { settings, tls, near: None, ..self.clone() };
+        }
+        Self::new(settings, tls, Arc::clone(&self.lease))
+    }
+
     /// The plan of a pool with these settings: builds its ring. A server that is marked down is
     /// off it only where dead ones are.
     pub fn new(settings: Arc<Settings>, tls: Option<TlsConnector>, lease: Arc<()>) -> Self {

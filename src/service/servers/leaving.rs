@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backend::Phase;
 use crate::service::dispatch::Turn;
 use crate::service::pool::Server;
 use crate::service::proxy::{Duty, Link, Proxy};
@@ -40,9 +41,11 @@ impl Proxy {
                     self.end_if_done(turn, number);
                 }
                 Duty::Spare => self.drop_extra(turn, number),
-                Duty::Lent { over: false, .. } => self.end_by(number, turn.now + LOAN),
+                Duty::Lent { over: false, .. } if link.connection.phase() != Phase::Closed => {
+                    self.end_by(number, turn.now + LOAN);
+                }
                 Duty::Subscriber => self.end_by(number, turn.now + LAST_MESSAGES),
-                Duty::Lent { over: true, .. } | Duty::Upload(_) | Duty::Leaving | Duty::Gone => {}
+                Duty::Lent { .. } | Duty::Upload(_) | Duty::Leaving | Duty::Gone => {}
             }
         }
         let server = &mut self.pools[pool].servers[server];
