@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -275,7 +275,6 @@ fn a_change_is_in_force_in_every_worker_at_once() {
     let at = |index: usize| pool("main", &port, "", &[server(servers[index].port(), 1, "a")]);
     let stand = Stand::start("workers: 3\n", &at(0), &port);
     let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(port.number())).collect();
-    let mut took = Vec::new();
     for round in 1..=9 {
         stand.write(&at(round % 2));
         let wanted = ["old", "new"][round % 2];
@@ -284,20 +283,12 @@ fn a_change_is_in_force_in_every_worker_at_once() {
         admin.send("POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
         let answer = String::from_utf8(admin.read_to_end()).expect("a text");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        let reply = format!("VALUE k 0 3\r\n{wanted}\r\nEND\r\n").into_bytes();
+        // Whoever has the answer finds it in force, whichever worker it asks.
         for client in &mut clients {
-            let in_force = || {
-                client.send("get k\r\n");
-                client.memcache_reply() == reply
-            };
-            assert!(wait_until(LONG, in_force), "still not {wanted}");
+            client.ask("get k\r\n", format!("VALUE k 0 3\r\n{wanted}\r\nEND\r\n"));
         }
-        took.push(begun.elapsed());
+        println!("answered by the new server in all workers after {:?}", begun.elapsed());
     }
-    took.sort();
-    println!("in force in all workers after {took:?}");
-    // One may be late on a machine that is busy with other tests.
-    assert!(took[took.len() / 2] < Duration::from_millis(100), "{took:?}");
 }
 
 #[test]
