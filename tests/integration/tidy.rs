@@ -54,7 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper", &["control"]),
     ("hyper_util", &["control"]),
     ("md5", &["routing"]),
-    ("memchr", &["routing", "backend", "protocol"]),
+    ("memchr", &["service", "routing", "backend", "protocol"]),
     ("mimalloc", &["main"]),
     ("mmap_rs", &["storage"]),
     ("nix", &["control", "process"]),
