@@ -1,10 +1,11 @@
 //! What an entry says of itself, in front of the value, as it stands in the storage.
 
+use super::Token;
 use super::leases::Lease;
 use crate::storage::{Item, Time, Value};
 
 /// Bytes in front of the value.
-const HEADER: usize = 25;
+const HEADER: usize = 33;
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +42,12 @@ pub struct Entry<'a> {
     pub origin: Origin,
     /// What is in force of it otherwise.
     pub(super) flushes: u64,
+    /// How many connections there had been when its fill was sent.
+    pub(super) opened: u64,
 }
 
-pub(super) fn header(kind: Kind, origin: Origin, flushes: u64) -> [u8; HEADER] {
+pub(super) fn header(kind: Kind, token: &Token) -> [u8; HEADER] {
+    let Token { origin, flushes, opened, .. } = token;
     let mut header = [0; HEADER];
     header[0] = match kind {
         Kind::Plain => 0,
@@ -54,6 +58,7 @@ pub(super) fn header(kind: Kind, origin: Origin, flushes: u64) -> [u8; HEADER] {
     header[9..13].copy_from_slice(&origin.lease.place.to_le_bytes());
     header[13..17].copy_from_slice(&origin.lease.life.to_le_bytes());
     header[17..25].copy_from_slice(&flushes.to_le_bytes());
+    header[25..33].copy_from_slice(&opened.to_le_bytes());
     header
 }
 
@@ -79,6 +84,7 @@ impl<'a> Entry<'a> {
                 lease: Lease { place: short(9)?, life: short(13)? },
             },
             flushes: long(17)?,
+            opened: long(25)?,
         })
     }
 }

@@ -109,6 +109,8 @@ pub struct Token {
     slot: u32,
     count: u64,
     flushes: u64,
+    /// How many connections there have been.
+    opened: u64,
     /// When that request is sent, and over which connection.
     pub origin: Origin,
 }
@@ -210,7 +212,7 @@ impl Near {
             return Look::Busy;
         }
         let flushes = self.flushes.load(Ordering::SeqCst);
-        if flushes % FLUSH_ONCE != 0 {
+        if !flushes.is_multiple_of(FLUSH_ONCE) {
             return Look::Busy;
         }
         if !self.presence.may_have(key.hash()) {
@@ -251,9 +253,10 @@ impl Near {
             slot,
             count: self.slots.count(slot)?,
             flushes: flushes / FLUSH_ONCE,
+            opened: self.leases.opened(),
             origin: Origin { sent: now, lease },
         };
-        (flushes % FLUSH_ONCE == 0 && self.leases.lives(lease)).then_some(token)
+        (flushes.is_multiple_of(FLUSH_ONCE) && self.leases.lives(lease)).then_some(token)
     }
 
     /// Whether nothing has happened to the key since its token was given.
@@ -273,7 +276,7 @@ impl Near {
         if deadline <= now {
             return Settled::Expired;
         }
-        let header = entry::header(fill.kind, token.origin, token.flushes);
+        let header = entry::header(fill.kind, token);
         let value: Vec<&[u8]> =
             [&header[..]].into_iter().chain(fill.value.iter().copied()).collect();
         let item = NewItem {
@@ -297,7 +300,9 @@ impl Near {
     }
 
     /// Lets the entry of a key live on that the server still has in this version (`cas`), with so
-    /// many milliseconds left; false if it has gone, or its token does not hold.
+    /// many milliseconds left; false if it has gone, or its token does not hold. A server that has
+    /// started again may call another value by the same version: so it must be asked over a
+    /// connection that has been there since before the entry was, and the entry's own be there too.
     pub fn renew(
         &self,
         key: Key<'_>,
@@ -311,6 +316,8 @@ impl Near {
         if let Some(entry) = locked.peek(key, now).and_then(|item| Entry::of(&item))
             && entry.cas == cas
             && entry.flushes == token.flushes
+            && self.leases.lives(entry.origin.lease)
+            && self.leases.is_among(token.origin.lease, entry.opened)
         {
             value.extend_from_slice(entry.value);
             known = Some((entry.kind, entry.flags));

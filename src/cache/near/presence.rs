@@ -37,7 +37,7 @@ impl Presence {
 
     fn place(&self, hash: u64) -> (usize, u64) {
         let bit = (hash >> 16) as usize;
-        (bit / BITS & (self.sets[0].len() - 1), 1 << (bit % BITS))
+        ((bit / BITS) & (self.sets[0].len() - 1), 1 << (bit % BITS))
     }
 
     /// Notes that a key is about to get an entry.

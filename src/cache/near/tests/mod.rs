@@ -1,4 +1,4 @@
-//! The near cache by itself, step by step.
+//! The near cache by itself: step by step.
 
 use std::time::Duration;
 
@@ -128,6 +128,29 @@ fn a_lost_connection_takes_its_entries_and_fills_along() {
     assert_eq!(look(&near, 2), Look::Miss);
     assert_eq!(settle(&near, &stored, b"old", None, 3), Settled::Raced);
     assert_eq!(token(&near, lease, 4), None);
+}
+
+#[test]
+fn an_entry_is_renewed_only_by_the_server_that_it_came_from() {
+    let (near, lease) = near();
+    let key = near.key(b"k").unwrap();
+    let other = near.open().unwrap();
+    let first = token(&near, lease, 0).unwrap();
+    assert_eq!(settle(&near, &first, b"v", None, 1), Settled::Stored);
+    let late = near.open().unwrap();
+    let renew = |over: Lease, cas: u64| {
+        let token = near.token(key, over, at(500)).unwrap();
+        near.renew(key, &token, (cas, None), at(600))
+    };
+    // The server may have started again before it took this connection, and count from one again.
+    assert!(!renew(late, 9));
+    assert!(!renew(other, 8));
+    assert!(renew(lease, 9) && renew(other, 9));
+    // Its connection is another one now, which has been there for all of its time.
+    near.extend(other, at(u64::MAX));
+    assert_eq!(look(&near, 1400), Look::Hit(b"v".to_vec()));
+    near.close(other);
+    assert!(!renew(lease, 9));
 }
 
 #[test]
