@@ -1,4 +1,8 @@
-//! The near cache by itself: step by step.
+//! The near cache by itself: step by step here, and
+//!
+//! * `model`: its rules, searched exhaustively.
+
+mod model;
 
 use std::time::Duration;
 
