@@ -1,8 +1,10 @@
 //! The near cache by itself: step by step here, and
 //!
 //! * `model`: its rules, searched exhaustively.
+//! * `simulation`: itself, among proxies, servers and clients, in simulated time.
 
 mod model;
+mod simulation;
 
 use std::time::Duration;
 
