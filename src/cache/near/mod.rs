@@ -224,7 +224,8 @@ impl Near {
         match self.leases.until(entry.origin.lease) {
             _ if entry.flushes != flushes / FLUSH_ONCE => Look::Miss,
             None => Look::Miss,
-            Some(until) if until < now => Look::Lapsed,
+            // In whole milliseconds of both: what is equal may be over.
+            Some(until) if until <= now => Look::Lapsed,
             Some(_) => show(&entry).map_or(Look::Unfit, Look::Hit),
         }
     }

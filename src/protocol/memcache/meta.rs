@@ -58,6 +58,8 @@ pub struct MetaReply<'a> {
     pub value: Option<&'a [u8]>,
     /// The key as the server wrote it.
     pub key: &'a [u8],
+    /// It is written as base64, as whoever stored it has written it.
+    pub binary: bool,
     /// The client's 32 bits.
     pub flags: u32,
     /// Seconds left, as its clock counts them; `None` for ever.
@@ -87,6 +89,7 @@ pub fn meta_reply(reply: &[u8]) -> Option<MetaReply<'_>> {
     for (letter, rest) in words.filter_map(|word| word.split_first()) {
         match letter {
             b'k' => read.key = rest,
+            b'b' => read.binary = true,
             b'f' => read.flags = digits(rest)?.try_into().ok()?,
             b't' if rest == b"-1" => read.left = None,
             b't' => read.left = Some(digits(rest)?),
@@ -99,10 +102,13 @@ pub fn meta_reply(reply: &[u8]) -> Option<MetaReply<'_>> {
     Some(read)
 }
 
-/// The flags of an `mg` that only reads: the value, and what is kept beside it.
+/// Whether an `mg` asks for no more than the value and what is kept beside it, of a key that is
+/// written in the only way it can be: a server answers with the key as whoever stored it wrote it.
 pub fn only_reads(request: &Request<'_>) -> bool {
+    let written = request.arg(1);
+    let needs_base64 = |key: Vec<u8>| !is_plain_key(&key);
     let mut seen = 0u32;
-    request.args.iter().skip(2).all(|word| {
+    let reads = request.args.iter().skip(2).all(|word| {
         let Some((letter, rest)) = word.of(request.bytes).split_first() else { return false };
         let known = match letter {
             b'v' | b'k' | b'q' | b'b' | b'f' | b's' => rest.is_empty(),
@@ -113,7 +119,13 @@ pub fn only_reads(request: &Request<'_>) -> bool {
         let bit = 1 << (letter & 31);
         let (once, _) = (seen & bit == 0, seen |= bit);
         known && once
-    })
+    });
+    reads && (!has_flag(request, b'b') || binary_key(request, written).is_some_and(needs_base64))
+}
+
+/// Whether a key can stand on a line as it is.
+pub fn is_plain_key(key: &[u8]) -> bool {
+    key.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
 }
 
 /// Whether an `mg` may change what is stored: what it does to an item that is not there, to its

@@ -7,7 +7,7 @@
 //! ```
 
 use super::fills::{Question, Released, Whom};
-use super::forms::{self, Form};
+use super::forms::{self, Answer, Form};
 use crate::backend::{Flow, Io};
 use crate::cache::near::{Fill, Kind, Settled};
 use crate::metrics::PoolMetric;
@@ -240,7 +240,7 @@ impl<C: Clients> Sink<'_, C> {
         let (Some(stored), Some(now)) = (near.key(key), memcache::meta_reply(reply)) else {
             return;
         };
-        let good = now.cas == cas && !now.won && !now.stale && is_key(now.key, key);
+        let good = now.cas == cas && !now.won && !now.stale && is_key(&now, key);
         if good && near.renew(stored, &token, (cas, left(&now)), near.time(self.now)) {
             self.metrics.add(PoolMetric::FillsRenewed, 1);
         } else {
@@ -318,7 +318,11 @@ const fn is_error(outcome: Outcome) -> bool {
 
 /// What a waiter for a memcache fill gets.
 fn show_meta(rank: usize, form: &Form, (key, reply): (&[u8], &[u8]), out: &mut Vec<u8>) -> Shown {
-    let found = memcache::meta_reply(reply).filter(|it| is_key(it.key, key));
+    // An item of the same key in the other way of writing it is shown by the server alone.
+    let found = memcache::meta_reply(reply).filter(|it| is_key(it, key));
+    if found.is_none() && !says_absent(reply) {
+        return Shown::Again;
+    }
     let value = found.and_then(|it| Some((it.value?, it.flags)));
     let outcome = if value.is_some() { Outcome::Hit } else { Outcome::Miss };
     let won = found.is_some_and(|it| it.won);
@@ -332,7 +336,12 @@ fn show_meta(rank: usize, form: &Form, (key, reply): (&[u8], &[u8]), out: &mut V
         Form::Meta(_) if won && rank > 0 => return Shown::Again,
         Form::Meta(line) => {
             let args = words(line);
-            forms::write_meta((line, &args), value, marks_of(reply), out);
+            let marks = marks_of(reply);
+            let answer = match value {
+                Some((value, client)) => Answer::Item { value, client, marks: &marks },
+                None => Answer::Absent { says_more: says_more(reply) },
+            };
+            forms::write_meta((line, &args), &answer, out);
         }
         Form::Redis { .. } | Form::Element { .. } => return Shown::Again,
     }
@@ -366,7 +375,7 @@ fn begin_of<'r>(
     match form {
         Form::Meta(line) => {
             let args = words(line);
-            forms::write_meta_header((line, &args), (len, client), marks_of(reply), out);
+            forms::write_meta_header((line, &args), (len, client), &marks_of(reply), out);
         }
         _ => forms::write_block_header(key, client, len, out),
     }
@@ -382,21 +391,14 @@ fn long_header(line: &[u8]) -> Option<(usize, u32)> {
     Some((len, client))
 }
 
-/// What a server adds for whoever has asked by mg.
-fn marks_of(reply: &[u8]) -> &'static str {
+/// What a server adds for whoever has asked by mg, in its order.
+fn marks_of(reply: &[u8]) -> Vec<u8> {
     let end = memchr::memchr(b'\r', reply).unwrap_or(0);
-    let has = |mark: u8| {
-        reply[..end].ends_with(&[b' ', mark])
-            || reply[..end].windows(3).any(|it| it == [b' ', mark, b' '])
-    };
-    match (has(b'W'), has(b'X'), has(b'Z')) {
-        (true, true, _) => " W X",
-        (true, false, _) => " W",
-        (false, true, true) => " X Z",
-        (false, true, false) => " X",
-        (false, false, true) => " Z",
-        (false, false, false) => "",
-    }
+    let words = reply[..end].split(|byte| *byte == b' ');
+    words
+        .filter(|word| matches!(*word, b"W" | b"X" | b"Z"))
+        .flat_map(|word| [b' ', word[0]])
+        .collect()
 }
 
 /// The words of a meta request's line.
@@ -412,11 +414,21 @@ fn words(line: &[u8]) -> Vec<Span> {
     spans
 }
 
-/// Whether a server has answered for this key.
-fn is_key(written: &[u8], key: &[u8]) -> bool {
+/// Whether a server has answered for this key, written as it was asked for.
+fn is_key(reply: &MetaReply<'_>, key: &[u8]) -> bool {
     let mut expected = Vec::new();
     forms::write_meta_key(key, &mut expected);
-    written == expected
+    reply.key == expected && reply.binary != memcache::is_plain_key(key)
+}
+
+/// Whether a server says that there is nothing.
+fn says_absent(reply: &[u8]) -> bool {
+    reply == b"EN\r\n" || says_more(reply)
+}
+
+/// Whether it says so with the key, as it is asked.
+fn says_more(reply: &[u8]) -> bool {
+    reply.starts_with(b"EN ")
 }
 
 /// Milliseconds left at least.
@@ -435,9 +447,11 @@ fn fill_of<'r>(
     let absent = Fill { kind: Kind::Absent, ..bare };
     match question {
         Question::Version(_) => None,
-        Question::Meta if reply == b"EN\r\n" => Some((&[], absent)),
+        Question::Meta if says_absent(reply) => {
+            Some((&[], Fill { flags: says_more(reply).into(), ..absent }))
+        }
         Question::Meta => {
-            let it = memcache::meta_reply(reply).filter(|it| is_key(it.key, key))?;
+            let it = memcache::meta_reply(reply).filter(|it| is_key(it, key))?;
             if it.won || it.stale {
                 return None;
             }

@@ -37,7 +37,11 @@ impl Asked<'_> {
             }
             Wanted::Meta if plain || absent => {
                 let (bytes, args) = (self.request.bytes, self.request.args);
-                write_meta((bytes, args), found.map(|value| (value, entry.flags)), "", out);
+                let found = match found {
+                    Some(value) => Answer::Item { value, client: entry.flags, marks: b"" },
+                    None => Answer::Absent { says_more: entry.flags != 0 },
+                };
+                write_meta((bytes, args), &found, out);
             }
             Wanted::Value if plain || absent => write_value(found, self.resp3, out),
             Wanted::Length if plain || absent => {
@@ -127,26 +131,35 @@ pub(super) fn write_block_header(key: &[u8], flags: u32, len: usize, out: &mut V
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends what memcached answers to an mg (`bytes`, its words at `args`) that only reads, `marks`
-/// behind what it asks for. Its value is left out if it does not ask for that.
-pub(super) fn write_meta(
-    (bytes, args): (&[u8], &[Span]),
-    found: Option<(&[u8], u32)>,
-    marks: &str,
-    out: &mut Vec<u8>,
-) {
-    let flags = || args.iter().skip(2).filter_map(|word| word.of(bytes).split_first());
-    let has = |letter: u8| flags().any(|(it, _)| *it == letter);
-    let Some((value, client)) = found else {
-        if !has(b'q') {
-            out.extend_from_slice(b"EN\r\n");
+/// What memcached has for an mg.
+pub(super) enum Answer<'a> {
+    /// An item, with the client's bits and what the server says of itself behind them.
+    Item { value: &'a [u8], client: u32, marks: &'a [u8] },
+    /// None; `says_more`: the server, a newer one, says so with the key and what the client has
+    /// written for itself, if they are asked for.
+    Absent { says_more: bool },
+}
+
+/// Appends what memcached answers to an mg (`bytes`, its words at `args`) that only reads. The value
+/// is left out if it does not ask for that.
+pub(super) fn write_meta((bytes, args): (&[u8], &[Span]), found: &Answer<'_>, out: &mut Vec<u8>) {
+    let has = |letter: u8| args.iter().skip(2).any(|it| it.of(bytes).first() == Some(&letter));
+    match *found {
+        Answer::Item { value, client, marks } => {
+            write_meta_header((bytes, args), (value.len(), client), marks, out);
+            if has(b'v') {
+                out.extend_from_slice(value);
+                out.extend_from_slice(b"\r\n");
+            }
         }
-        return;
-    };
-    write_meta_header((bytes, args), (value.len(), client), marks, out);
-    if has(b'v') {
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
+        Answer::Absent { .. } if has(b'q') => {}
+        Answer::Absent { says_more } => {
+            out.extend_from_slice(b"EN");
+            if says_more {
+                write_asked((bytes, args), None, out);
+            }
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 
@@ -154,11 +167,10 @@ pub(super) fn write_meta(
 pub(super) fn write_meta_header(
     (bytes, args): (&[u8], &[Span]),
     (len, client): (usize, u32),
-    marks: &str,
+    marks: &[u8],
     out: &mut Vec<u8>,
 ) {
-    let flags = || args.iter().skip(2).filter_map(|word| word.of(bytes).split_first());
-    let has = |letter: u8| flags().any(|(it, _)| *it == letter);
+    let has = |letter: u8| args.iter().skip(2).any(|it| it.of(bytes).first() == Some(&letter));
     let mut digits = [0; redis::DIGITS];
     if has(b'v') {
         out.extend_from_slice(b"VA ");
@@ -166,12 +178,23 @@ pub(super) fn write_meta_header(
     } else {
         out.extend_from_slice(b"HD");
     }
+    write_asked((bytes, args), Some((len, client)), out);
+    out.extend_from_slice(marks);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what is asked for, in the order in which it is; of an item its length and the client's
+/// bits, too.
+fn write_asked((bytes, args): (&[u8], &[Span]), item: Option<(usize, u32)>, out: &mut Vec<u8>) {
+    let flags = || args.iter().skip(2).filter_map(|word| word.of(bytes).split_first());
+    let binary = flags().any(|(letter, _)| *letter == b'b');
+    let mut digits = [0; redis::DIGITS];
     for (letter, rest) in flags() {
         match letter {
             b'k' => {
                 out.extend_from_slice(b" k");
                 out.extend_from_slice(args.get(1).map_or(&[][..], |key| key.of(bytes)));
-                if has(b'b') {
+                if binary {
                     out.extend_from_slice(b" b");
                 }
             }
@@ -180,6 +203,7 @@ pub(super) fn write_meta_header(
                 out.extend_from_slice(rest);
             }
             b'f' | b's' => {
+                let Some((len, client)) = item else { continue };
                 let number = if *letter == b'f' { i64::from(client) } else { len as i64 };
                 out.extend_from_slice(&[b' ', *letter]);
                 out.extend_from_slice(redis::decimal(number, &mut digits));
@@ -187,8 +211,6 @@ pub(super) fn write_meta_header(
             _ => {}
         }
     }
-    out.extend_from_slice(marks.as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a string, or that there is none.
@@ -223,18 +245,18 @@ pub(super) fn pairs(reply: &[u8]) -> Option<(usize, &[u8])> {
 pub(super) fn ask_meta(key: &[u8], flags: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"mg ");
     write_meta_key(key, out);
-    out.extend_from_slice(if is_word(key) { b" k" } else { b" b k" });
+    out.extend_from_slice(if memcache::is_plain_key(key) { b" k" } else { b" b k" });
     out.extend_from_slice(flags);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a key as such an mg writes it, and its answer.
 pub(super) fn write_meta_key(key: &[u8], out: &mut Vec<u8>) {
-    if is_word(key) { out.extend_from_slice(key) } else { memcache::write_base64(key, out) }
-}
-
-fn is_word(key: &[u8]) -> bool {
-    key.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
+    if memcache::is_plain_key(key) {
+        out.extend_from_slice(key);
+    } else {
+        memcache::write_base64(key, out);
+    }
 }
 
 #[cfg(test)]

@@ -167,8 +167,8 @@ fn what_has_not_been_heard_of_is_not_believed() {
     assert_eq!(settle(&near, &filled, b"v", None, 1), Settled::Stored);
     assert_eq!(look(&near, 2), Look::Lapsed);
     near.extend(lease, at(300));
-    assert_eq!(look(&near, 300), Look::Hit(b"v".to_vec()));
-    assert_eq!(look(&near, 301), Look::Lapsed);
+    assert_eq!(look(&near, 299), Look::Hit(b"v".to_vec()));
+    assert_eq!(look(&near, 300), Look::Lapsed);
     near.extend(lease, at(500));
     assert_eq!(look(&near, 301), Look::Hit(b"v".to_vec()));
 }
