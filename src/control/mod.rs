@@ -24,6 +24,6 @@ mod testing;
 
 pub use doors::Doors;
 pub use log::{Log, level_of_verbosity};
-pub use plane::{ControlPlane, run};
+pub use plane::{ControlPlane, HotKey, HotKeys, run};
 pub use reload::{Applied, Refused, Reloader, Source};
 pub use signals::{FAULT, die_of_fault, hold_faults};

@@ -35,8 +35,25 @@ pub struct ControlPlane {
     pub compat: bool,
     /// Called every [`UPKEEP`]: gives back what has expired, counts what is stored.
     pub upkeep: Box<dyn Fn() + Send + Sync>,
+    /// The keys of a pool that are asked for most.
+    pub hot_keys: HotKeys,
     /// Rung when the process has done all it was started for: drains it.
     pub done: Arc<Notify>,
+}
+
+/// The keys that a near cache is asked for most, those first, by the name of its pool; `None` if
+/// that has none.
+pub type HotKeys = Arc<dyn Fn(&str) -> Option<Vec<HotKey>> + Send + Sync>;
+
+/// A key that is asked for often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HotKey {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Requests for it, lately, about.
+    pub requests: u64,
+    /// Bytes of its value, when that was last seen.
+    pub value_bytes: usize,
 }
 
 /// How often stored items are looked after: expired bytes are free again within the second.
@@ -49,6 +66,7 @@ pub(crate) struct Answers {
     pub(crate) log: Arc<Log>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) exposition: Exposition,
+    pub(crate) hot_keys: HotKeys,
     /// The shape of the statistics port's answer.
     pub(crate) shape: stats::Shape,
     /// The clock; tests turn it forward.
@@ -118,6 +136,7 @@ impl Answers {
             log: Arc::clone(&plane.log),
             reloader: Arc::clone(&plane.reloader),
             exposition,
+            hot_keys: Arc::clone(&plane.hot_keys),
             shape,
             now: Instant::now,
         })

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{Log as Settings, LogFormat};
 use crate::control::log::Log;
-use crate::control::plane::{Answers, ControlPlane};
+use crate::control::plane::{Answers, ControlPlane, HotKey, HotKeys};
 use crate::control::reload::Reloader;
 use crate::control::serve::serve;
 use crate::control::stats::Shape;
@@ -45,6 +45,15 @@ pub(crate) fn reloader() -> Arc<Reloader> {
     Arc::new(Reloader::new(config, None, |_| Ok(()), Arc::default()))
 }
 
+/// Pool `web` has a near cache that is asked for two keys.
+fn hot_keys() -> HotKeys {
+    let known =
+        |key: &[u8], requests, value_bytes| HotKey { key: key.into(), requests, value_bytes };
+    Arc::new(move |pool| {
+        (pool == "web").then(|| vec![known(b"often", 64, 10), known(b"large\xff", 32, 1000)])
+    })
+}
+
 pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
     ControlPlane {
         registry: registry(),
@@ -54,6 +63,7 @@ pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
         reloader: reloader(),
         compat: false,
         upkeep: Box::new(|| ()),
+        hot_keys: hot_keys(),
         done: Arc::default(),
     }
 }
@@ -66,6 +76,7 @@ pub(crate) fn answers(now: fn() -> Instant) -> Arc<Answers> {
         life: Arc::new(Life::default()),
         log: log(),
         reloader: reloader(),
+        hot_keys: hot_keys(),
         shape: Shape::Twemproxy,
         now,
     })

@@ -138,6 +138,7 @@ impl Process {
         let running = Config::clone(&config);
         let swap = move |new: &Config| changer.swap(new);
         let plane = ControlPlane {
+            hot_keys: nears.hot_keys(),
             upkeep: Box::new(stores.upkeep(nears, Arc::clone(&registry))),
             done,
             registry,

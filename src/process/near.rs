@@ -6,8 +6,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cache::Clock;
-use crate::cache::near::Near;
+use crate::cache::near::{self, Near};
 use crate::config::Pool;
+use crate::control::{HotKey, HotKeys};
 use crate::metrics::{Registry, StoreMetric, StoreMetrics};
 use crate::storage::{Time, Usage};
 
@@ -33,6 +34,21 @@ impl Nears {
         *known =
             named.filter_map(|(pool, near)| Some((pool.name.clone(), near.clone()?))).collect();
         nears
+    }
+
+    /// What the admin thread tells of them.
+    pub(super) fn hot_keys(&self) -> HotKeys {
+        let nears = self.clone();
+        let told = |known: near::HotKey| HotKey {
+            key: known.key,
+            requests: known.requests,
+            value_bytes: known.value_bytes,
+        };
+        Arc::new(move |pool| {
+            let known = nears.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (_, near) = known.iter().find(|(name, _)| name == pool)?;
+            Some(near.hot_keys().into_iter().map(told).collect())
+        })
     }
 
     /// Looks after all of them; `looks`: how full they are, too.

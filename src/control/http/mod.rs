@@ -4,6 +4,8 @@
 //! One connection, one request: nobody asks often enough for keep-alive to matter, and so the
 //! limits of a connection are the limits of a request.
 
+mod hotkeys;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
+use crate::control::http::hotkeys::HotKeysQuery;
 use crate::control::plane::Answers;
 use crate::control::reload::Refused;
 use crate::control::stats::{self, Shape};
@@ -37,6 +40,7 @@ twinring
 /readyz                   200 while serving, 503 while starting or draining
 /stats.json               statistics
 /stats.json?twemproxy=1   the same in twemproxy's shape
+/hotkeys                  ?pool=NAME&by=requests|bytes&n=20 what a near cache is asked for most
 /reload                   POST, from this machine: reads the configuration again
 ";
 
@@ -66,6 +70,7 @@ fn router(answers: Arc<Answers>, here: bool) -> Router {
         .route("/livez", get(health))
         .route("/readyz", get(ready))
         .route("/stats.json", get(statistics))
+        .route("/hotkeys", get(hot_keys))
         .with_state(answers)
 }
 
@@ -136,6 +141,13 @@ async fn statistics(
         Some(_) => Shape::Twemproxy,
     };
     ([(CONTENT_TYPE, "application/json")], stats::document(&answers, shape)).into_response()
+}
+
+async fn hot_keys(
+    State(answers): State<Arc<Answers>>,
+    Query(query): Query<HotKeysQuery>,
+) -> Response {
+    hotkeys::report(&answers.hot_keys, &query)
 }
 
 #[cfg(test)]

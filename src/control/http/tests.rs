@@ -87,6 +87,29 @@ async fn statistics_come_in_both_shapes() {
 }
 
 #[tokio::test]
+async fn hot_keys_are_told_by_requests_or_by_bytes() {
+    let address = opened(&answers(Instant::now), answer).await;
+    let (head, body) = get(address, "/hotkeys?pool=web").await;
+    assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
+    let often = "{\"key\":\"often\",\"requests\":64,\"value_bytes\":10,\"bytes\":640}";
+    let large = "{\"key\":\"large\\\\xff\",\"requests\":32,\"value_bytes\":1000,\"bytes\":32000}";
+    let report =
+        |by: &str, keys: &str| format!("{{\"pool\":\"web\",\"by\":\"{by}\",\"keys\":[{keys}]}}\n");
+    assert_eq!(body, report("requests", &format!("{often},{large}")));
+    let (_, body) = get(address, "/hotkeys?pool=web&by=bytes&n=1").await;
+    assert_eq!(body, report("bytes", large));
+    for (path, status) in [
+        ("/hotkeys", 400),
+        ("/hotkeys?pool=web&by=name", 400),
+        ("/hotkeys?pool=web&n=many", 400),
+        ("/hotkeys?pool=app", 404),
+    ] {
+        let (head, _) = get(address, path).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
 async fn the_index_names_what_there_is_and_the_rest_is_not_found() {
     let address = opened(&answers(Instant::now), answer).await;
     let (_, index) = get(address, "/").await;

@@ -35,6 +35,7 @@ pub(super) struct Seen {
     pub(super) absent: bool,
     pub(super) age: Duration,
     pub(super) cas: u64,
+    bytes: usize,
 }
 
 /// Where a value is to be had.
@@ -128,17 +129,24 @@ impl Proxy {
             return Looked::There;
         };
         nearby.lookups = nearby.lookups.wrapping_add(1);
-        if nearby.lookups.is_multiple_of(SAMPLED) {
+        let sampled = nearby.lookups.is_multiple_of(SAMPLED);
+        if sampled {
             near.note_hot(key);
         }
         let now = near.time(now);
         let looked = near.look(key, now, |entry| {
             show(entry)?;
             let age = now.since(entry.origin.sent);
-            Some(Seen { absent: entry.kind == Kind::Absent, age, cas: entry.cas })
+            let bytes = entry.value.len();
+            Some(Seen { absent: entry.kind == Kind::Absent, age, cas: entry.cas, bytes })
         });
         let (metric, looked) = match looked {
-            Look::Hit(seen) => return Looked::Hit(seen),
+            Look::Hit(seen) => {
+                if sampled {
+                    near.weigh(key, seen.bytes);
+                }
+                return Looked::Hit(seen);
+            }
             Look::Miss if near.admits(key, now) => (PoolMetric::NearMisses, Looked::Hot),
             Look::Miss => (PoolMetric::NearMisses, Looked::There),
             Look::Busy => (PoolMetric::NearBusy, Looked::There),
