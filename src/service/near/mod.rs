@@ -8,9 +8,10 @@
 //! ```
 //! What is promised, and the rules behind it, stand in [`crate::cache::near`]; here is when they are
 //! called. `reads` has requests for one key and `many` those for several, `fills` what is under way,
-//! `filling` what comes of it, `forms` how it is shown to whoever asked, `marks` writes, `trust` the
-//! connections to the servers.
+//! `filling` what comes of it, `endings` what becomes of those whom it fails, `forms` how it is shown
+//! to whoever asked, `marks` writes, `trust` the connections to the servers.
 
+mod endings;
 mod filling;
 mod fills;
 mod forms;

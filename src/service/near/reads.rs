@@ -14,7 +14,7 @@ use super::filling::{LEFT, PERMIT, VALUE};
 use super::fills::{Question, Waiter, Whom};
 use super::forms::{self, Asked, Form};
 use super::{Role, Wanted};
-use crate::backend::{Ask, Failure, To};
+use crate::backend::{Ask, To};
 use crate::cache::near::{Entry, Kind, Look};
 use crate::config::{NearMode, Protocol};
 use crate::metrics::PoolMetric;
@@ -158,7 +158,7 @@ impl Proxy {
     }
 
     /// Counts a key that was found here.
-    fn count_hit(&self, pool: u16, seen: &Seen) {
+    pub(super) fn count_hit(&self, pool: u16, seen: &Seen) {
         let metrics = &self.metrics.pools[pool as usize];
         metrics.add(if seen.absent { PoolMetric::Misses } else { PoolMetric::Hits }, 1);
         metrics.reads.record(Duration::ZERO);
@@ -348,125 +348,6 @@ impl Proxy {
         }
     }
 
-    /// One of a fill's questions has failed.
-    pub(in crate::service) fn fill_failed<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        pool: u16,
-        (place, serial, step): (u32, u32, u8),
-        failure: Failure,
-    ) {
-        let Some(it) = self.nearby.fills.get(place, serial) else { return };
-        if step != VALUE {
-            it.spoilt = true;
-            if it.answered {
-                self.nearby.fills.finish(place);
-            }
-            return;
-        }
-        let (passing, question) = (it.passing, it.question);
-        let name = std::mem::take(&mut it.key);
-        let first = if it.waiters.is_empty() { None } else { Some(it.waiters.remove(0)) };
-        if let Some(it) = self.nearby.fills.get(place, serial) {
-            it.key.clone_from(&name);
-        }
-        self.nearby.fills.release(place, 0);
-        self.nearby.fills.finish(place);
-        self.metrics.pools[pool as usize].add(PoolMetric::FillsFailed, 1);
-        if let Some(waiter) = first {
-            let entry = matches!(question, Question::Version(_)).then_some(&name[..]);
-            if !entry.is_some_and(|name| self.serve_old(turn, pool, &waiter, name)) {
-                self.fail_waiter(turn, pool, &waiter, (passing, failure));
-            }
-        }
-        self.answer_released(turn);
-    }
-
-    /// The server cannot say whether an entry is still good; as long as it is young enough it is
-    /// served.
-    fn serve_old<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        pool: u16,
-        waiter: &Waiter,
-        name: &[u8],
-    ) -> bool {
-        let Whom::Client(ticket) = waiter.whom else { return false };
-        let mut reply = Vec::new();
-        let looked = self.look_near((pool, turn.now), name, |entry| {
-            let found = (entry.kind == Kind::Plain).then_some((entry.value, entry.flags));
-            forms::write_get(name, found, &mut reply);
-            Some(())
-        });
-        let Looked::Hit(seen) = looked else { return false };
-        if waiter.abroad {
-            self.nearby.come_home(ticket.session);
-        }
-        self.count_hit(pool, &seen);
-        turn.clients.reply(turn.io, ticket, &reply, true);
-        true
-    }
-
-    fn fail_waiter<C: Clients>(
-        &mut self,
-        turn: &mut Turn<'_, C>,
-        pool: u16,
-        waiter: &Waiter,
-        (passing, failure): (bool, Failure),
-    ) {
-        match waiter.whom {
-            Whom::Client(ticket) => {
-                if waiter.abroad {
-                    self.nearby.come_home(ticket.session);
-                }
-                if passing {
-                    return turn.clients.cut(ticket);
-                }
-                let resp3 = matches!(waiter.form, Form::Redis { resp3: true });
-                let may_miss = !matches!(waiter.form, Form::Meta(_));
-                self.fail_client(turn, (pool, resp3), (ticket, may_miss), failure);
-            }
-            Whom::Part { gather, serial, part, ticket } => {
-                if let Some(ticket) = ticket.filter(|_| waiter.abroad) {
-                    self.nearby.come_home(ticket.session);
-                }
-                self.fail(turn, pool, To::Part { gather, serial, part }, failure);
-            }
-        }
-    }
-
-    /// Has those who waited in vain ask for themselves.
-    pub(in crate::service) fn answer_released<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
-        while let Some(released) = self.nearby.fills.released.pop() {
-            let (pool, waiter) = (released.pool, released.waiter);
-            let (ticket, to, resp3) = match waiter.whom {
-                Whom::Client(ticket) => (
-                    Some(ticket),
-                    To::Client(ticket),
-                    matches!(waiter.form, Form::Redis { resp3: true }),
-                ),
-                Whom::Part { gather, serial, part, ticket } => {
-                    let resp3 = matches!(waiter.form, Form::Element { resp3: true });
-                    (ticket, To::Part { gather, serial, part }, resp3)
-                }
-            };
-            let session = ticket.map_or(0, |ticket| ticket.session);
-            if waiter.abroad {
-                self.nearby.come_home(session);
-            }
-            let Some(server) = self.pools[pool as usize].router.server_of(&released.key) else {
-                self.fail(turn, pool, to, Failure::NoServer);
-                continue;
-            };
-            let link = self.connection(pool, server, Lane { session, resp3 });
-            let asked = (released.question, &released.key[..]);
-            let (wire, expect, key) = plain_request(&waiter.form, asked, to);
-            let may_miss = !matches!(waiter.form, Form::Meta(_));
-            let ask = Ask { to, expect, read: true, key, may_miss, patient: false, mark: 0 };
-            self.send(turn, link, ask, &[&wire]);
-        }
-    }
-
     /// Whether a fill of a request's key is under way on another connection that the request cannot
     /// join: its reply could be older than the fill's.
     pub fn must_wait(&mut self, pool: u16, session: u32, request: &Request<'_>) -> bool {
@@ -490,42 +371,4 @@ impl Proxy {
         let fill = self.nearby.fills.of(pool, (request.arg(1), key.hash()));
         fill.is_some_and(|it| !it.may_be_joined(near, asks))
     }
-}
-
-/// The request of somebody who no longer waits for a fill, as the server gets it.
-fn plain_request(
-    form: &Form,
-    (question, key): (Question, &[u8]),
-    to: To,
-) -> (Vec<u8>, Expect, Span) {
-    let mut wire = Vec::new();
-    let mut place = Span::default();
-    let expect = match form {
-        Form::Get => {
-            wire.extend_from_slice(b"get ");
-            place = Span { start: 4, end: 4 + key.len() as u32 };
-            wire.extend_from_slice(key);
-            wire.extend_from_slice(b"\r\n");
-            if matches!(to, To::Part { .. }) { Expect::Values } else { Expect::Value }
-        }
-        Form::Meta(line) => {
-            wire.extend_from_slice(line);
-            if line.windows(2).any(|it| it == b" q") {
-                wire.extend_from_slice(memcache::NOOP);
-                Expect::MetaQuiet
-            } else {
-                Expect::Meta
-            }
-        }
-        Form::Element { .. } => {
-            redis::write_command([b"MGET".as_slice(), key].into_iter(), &mut wire);
-            Expect::Resp
-        }
-        Form::Redis { .. } => {
-            let word: &[u8] = if question == Question::Hash { b"HGETALL" } else { b"GET" };
-            redis::write_command([word, key].into_iter(), &mut wire);
-            Expect::Resp
-        }
-    };
-    (wire, expect, place)
 }
