@@ -24,7 +24,8 @@ impl Worker {
             self.execute(token, request, None);
             return done;
         }
-        if session.pipeline.depth() > 0 && self.proxy.must_wait(pool, token.0, &request) {
+        if session.pipeline.depth() > 0 && self.proxy.must_wait(pool, (token.0, self.now), &request)
+        {
             return self.hold(token, Hold::Order);
         }
         let Some(session) = self.sessions.get(token) else { return done };

@@ -1,6 +1,7 @@
 //! Fills under way, and who waits for each: one question to the server for all who ask meanwhile.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::forms::Form;
 use crate::backend::Ticket;
@@ -166,14 +167,18 @@ impl Fills {
 
 impl Filling {
     /// Whether another request for the key may wait for this one: nothing has been written since
-    /// it was sent, and its reply is still to come.
-    pub(super) fn may_be_joined(&self, near: &Near, asks: Question) -> bool {
+    /// it was sent, its reply is still to come, and it is no older than a value may be.
+    pub(super) fn may_be_joined(&self, near: &Near, asks: Question, now: Instant) -> bool {
+        let settings = near.settings();
+        let most = if self.tracked { settings.lease } else { settings.max_age };
+        let age = |token: &Token| near.time(now).since(token.origin.sent);
+        let young = self.token.as_ref().is_some_and(|token| age(token) < most);
         let same = match (self.question, asks) {
             (Question::Version(_), _) | (_, Question::Version(_)) => false,
             (a, b) => a == b,
         };
-        let room = self.waiters.len() <= near.settings().joiners as usize;
+        let room = self.waiters.len() <= settings.joiners as usize;
         let holds = self.token.as_ref().is_some_and(|token| near.holds(token));
-        same && room && holds && !self.answered && !self.passing
+        same && room && holds && young && !self.answered && !self.passing
     }
 }

@@ -245,7 +245,7 @@ impl Proxy {
         let Some(it) = self.nearby.fills.of(pool, (name, key.hash())) else {
             return self.begin_fill(turn, (pool, lane), (name, question), (whom, form));
         };
-        if !it.may_be_joined(near, question) {
+        if !it.may_be_joined(near, question, turn.now) {
             return false;
         }
         let link = it.link;
@@ -350,7 +350,12 @@ impl Proxy {
 
     /// Whether a fill of a request's key is under way on another connection that the request cannot
     /// join: its reply could be older than the fill's.
-    pub fn must_wait(&mut self, pool: u16, session: u32, request: &Request<'_>) -> bool {
+    pub fn must_wait(
+        &mut self,
+        pool: u16,
+        (session, now): (u32, Instant),
+        request: &Request<'_>,
+    ) -> bool {
         if !self.nearby.is_abroad(session) {
             return false;
         }
@@ -369,6 +374,6 @@ impl Proxy {
             Protocol::Memcache | Protocol::Ping => Question::Meta,
         };
         let fill = self.nearby.fills.of(pool, (request.arg(1), key.hash()));
-        fill.is_some_and(|it| !it.may_be_joined(near, asks))
+        fill.is_some_and(|it| !it.may_be_joined(near, asks, now))
     }
 }

@@ -1,0 +1,346 @@
+//! The promises of the near cache, held against real servers and faults.
+//!
+//! ```text
+//!  writer ───────────────────────▶ server ◀── faults: connections killed, the server stopped, a tiny
+//!                                   ▲   ▲            table of tracked keys
+//!  readers, RESP2 and RESP3 ─▶ proxy A  proxy B ◀─ readers
+//!  own writers and readers ──▶ proxy A
+//! ```
+//! 1. What the own readers see is never older than what has been acknowledged to any of them.
+//! 2. What the others see was current at some moment within the last S: `max_age`, or `lease`.
+//! 3. Nothing outlives its time at the server by more than S, and 4. not because of the near cache.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Dice;
+use super::own::Own;
+use super::talk::{Ask, Talker, Tongue, command};
+use super::timeline::Read;
+use super::writer::Writer;
+use crate::support::{Client, Memcached, PoolSpec, Process, Proxy, Redis, wait_until};
+
+/// S of these tests.
+const BOUND: Duration = Duration::from_millis(300);
+
+/// The tests' own keys, and those whose changes are noted.
+const OWN_KEYS: usize = 12;
+const STRINGS: usize = 8;
+const HASHES: usize = 3;
+
+/// How many threads read through each proxy.
+const READERS: usize = 2;
+
+enum Server {
+    Redis(Redis),
+    Memcached(Memcached),
+}
+
+impl Server {
+    fn port(&self) -> u16 {
+        match self {
+            Self::Redis(server) => server.port(),
+            Self::Memcached(server) => server.port(),
+        }
+    }
+
+    fn process(&self) -> &Process {
+        match self {
+            Self::Redis(server) => &server.process,
+            Self::Memcached(server) => &server.process,
+        }
+    }
+
+    fn is_redis(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
+    /// A proxy in front of it.
+    fn proxy(&self, near: &str) -> Proxy {
+        let pool = match self {
+            Self::Redis(server) => PoolSpec::redis(&[server.port()]),
+            Self::Memcached(server) => PoolSpec::memcache(&[server.port()]),
+        };
+        let pool = pool.set("timeout", 1000).set("partial", "error");
+        let near = format!("{{ memory: 8MiB, admit: all, negative: 200ms, {near} }}");
+        Proxy::twinring_with(&["workers: 2"], vec![pool.set("near_cache", near)])
+    }
+
+    fn tongues(&self) -> &'static [Tongue] {
+        if self.is_redis() { &[Tongue::Resp2, Tongue::Resp3] } else { &[Tongue::Memcache] }
+    }
+}
+
+/// One run.
+struct Trial<'a> {
+    server: &'a Server,
+    /// What the others read through, and what own writers and own readers use.
+    proxies: [&'a Proxy; 2],
+    own: (&'a Proxy, &'a Proxy),
+    time: Duration,
+    faults: bool,
+    seed: u64,
+}
+
+/// What came of it.
+struct Outcome {
+    reads: usize,
+    refused: usize,
+    /// The largest age, and what it was.
+    oldest: (Duration, String),
+    /// Answers that were current at no time.
+    strange: Vec<String>,
+    own_checked: u64,
+    own_violations: Vec<String>,
+}
+
+impl Trial<'_> {
+    fn run(&self) -> Outcome {
+        let redis = self.server.is_redis();
+        let named = |kind: &str, count: usize| (0..count).map(|at| format!("{kind}{at}")).collect();
+        let keys: (Vec<String>, Vec<String>) =
+            (named("s", STRINGS), named("h", if redis { HASHES } else { 0 }));
+        let mut writer = Writer::new(self.server.port(), redis, keys.clone(), Dice::new(self.seed));
+        let (stop, own) = (AtomicBool::new(false), Own::new(OWN_KEYS));
+        let (reads, refused) = (Mutex::new(Vec::new()), Mutex::new(0));
+        let stopped = || stop.load(Ordering::SeqCst);
+        thread::scope(|scope| {
+            for (at, proxy) in self.proxies.iter().enumerate() {
+                for number in 0..READERS {
+                    let tongue = self.server.tongues()[number % self.server.tongues().len()];
+                    let dice = Dice::new(self.seed * 100 + (at * READERS + number) as u64);
+                    let (keys, reads, refused) = (&keys, &reads, &refused);
+                    scope.spawn(move || {
+                        let (found, failed) =
+                            read_all((proxy.port(), tongue), keys, dice, &stopped);
+                        reads.lock().unwrap().extend(found);
+                        *refused.lock().unwrap() += failed;
+                    });
+                }
+            }
+            for (number, &tongue) in self.server.tongues().iter().cycle().take(2).enumerate() {
+                let mut dice = Dice::new(self.seed * 200 + number as u64);
+                let (own, (writes, reads)) = (&own, self.own);
+                let mut talker = Talker::connect(writes.port(), tongue);
+                let mut reader = Talker::connect(reads.port(), tongue);
+                let mut other = dice.clone();
+                scope.spawn(move || {
+                    while !stopped() {
+                        let key = dice.below(OWN_KEYS as u64 / 2) as usize * 2 + number;
+                        own.write(&mut talker, tongue, key, &mut dice);
+                        if dice.one_in(50) {
+                            talker.reconnect();
+                        }
+                        pause(Duration::from_millis(dice.below(4)), &stopped);
+                    }
+                });
+                scope.spawn(move || {
+                    while !stopped() {
+                        own.read(&mut reader, &mut other);
+                    }
+                });
+            }
+            if self.faults {
+                let dice = Dice::new(self.seed * 300);
+                scope.spawn(move || do_harm(self.server, dice, &stopped));
+            }
+            let until = Instant::now() + self.time;
+            let mut dice = Dice::new(self.seed * 400);
+            while Instant::now() < until {
+                writer.change(|done| own.flush(done));
+                pause(Duration::from_millis(dice.below(30)), &stopped);
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        let mut outcome = Outcome {
+            reads: 0,
+            refused: refused.into_inner().unwrap(),
+            oldest: (Duration::ZERO, String::new()),
+            strange: Vec::new(),
+            own_checked: own.checked.load(Ordering::SeqCst),
+            own_violations: own.violations.into_inner().unwrap(),
+        };
+        reads.into_inner().unwrap().iter().for_each(|read| outcome.take(read, &writer));
+        outcome
+    }
+}
+
+impl Outcome {
+    fn take(&mut self, read: &Read, writer: &Writer) {
+        self.reads += 1;
+        let told = || format!("{} in version {:?}", read.key, read.version);
+        match writer.timeline.age(read) {
+            None => self.strange.push(told()),
+            Some(age) if age > self.oldest.0 => self.oldest = (age, told()),
+            Some(_) => {}
+        }
+    }
+
+    fn print(&self, what: &str) {
+        println!(
+            "{what}: {} reads, {} refused, oldest {:?} ({}), S {BOUND:?}; own reads {}, older than \
+             acknowledged {}",
+            self.reads,
+            self.refused,
+            self.oldest.0,
+            self.oldest.1,
+            self.own_checked,
+            self.own_violations.len(),
+        );
+    }
+}
+
+/// Lets time pass, but not beyond the end.
+fn pause(time: Duration, stopped: &impl Fn() -> bool) {
+    wait_until(time, stopped);
+}
+
+/// Reads in pipelines until the end; how many answers were refusals.
+fn read_all(
+    (port, tongue): (u16, Tongue),
+    (strings, hashes): &(Vec<String>, Vec<String>),
+    mut dice: Dice,
+    stopped: &impl Fn() -> bool,
+) -> (Vec<Read>, usize) {
+    let mut talker = Talker::connect(port, tongue);
+    let (mut reads, mut refused) = (Vec::new(), 0);
+    while !stopped() {
+        let asks: Vec<Ask> = (0..dice.below(12) + 1)
+            .map(|_| {
+                let key = dice.of(strings).clone();
+                match dice.below(6) {
+                    0 => Ask::Many((0..4).map(|_| dice.of(strings).clone()).collect()),
+                    1 => Ask::Meta(key),
+                    2 if !hashes.is_empty() => Ask::Hash(dice.of(hashes).clone()),
+                    3 if !hashes.is_empty() => Ask::Field(dice.of(hashes).clone()),
+                    4 if !hashes.is_empty() => Ask::Fields(dice.of(hashes).clone()),
+                    _ => Ask::One(key),
+                }
+            })
+            .collect();
+        let asks: Vec<Ask> = asks.into_iter().map(without_repeats).collect();
+        let wire: String = asks.iter().map(|ask| talker.wire(ask)).collect();
+        let sent = Instant::now();
+        talker.client.send(wire);
+        for ask in &asks {
+            match talker.answer(ask).expect("the proxy is there") {
+                Ok(seen) => {
+                    let received = Instant::now();
+                    let read = |(key, version)| Read { key, version, sent, received };
+                    reads.extend(seen.into_iter().map(read));
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        if dice.one_in(200) {
+            talker.reconnect();
+        }
+        pause(Duration::from_millis(dice.below(3)), stopped);
+    }
+    (reads, refused)
+}
+
+fn without_repeats(ask: Ask) -> Ask {
+    match ask {
+        Ask::Many(mut keys) => {
+            keys.sort();
+            keys.dedup();
+            Ask::Many(keys)
+        }
+        other => other,
+    }
+}
+
+/// One fault after the other.
+fn do_harm(server: &Server, mut dice: Dice, stopped: &impl Fn() -> bool) {
+    while !stopped() {
+        pause(Duration::from_millis(100 + dice.below(400)), stopped);
+        let which = dice.below(3);
+        match server {
+            Server::Redis(redis) if which == 0 => kill_tracked(redis.port()),
+            Server::Redis(redis) if which == 1 => {
+                let most = if dice.one_in(2) { "4" } else { "1000" };
+                let words = ["CONFIG", "SET", "tracking-table-max-keys", most];
+                Client::connect(redis.port()).ask(command(&words), "+OK\r\n");
+            }
+            _ => {
+                server.process().freeze();
+                pause(Duration::from_millis(200 + dice.below(1300)), &|| false);
+                server.process().thaw();
+            }
+        }
+    }
+}
+
+/// Ends all connections of a server on which it tells of changes; how many.
+pub(super) fn kill_tracked(port: u16) {
+    let mut client = Client::connect(port);
+    client.send("CLIENT LIST\r\n");
+    let list = String::from_utf8(client.redis_reply()).expect("a text");
+    for line in list.lines().filter(|line| line.contains(" flags=t ")) {
+        let id = line.split(['=', ' ']).nth(1).expect("an id");
+        client.send(command(&["CLIENT", "KILL", "ID", id]));
+        client.redis_reply();
+    }
+}
+
+/// The part of the lookups that the near cache of a proxy has answered.
+fn hit_part(proxy: &Proxy) -> f64 {
+    let (name, metrics) = ("twinring_near_cache_requests_total", proxy.metrics());
+    metrics.get(name, &[("result", "hit")]) / metrics.get(name, &[])
+}
+
+/// All promises hold while there are faults.
+fn hold(server: &Server, near: &str, what: &str) {
+    let proxies = [server.proxy(near), server.proxy(near)];
+    let proxies = [&proxies[0], &proxies[1]];
+    let time = Duration::from_secs(8);
+    let own = (proxies[0], proxies[0]);
+    let outcome = Trial { server, proxies, own, time, faults: true, seed: 7 }.run();
+    outcome.print(what);
+    // The other proxy has the own writes.
+    let part = hit_part(proxies[1]);
+    println!("{what}: {:.1} % of the lookups were answered by a near cache", part * 100.0);
+    assert!(outcome.strange.is_empty(), "never current: {:?}", outcome.strange);
+    assert!(outcome.oldest.0 <= BOUND, "{:?}", outcome.oldest);
+    assert!(outcome.own_violations.is_empty(), "{:?}", outcome.own_violations);
+    assert!(part > 0.5 && outcome.reads > 2000 && outcome.own_checked > 500, "nothing is proven");
+}
+
+/// The same judge finds a cache that hears nothing, and another proxy's clients reading own writes.
+fn are_found_broken(server: &Server) {
+    let deaf = "mode: ttl, max_age: 5s";
+    let proxies = [server.proxy(deaf), server.proxy(deaf)];
+    let proxies = [&proxies[0], &proxies[1]];
+    let time = Duration::from_secs(4);
+    let own = (proxies[0], proxies[1]);
+    let outcome = Trial { server, proxies, own, time, faults: false, seed: 7 }.run();
+    outcome.print("a cache that hears nothing");
+    assert!(outcome.strange.is_empty(), "never current: {:?}", outcome.strange);
+    assert!(outcome.oldest.0 > BOUND, "{:?}", outcome.oldest);
+    assert!(!outcome.own_violations.is_empty(), "another proxy's clients read older values");
+}
+
+#[test]
+fn redis_promises_hold() {
+    let server = Server::Redis(Redis::start(&[]));
+    hold(&server, &format!("lease: {}ms", BOUND.as_millis()), "redis");
+}
+
+#[test]
+fn memcached_promises_hold() {
+    let server = Server::Memcached(Memcached::start());
+    hold(&server, &format!("max_age: {}ms", BOUND.as_millis()), "memcached");
+}
+
+#[test]
+fn broken_promises_of_redis_are_found() {
+    are_found_broken(&Server::Redis(Redis::start(&[])));
+}
+
+#[test]
+fn broken_promises_of_memcached_are_found() {
+    are_found_broken(&Server::Memcached(Memcached::start()));
+}
