@@ -14,7 +14,10 @@ use crate::storage::{Time, Usage};
 
 /// All of them, by the names of their pools.
 #[derive(Clone, Default)]
-pub(super) struct Nears(Arc<Mutex<Vec<(String, Arc<Near>)>>>);
+pub(super) struct Nears(Arc<Mutex<Vec<Named>>>);
+
+/// The name of a pool, and its near cache.
+type Named = (String, Arc<Near>);
 
 impl Nears {
     /// The near caches of `pools`, in their order: those of the same name and settings stay, the

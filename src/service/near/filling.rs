@@ -125,7 +125,7 @@ impl<C: Clients> Sink<'_, C> {
         let mut out = Vec::new();
         for (rank, waiter) in waiters.into_iter().enumerate() {
             out.clear();
-            match self.show(place, rank, &waiter.form, (&key, &reply, outcome), &mut out) {
+            match self.show((place, rank), &waiter.form, (&key, &reply, outcome), &mut out) {
                 Shown::Reply(shown) => {
                     if matches!(waiter.whom, Whom::Client(_)) {
                         count_lookup(self.metrics, shown);
@@ -158,8 +158,7 @@ impl<C: Clients> Sink<'_, C> {
     /// Writes what a waiter gets.
     fn show(
         &mut self,
-        place: u32,
-        rank: usize,
+        (place, rank): (u32, usize),
         form: &Form,
         (key, reply, outcome): (&[u8], &[u8], Outcome),
         out: &mut Vec<u8>,
