@@ -27,6 +27,9 @@ pub(super) enum Contender {
     /// The same with and without new connections.
     Storm,
     Calm,
+    /// twinring with a near cache and without.
+    Near,
+    Alone,
 }
 
 /// How they are started.
@@ -59,6 +62,8 @@ impl Contender {
             Self::Haproxy => "HAProxy",
             Self::Storm => "storm",
             Self::Calm => "calm",
+            Self::Near => "near cache",
+            Self::Alone => "none",
         }
     }
 

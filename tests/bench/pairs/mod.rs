@@ -1,12 +1,13 @@
-//! Rows of two: mg beside get, and TLS beside that of others.
+//! Rows of two: mg beside get, TLS beside that of others, a near cache beside none.
 //!
 //! ```text
 //!   row ─▶ two contenders, in turn ─▶ load ─▶ CPU time per request ─▶ table
 //!      └─▶ storm : calm and beside new TLS connections, ours alone
 //! ```
-//! * [`contender`]: what is measured, and how it is started; [`storm`]; [`table`].
+//! * [`contender`]: what is measured, and how it is started; [`storm`], [`near`]; [`table`].
 
 mod contender;
+mod near;
 mod storm;
 mod table;
 
@@ -23,6 +24,7 @@ use crate::tls::Certificate;
 use crate::wire::Protocol;
 
 use contender::{Contender, Way};
+use near::Near;
 use table::Outcome;
 
 /// Load before the clock starts: handshakes are made, connections behind stand.
@@ -39,10 +41,12 @@ pub(crate) enum Row {
     Front(Protocol, usize),
     /// So many new TLS connections a second beside established ones.
     Storm(Protocol, u32),
+    /// With a near cache and without.
+    Near(Near),
 }
 
 /// All of them, in the order in which they are run.
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 20] = [
     Row::Meta,
     Row::Cache(Protocol::Memcache, 1),
     Row::Cache(Protocol::Memcache, 16),
@@ -54,6 +58,15 @@ const ROWS: [Row; 11] = [
     Row::Front(Protocol::Redis, 16),
     Row::Storm(Protocol::Memcache, 2_000),
     Row::Storm(Protocol::Redis, 2_000),
+    Row::Near(Near::Hit(Protocol::Memcache, 1)),
+    Row::Near(Near::Hit(Protocol::Memcache, 16)),
+    Row::Near(Near::Hit(Protocol::Redis, 1)),
+    Row::Near(Near::Hit(Protocol::Redis, 16)),
+    Row::Near(Near::Cold(Protocol::Memcache, 1)),
+    Row::Near(Near::Cold(Protocol::Memcache, 16)),
+    Row::Near(Near::Cold(Protocol::Redis, 16)),
+    Row::Near(Near::Zipf),
+    Row::Near(Near::Top),
 ];
 
 impl Row {
@@ -64,12 +77,14 @@ impl Row {
             Self::Cache(of, depth) => format!("pair-tls-cache-{}{}", of.name(), deep(depth)),
             Self::Front(of, depth) => format!("pair-tls-front-{}{}", of.name(), deep(depth)),
             Self::Storm(of, _) => format!("pair-tls-storm-{}", of.name()),
+            Self::Near(near) => near.name(),
         }
     }
 
     fn figure(self) -> &'static str {
         match self {
             Self::Storm(..) => "p99 µs",
+            Self::Near(near) => near.figure(),
             _ => "CPU µs/request",
         }
     }
@@ -81,6 +96,7 @@ impl Row {
             Self::Cache(..) => 1.0,
             Self::Front(..) => 0.8,
             Self::Storm(..) => 1.25,
+            Self::Near(near) => near.bar(),
         }
     }
 
@@ -92,6 +108,7 @@ impl Row {
             Self::Cache(Protocol::Redis, _) => [Contender::Cache, Contender::RedisServer],
             Self::Front(..) => [Contender::Front, Contender::Haproxy],
             Self::Storm(..) => [Contender::Storm, Contender::Calm],
+            Self::Near(_) => [Contender::Near, Contender::Alone],
         }
     }
 
@@ -101,6 +118,10 @@ impl Row {
             Self::Meta => (Protocol::Memcache, 16),
             Self::Cache(protocol, depth) | Self::Front(protocol, depth) => (protocol, depth),
             Self::Storm(protocol, _) => (protocol, 1),
+            Self::Near(Near::Hit(protocol, depth) | Near::Cold(protocol, depth)) => {
+                (protocol, depth)
+            }
+            Self::Near(Near::Zipf | Near::Top) => (Protocol::Redis, 1),
         };
         let storm = matches!(self, Self::Storm(..));
         Workload {
@@ -178,6 +199,9 @@ fn measure(row: Row, way: &Way<'_>, stage: &Stage) -> Result<[f64; 2], Failure> 
         let servers = Backends::start(protocol, Kind::Floor, &stage.load_cores)?;
         let front = Contender::Front.start(protocol, way, &servers.ports)?;
         return storm::measure(&front.target, row.workload(), stage, rate);
+    }
+    if let Row::Near(near) = row {
+        return near.measure(way, stage);
     }
     let [ours, theirs] = row.contenders();
     Ok([cpu(row, ours, way, stage)?, cpu(row, theirs, way, stage)?])

@@ -124,6 +124,16 @@ fn answer_memcache(input: &[u8], filler: &[u8], out: &mut Vec<u8>) -> Option<usi
         out.extend_from_slice(b"END\r\n");
         return Some(end + 1);
     }
+    if let Some(rest) = line.strip_prefix(b"mg ") {
+        // As a near cache asks: `k f t c v`.
+        let key = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+        out.extend_from_slice(b"VA 100 k");
+        out.extend_from_slice(key);
+        out.extend_from_slice(b" f0 t-1 c1\r\n");
+        put_value(out, digits_of(key), filler);
+        out.extend_from_slice(b"\r\n");
+        return Some(end + 1);
+    }
     if line.starts_with(b"set ") {
         let whole = end + 1 + VALUE_BYTES + 2;
         if input.len() < whole {
