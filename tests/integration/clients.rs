@@ -164,12 +164,17 @@ pub(crate) fn python_with(script: &str, arguments: &[&str], environment: &[(&str
 
 /// Runs a script of `tests/node/` with the packages that tests/run has prepared.
 fn node(script: &str, port: &str) {
+    node_with(script, &[port]);
+}
+
+/// The same with more arguments.
+pub(crate) fn node_with(script: &str, arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let packages = root.join("target/node/node_modules");
     assert!(packages.exists(), "no {}: tests/run makes it", packages.display());
     let mut command = limited(Path::new("node"));
     command.env("NODE_PATH", packages);
-    command.arg(root.join("tests/node").join(script)).arg(port);
+    command.arg(root.join("tests/node").join(script)).args(arguments);
     succeeds(script, &command.output().expect("node"));
 }
 

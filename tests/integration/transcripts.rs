@@ -10,6 +10,8 @@ struct Stage {
     servers: Servers,
     /// Of Redis servers, if they ask for one.
     password: Option<&'static str>,
+    /// The proxy has a near cache that lets everything in.
+    near: bool,
 }
 
 enum Servers {
@@ -20,17 +22,27 @@ enum Servers {
 impl Stage {
     fn memcache(count: usize) -> Self {
         let servers = (0..count).map(|_| Memcached::start()).collect();
-        Self { folder: "memcache", servers: Servers::Memcached(servers), password: None }
+        Self {
+            folder: "memcache",
+            servers: Servers::Memcached(servers),
+            password: None,
+            near: false,
+        }
     }
 
     fn redis(count: usize) -> Self {
         let servers = (0..count).map(|_| Redis::start(&[])).collect();
-        Self { folder: "redis", servers: Servers::Redis(servers), password: None }
+        Self { folder: "redis", servers: Servers::Redis(servers), password: None, near: false }
     }
 
     fn redis_auth(count: usize) -> Self {
         let servers = (0..count).map(|_| Redis::start(&["--requirepass", "secret"])).collect();
-        Self { folder: "redis_auth", servers: Servers::Redis(servers), password: Some("secret") }
+        Self {
+            folder: "redis_auth",
+            servers: Servers::Redis(servers),
+            password: Some("secret"),
+            near: false,
+        }
     }
 
     fn ports(&self) -> Vec<u16> {
@@ -55,10 +67,14 @@ impl Stage {
 
     /// The same with what only twinring has.
     fn native_pool(&self) -> PoolSpec {
-        match &self.servers {
+        let pool = match &self.servers {
             Servers::Memcached(_) => self.pool(),
             Servers::Redis(_) => self.pool().set("allow_scan", true),
+        };
+        if self.near {
+            return pool.set("near_cache", "{ memory: 8MiB, admit: all, negative: 250ms }");
         }
+        pool
     }
 
     fn empty_servers(&self) {
@@ -84,6 +100,10 @@ impl Stage {
         let mut wrong = Vec::new();
         for script in &scripts {
             self.empty_servers();
+            if self.near {
+                // The servers have been emptied behind its back.
+                proxy = None;
+            }
             let port = match what {
                 "server" => self.ports()[0],
                 "nutcracker" => proxy.get_or_insert_with(|| Proxy::nutcracker(self.pool())).port(),
@@ -123,6 +143,12 @@ macro_rules! plays {
             #[test]
             fn hold_in_front_of_three_servers() {
                 play($stage(3), "three");
+            }
+
+            #[test]
+            fn hold_behind_a_near_cache() {
+                play(Stage { near: true, ..$stage(1) }, "one");
+                play(Stage { near: true, ..$stage(3) }, "three");
             }
 
             fn play(stage: Stage, what: &str) {

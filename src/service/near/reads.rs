@@ -216,7 +216,10 @@ impl Proxy {
         request: &Request<'_>,
         (wanted, name): (Wanted, &[u8]),
     ) -> bool {
+        let wants_value = || request.args.iter().skip(2).any(|it| it.of(request.bytes) == b"v");
         let (question, form) = match wanted {
+            // Nobody is to wait for a value that he does not want.
+            Wanted::Meta if !wants_value() => return false,
             Wanted::Get => (Question::Meta, Form::Get),
             Wanted::Meta => (Question::Meta, Form::Meta(request.bytes.into())),
             Wanted::Value => (Question::Value, Form::Redis { resp3: caller.resp3 }),

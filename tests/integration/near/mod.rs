@@ -1,5 +1,6 @@
 //! The near cache in front of real servers: its promises under faults, its clients, its modes.
 
+mod clients;
 mod history;
 mod own;
 mod talk;
