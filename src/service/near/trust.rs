@@ -47,7 +47,10 @@ impl Proxy {
         let place = &self.links[link as usize];
         if wants && place.resp3 {
             self.note_tracking(turn.now, (pool, server), place.connection.is_tracking());
-        } else if wants && self.pools[pool as usize].servers[server].refuses_tracking {
+        } else if wants
+            && self.pools[pool as usize].servers[server].refuses_tracking
+            && !self.speaks_resp3(pool, server)
+        {
             // It may be another version by now.
             self.pools[pool as usize].servers[server].refuses_tracking = false;
         }
@@ -55,6 +58,15 @@ impl Proxy {
             self.hears(link, Hearing::Now);
             self.prove(turn, link);
         }
+    }
+
+    /// Whether there is a connection on which a server has said in RESP3 whether it tells.
+    fn speaks_resp3(&self, pool: u16, server: usize) -> bool {
+        self.links.iter().any(|link| {
+            (link.pool, link.server as usize, link.duty) == (pool, server, Duty::Shared)
+                && link.resp3
+                && link.connection.phase() == Phase::Ready
+        })
     }
 
     /// A server tells of changes, or will not: then age alone bounds what is kept of it.

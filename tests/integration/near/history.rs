@@ -150,7 +150,7 @@ impl Trial<'_> {
             let mut dice = Dice::new(self.seed * 400);
             while Instant::now() < until {
                 writer.change(|done| own.flush(done));
-                pause(Duration::from_millis(dice.below(30)), &stopped);
+                pause(Duration::from_millis(dice.below(60)), &stopped);
             }
             stop.store(true, Ordering::SeqCst);
         });
@@ -261,7 +261,7 @@ fn do_harm(server: &Server, mut dice: Dice, stopped: &impl Fn() -> bool) {
         match server {
             Server::Redis(redis) if which == 0 => kill_tracked(redis.port()),
             Server::Redis(redis) if which == 1 => {
-                let most = if dice.one_in(2) { "4" } else { "1000" };
+                let most = if dice.one_in(2) { "8" } else { "1000" };
                 let words = ["CONFIG", "SET", "tracking-table-max-keys", most];
                 Client::connect(redis.port()).ask(command(&words), "+OK\r\n");
             }

@@ -2,10 +2,33 @@
 
 mod clients;
 mod history;
+mod modes;
 mod own;
+mod replies;
 mod talk;
 mod timeline;
 mod writer;
+
+use crate::support::{Memcached, PoolSpec, Proxy, Redis};
+
+/// A pool in front of a server, with a near cache that lets everything in.
+fn memcache_pool(server: &Memcached, near: &str) -> PoolSpec {
+    with_near(PoolSpec::memcache(&[server.port()]), near)
+}
+
+fn redis_pool(server: &Redis, near: &str) -> PoolSpec {
+    with_near(PoolSpec::redis(&[server.port()]), near)
+}
+
+fn with_near(pool: PoolSpec, near: &str) -> PoolSpec {
+    let near = format!("{{ memory: 8MiB, admit: all, {near} }}");
+    pool.set("timeout", 5000).set("near_cache", near)
+}
+
+/// Lookups that ended so.
+fn lookups(proxy: &Proxy, result: &str) -> f64 {
+    proxy.metrics().get("twinring_near_cache_requests_total", &[("result", result)])
+}
 
 /// Numbers by which a test goes another way each time, and the same way for the same seed
 /// (xorshift64*, Vigna: "An experimental exploration of Marsaglia's xorshift generators").
