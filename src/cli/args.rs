@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::cache::CacheArgs;
-use super::{allocator, complain, demo, look, print, reload, run};
+use super::{allocator, complain, demo, look, print, reload, run, topology};
 
 /// A memcached and Redis proxy in the manner of twemproxy, and a cache server.
 ///
@@ -71,6 +71,11 @@ enum Command {
     Ring {
         #[command(subcommand)]
         what: Ring,
+    },
+    /// Servers of pools that come from a file or ZooKeeper.
+    Topology {
+        #[command(subcommand)]
+        what: topology::Topology,
     },
     /// Print a completion script.
     Completions {
@@ -138,6 +143,7 @@ fn run_command(command: Command) -> u8 {
         Command::Ring { what: Ring::Balance { config, pool } } => {
             look::balance(&config, pool.as_deref())
         }
+        Command::Topology { what } => topology::run(what),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "twinring", &mut script);

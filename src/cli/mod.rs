@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  argv ─┬─ called nutcracker, or --compat twemproxy ─▶ compat: its flags, texts and codes
-//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ reload │ locate │ ring │ completions │ man
+//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ reload │ locate │ ring │ topology │ …
 //! ```
 //! Exit codes: 0, 1 failed at run time, 2 usage, 78 bad configuration.
 
@@ -12,9 +12,11 @@ mod cache;
 pub mod compat;
 mod daemon;
 mod demo;
+mod door;
 mod look;
 mod reload;
 mod run;
+mod topology;
 
 use std::ffi::OsString;
 use std::path::Path;

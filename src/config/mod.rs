@@ -11,8 +11,10 @@ mod listen;
 mod load;
 mod near;
 mod pool;
+mod server_list;
 mod settings;
 mod source;
+mod topology;
 mod warnings;
 
 #[cfg(test)]
@@ -21,9 +23,12 @@ mod tests;
 pub use crate::topology::{Address, Server as Node};
 pub use load::{load, parse};
 pub use near::{Admission, NearCache, NearMode};
+use pool::hash_name;
+pub use server_list::{ServerList, parse_servers};
 pub use settings::{
     CELL_HEADER, CacheSettings, ClientCertificates, Config, Dead, Distribution, Eviction, Hash,
     HashChar, Limits, Listen, ListenTls, Log, LogFormat, Partial, Points, Pool, Protocol, Routing,
     Secret, ServerTls, Storage, TlsVersion,
 };
 pub use source::{Errors, Problem};
+pub use topology::{Format, Membership, NameFrom, Place, TopologySource, ZooKeeper};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::near::NearCache;
+use crate::config::topology::TopologySource;
 use crate::topology::Server;
 
 /// Everything that one process is told.
@@ -161,7 +162,10 @@ pub struct Pool {
     pub idle_timeout: Option<Duration>,
     /// Upper bounds on what clients and servers may send.
     pub limits: Limits,
-    /// The servers in ring order, names unique; none if the pool is a cache, else at least one.
+    /// Where its servers come from beside the configuration; `None` if from there alone.
+    pub topology: Option<TopologySource>,
+    /// The servers in ring order, names unique; none if the pool is a cache. At least one if it is
+    /// not, unless they come from elsewhere.
     pub servers: Vec<Server>,
     /// The cache that the pool is; `None` in front of servers.
     pub cache: Option<CacheSettings>,

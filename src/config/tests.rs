@@ -8,8 +8,8 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::{Index, select};
 
 use crate::config::{
-    ClientCertificates, Config, Dead, Distribution, Hash, HashChar, Listen, Partial, Points, Pool,
-    Protocol, TlsVersion, load, parse,
+    ClientCertificates, Config, Dead, Distribution, Format, Hash, HashChar, Listen, Membership,
+    NameFrom, Partial, Place, Points, Pool, Protocol, TlsVersion, load, parse,
 };
 
 fn folder(name: &str) -> Vec<PathBuf> {
@@ -93,6 +93,8 @@ fn twinring_yml_shows_every_default() {
                 client_certificates min_version handshakes handshake_time server_tls ca name lenient_lf redis_auth_file \
                 redis_auth redis_user redis_db limits key value keys_per_request args_per_request line \
                 pipeline_depth client_output server_queue dedicated_connections request_time idle_timeout store memory \
+                topology source path format connect chroot auth_file session_timeout startup_wait snapshot \
+                max_removal_ratio membership add_delay remove_delay name_from endpoint \
                 max_value storage item_size eviction tracking_table_max_keys \
                 near_cache mode max_age lease tracked_max admit prefixes negative joiners";
     for key in keys.split_whitespace() {
@@ -167,6 +169,34 @@ fn tls_is_read_for_either_side() {
     assert_eq!((tls.clients, tls.min_version), (ClientCertificates::None, TlsVersion::Tls12));
     assert_eq!((tls.handshakes, tls.handshake_time), (256, Duration::from_secs(5)));
     assert_eq!((servers.name.as_ref(), servers.certificate.as_ref()), (None, None));
+}
+
+#[test]
+fn servers_may_come_from_elsewhere() {
+    let config = valid("topology.yml");
+    let [file, least, most] = &config.pools[..] else { panic!("three pools") };
+    let source = |pool: &Pool| pool.topology.clone().unwrap();
+    let listed = source(file);
+    assert_eq!(listed.place, Place::File("/etc/twinring/servers".into()));
+    assert_eq!((listed.format, listed.snapshot), (Format::List, None));
+    assert_eq!(names(file), ["a"], "what holds until the file is read");
+    let native = source(least);
+    let Place::ZooKeeper(place) = &native.place else { panic!("{:?}", native.place) };
+    assert_eq!((place.connect.as_str(), place.chroot.as_str()), ("zk1:2181,zk2:2182", ""));
+    assert_eq!((place.path.as_str(), place.session_timeout.as_secs()), ("/twinring/least", 6));
+    assert_eq!((native.format, native.membership), (Format::Native, Membership::Managed));
+    assert_eq!((native.max_removal, native.startup_wait.as_secs()), (1500, 5));
+    let snapshot = native.snapshot.unwrap();
+    assert_eq!(snapshot, Path::new("/var/lib/twinring/topology-least.json"));
+    assert!(least.servers.is_empty() && least.cache.is_none(), "it never is a cache");
+    let set = source(most);
+    let Place::ZooKeeper(place) = &set.place else { panic!("{:?}", set.place) };
+    assert_eq!((place.chroot.as_str(), place.auth.is_some()), ("/sets", false));
+    assert_eq!(place.tls.as_ref().unwrap().ca, Path::new("ca.pem"));
+    assert_eq!((set.format, set.name_from), (Format::ServerSet, NameFrom::Shard));
+    assert_eq!((set.membership, set.endpoint.as_deref()), (Membership::Unmanaged, Some("cache")));
+    let delays = (set.add_delay.as_millis(), set.remove_delay.as_secs());
+    assert_eq!((set.max_removal, delays), (5000, (2500, 60)));
 }
 
 #[test]

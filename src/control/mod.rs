@@ -21,6 +21,7 @@ mod signals;
 mod stats;
 #[cfg(test)]
 mod testing;
+pub mod topology;
 
 pub use doors::Doors;
 pub use log::{Log, level_of_verbosity};

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::control::reload::{Reloader, watch};
 use crate::control::serve::serve;
 use crate::control::signals::{Caught, Duty};
 use crate::control::stats;
+use crate::control::topology::{Desk, Sources};
 use crate::metrics::{AdminMetric, Exposition, Registry};
 use crate::signal::Life;
 
@@ -37,6 +39,8 @@ pub struct ControlPlane {
     pub upkeep: Box<dyn Fn() + Send + Sync>,
     /// The keys of a pool that are asked for most.
     pub hot_keys: HotKeys,
+    /// Where servers of pools come from beside the configuration.
+    pub sources: Sources,
     /// Rung when the process has done all it was started for: drains it.
     pub done: Arc<Notify>,
 }
@@ -67,6 +71,8 @@ pub(crate) struct Answers {
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) exposition: Exposition,
     pub(crate) hot_keys: HotKeys,
+    /// Of each source of servers.
+    pub(crate) desks: Vec<Arc<Desk>>,
     /// The shape of the statistics port's answer.
     pub(crate) shape: stats::Shape,
     /// The clock; tests turn it forward.
@@ -79,7 +85,7 @@ pub(crate) struct Answers {
 ///
 /// To be run on the runtime on which `doors` were opened. If the exposition cannot be set up
 /// (a mistake in the table of metrics), the process goes on without HTTP and statistics.
-pub async fn run(doors: Doors, plane: ControlPlane) -> u8 {
+pub async fn run(doors: Doors, mut plane: ControlPlane) -> u8 {
     let Doors { admin, stats, mut signals } = doors;
     match Answers::new(&plane) {
         Ok(answers) => {
@@ -89,6 +95,7 @@ pub async fn run(doors: Doors, plane: ControlPlane) -> u8 {
         }
         Err(error) => tracing::error!(%error, "admin and statistics are off"),
     }
+    mem::take(&mut plane.sources).follow(&plane.reloader);
     let duty = Duty::new(&plane);
     let end = duty.until_end(async || {
         tokio::select! {
@@ -137,6 +144,7 @@ impl Answers {
             reloader: Arc::clone(&plane.reloader),
             exposition,
             hot_keys: Arc::clone(&plane.hot_keys),
+            desks: plane.sources.desks().to_vec(),
             shape,
             now: Instant::now,
         })
@@ -146,6 +154,7 @@ impl Answers {
     /// registry is shown.
     pub(crate) fn refresh(&self) {
         self.registry.admin.set(AdminMetric::LogDropped, self.log.dropped());
+        self.desks.iter().for_each(|desk| desk.refresh());
     }
 }
 

@@ -13,6 +13,7 @@ use crate::control::plane::{Answers, ControlPlane, HotKey, HotKeys};
 use crate::control::reload::Reloader;
 use crate::control::serve::serve;
 use crate::control::stats::Shape;
+use crate::control::topology::Sources;
 use crate::metrics::{Exposition, PoolShape, Registry};
 use crate::signal::Life;
 
@@ -65,6 +66,7 @@ pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
         upkeep: Box::new(|| ()),
         hot_keys: hot_keys(),
         done: Arc::default(),
+        sources: Sources::default(),
     }
 }
 
@@ -73,6 +75,7 @@ pub(crate) fn answers(now: fn() -> Instant) -> Arc<Answers> {
     Arc::new(Answers {
         exposition: Exposition::new(Arc::clone(&registry)).unwrap(),
         registry,
+        desks: Vec::new(),
         life: Arc::new(Life::default()),
         log: log(),
         reloader: reloader(),

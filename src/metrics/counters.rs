@@ -11,14 +11,14 @@
 //! two threads write to one cache line. A clone of a bank is the same bank: what stays in the
 //! configuration goes on counting in its own, whatever comes or goes around it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::metrics::histogram::Histogram;
 use crate::metrics::table::{
     AdminMetric, ListenerMetric, PoolMetric, ResolverMetric, ServerMetric, StoreMetric,
-    WorkerMetric,
+    TopologyMetric, WorkerMetric,
 };
 
 /// What a worker's bank must have room for: one pool.
@@ -84,6 +84,26 @@ pub struct StoreMetrics {
     cells: Cells<{ StoreMetric::COUNT }>,
 }
 
+/// What is counted of one pool whose servers come from elsewhere; the admin thread's.
+#[derive(Debug, Default)]
+pub struct TopologyMetrics {
+    /// The pool: the label `pool`.
+    pub pool: String,
+    rings: Mutex<Vec<RingName>>,
+    cells: Cells<{ TopologyMetric::COUNT }>,
+}
+
+/// The ring that places keys, by a name that two proxies can compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingName {
+    /// `current` or `target`.
+    pub ring: &'static str,
+    /// Over names, weights and placement.
+    pub digest: String,
+    /// The epoch that it is of.
+    pub epoch: u64,
+}
+
 /// What the resolver's threads count, one at a time.
 #[derive(Debug, Default)]
 pub struct ResolverMetrics {
@@ -144,6 +164,7 @@ bank!(PoolMetrics, PoolMetric);
 bank!(ServerMetrics, ServerMetric);
 bank!(ListenerMetrics, ListenerMetric);
 bank!(StoreMetrics, StoreMetric);
+bank!(TopologyMetrics, TopologyMetric);
 bank!(ResolverMetrics, ResolverMetric);
 bank!(AdminMetrics, AdminMetric);
 
@@ -151,6 +172,23 @@ impl StoreMetrics {
     /// A bank of zeros for the store of this name.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
+    }
+}
+
+impl TopologyMetrics {
+    /// A bank of zeros for this pool.
+    pub fn new(pool: &str) -> Self {
+        Self { pool: pool.to_owned(), ..Self::default() }
+    }
+
+    /// The rings in force now.
+    pub fn rings(&self) -> Vec<RingName> {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says which rings are in force.
+    pub fn set_rings(&self, rings: Vec<RingName>) {
+        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) = rings;
     }
 }
 

@@ -14,8 +14,8 @@ mod spacing;
 mod table;
 
 pub use counters::{
-    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ResolverMetrics, ServerMetrics,
-    StoreMetrics, WorkerMetrics,
+    AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ResolverMetrics, RingName,
+    ServerMetrics, StoreMetrics, TopologyMetrics, WorkerMetrics,
 };
 pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramSnapshot};
@@ -23,5 +23,6 @@ pub use registry::{Layout, Registry};
 pub use spacing::Spacing;
 pub use table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric, StoreMetric, WorkerMetric,
+    PREFIX, PoolMetric, REQUEST_DURATION, RING_INFO, ResolverMetric, ServerMetric, StoreMetric,
+    TopologyMetric, WorkerMetric,
 };

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::metrics::counters::{
     AdminMetrics, ListenerMetrics, PoolMetrics, PoolShape, ResolverMetrics, ServerMetrics,
-    StoreMetrics, WorkerMetrics,
+    StoreMetrics, TopologyMetrics, WorkerMetrics,
 };
 use crate::metrics::histogram::{Histogram, HistogramSnapshot};
 use crate::metrics::table::{Kind, PoolMetric, ServerMetric, WorkerMetric};
@@ -27,6 +27,8 @@ pub struct Registry {
     pub listener: Arc<ListenerMetrics>,
     /// One bank for each store of items, by its name; the admin thread's.
     stores: RwLock<Vec<Arc<StoreMetrics>>>,
+    /// One bank for each pool whose servers come from elsewhere.
+    pub topologies: Vec<Arc<TopologyMetrics>>,
     /// The bank of the resolver's threads.
     pub resolver: Arc<ResolverMetrics>,
     /// The admin thread's bank.
@@ -69,6 +71,7 @@ impl Registry {
             layout: RwLock::new(Arc::new(layout)),
             listener: Arc::default(),
             stores: RwLock::default(),
+            topologies: Vec::new(),
             resolver: Arc::default(),
             admin: Arc::default(),
             started: Instant::now(),
@@ -95,6 +98,11 @@ impl Registry {
     pub fn retain_stores(&self, mut alive: impl FnMut(&str) -> bool) {
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
         stores.retain(|store| alive(&store.name));
+    }
+
+    /// With the banks of sources of servers.
+    pub fn with_topologies(self, topologies: Vec<Arc<TopologyMetrics>>) -> Self {
+        Self { topologies, ..self }
     }
 
     /// Which pools and servers there are now.

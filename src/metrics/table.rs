@@ -38,7 +38,7 @@ pub struct Family<M: 'static> {
     pub members: &'static [(M, &'static str)],
 }
 
-/// The name and help of a latency histogram, in seconds.
+/// The name and help of what is no cell: a latency histogram, in seconds, or what labels alone say.
 #[derive(Debug)]
 pub struct Latency {
     /// The exposed name without [`PREFIX`].
@@ -63,6 +63,12 @@ pub(crate) const NEAR_CACHE_AGE: Latency = Latency {
 pub const BACKEND_REQUEST_DURATION: Latency = Latency {
     name: "backend_request_duration_seconds",
     help: "Time from a request's queueing for a server to its whole reply.",
+};
+
+/// [`TopologyMetrics`](crate::metrics::TopologyMetrics)' rings, labels `ring`, `digest`, `epoch`.
+pub const RING_INFO: Latency = Latency {
+    name: "ring_info",
+    help: "The rings in force, by a digest that is the same where keys are placed the same.",
 };
 
 /// Upper bounds of the exposed histogram buckets, in nanoseconds: 100 µs to 2.5 s.
@@ -330,6 +336,57 @@ scope! {
             "Keys whose next change some client is told of." { TrackedKeys }
         Counter "store_invalidations_total",
             "Changes that clients have been told of, each counted for each client." { Invalidations }
+    }
+}
+
+scope! {
+    /// Cells of one pool whose servers come from elsewhere, which the admin thread keeps; label
+    /// `pool`.
+    TopologyMetric {
+        Gauge "topology_epoch",
+            "Epoch of the topology that is followed, or the source's last transaction in it." { Epoch }
+        Gauge "topology_age_seconds",
+            "Time since the source last confirmed the topology that is followed." { Age }
+        Gauge "topology_source",
+            "1 for what the servers come from now.", state {
+            Live = "live",
+            Snapshot = "snapshot",
+            Fallback = "fallback",
+            NoSource = "none",
+        }
+        Gauge "zk_session_state",
+            "1 while the session with ZooKeeper is connected." { Session }
+        Counter "zk_session_expirations_total",
+            "Sessions with ZooKeeper that have expired." { Expirations }
+        Counter "topology_applied_total",
+            "Topologies that have been put in force." { Applied }
+        Counter "topology_rejected_total",
+            "Readings of the source that were refused, by reason.", reason {
+            RejectedEmpty = "empty",
+            RejectedShrink = "shrink",
+            RejectedDecode = "decode",
+            RejectedEpoch = "epoch",
+            RejectedDup = "dup",
+            RejectedDeleted = "deleted",
+            RejectedRing = "ring",
+            RejectedCommit = "commit",
+            RejectedApply = "apply",
+        }
+        Counter "topology_bad_members_total",
+            "Readings of members that could not be understood and kept what they were." { BadMembers }
+        Counter "topology_changes_suppressed_total",
+            "Changes of members that came to nothing for want of a commit or of time." { Suppressed }
+        Gauge "topology_phase",
+            "1 for the phase of the topology that is followed.", phase {
+            PhaseStable = "stable",
+            PhasePrepare = "prepare",
+            PhaseFence = "fence",
+            PhaseWarm = "warm",
+            PhaseDrain = "drain",
+            PhaseNew = "new",
+        }
+        Counter "topology_snapshot_errors_total",
+            "Snapshots that could not be written, or were not what was written." { SnapshotErrors }
     }
 }
 

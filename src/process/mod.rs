@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 
 use crate::config::{Config, Listen, Pool, Protocol};
+use crate::control::topology::Sources;
 use crate::control::{self, ControlPlane, Doors, Log, Reloader, Source};
 use crate::frontend::{Listening, Reach, Worker};
 use crate::metrics::{PoolShape, Registry, ResolverMetric};
@@ -80,7 +81,7 @@ impl Process {
     ///
     /// # Errors
     /// See [`StartError`]; nothing is left running that would outlive the program.
-    pub fn start(config: Config, source: Option<Source>) -> Result<Self, StartError> {
+    pub fn start(mut config: Config, source: Option<Source>) -> Result<Self, StartError> {
         if config.compat {
             // Before the first thread: each takes over what is held back.
             control::hold_faults()?;
@@ -91,11 +92,13 @@ impl Process {
             tracing::warn!("{warning}");
         }
         let admin = runtime()?;
+        let sources = admin.block_on(Sources::open(&mut config));
         let doors = open_doors(&admin, &config)?;
         let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
         let registry = Registry::new(config.pools.iter().map(shape_of).collect(), config.workers);
-        let registry = Arc::new(registry);
+        let topologies = sources.desks().iter().map(|desk| Arc::clone(&desk.metrics)).collect();
+        let registry = Arc::new(registry.with_topologies(topologies));
         let stores = Stores::open(&config);
         let nears = Nears::default();
         let near_caches = nears.of(&config.pools, stores.clock());
@@ -141,6 +144,7 @@ impl Process {
             hot_keys: nears.hot_keys(),
             upkeep: Box::new(stores.upkeep(nears, Arc::clone(&registry))),
             done,
+            sources,
             registry,
             life,
             wake: Box::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),

@@ -11,6 +11,7 @@
 
 mod hash;
 mod key;
+mod moves;
 mod points;
 mod ring;
 mod router;
@@ -18,4 +19,5 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use moves::{Moves, ServerMoves};
 pub use router::{Located, Router};

@@ -100,6 +100,18 @@ impl Router {
         server.map(|server| server as usize)
     }
 
+    /// Index of the server that has a hash; `None` if no server is live or the distribution is
+    /// random.
+    pub(crate) fn server_of_hash(&self, hash: u32) -> Option<usize> {
+        let server = match (self.sole, &self.table) {
+            (_, Table::Random(_)) => None,
+            (Some(sole), _) => Some(sole),
+            (None, Table::Ring(ring)) => ring.at(hash).map(|point| point.server),
+            (None, Table::Slots(slots)) => slots.at(hash),
+        };
+        server.map(|server| server as usize)
+    }
+
     /// Whether the same key always goes to the same server.
     pub const fn places_keys(&self) -> bool {
         self.sole.is_some() || !matches!(self.table, Table::Random(_))

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use twinring::metrics::{
-    AdminMetric, ListenerMetric, PoolMetric, ResolverMetric, ServerMetric, WorkerMetric,
+    AdminMetric, ListenerMetric, PoolMetric, RING_INFO, ResolverMetric, ServerMetric,
+    TopologyMetric, WorkerMetric,
 };
 use twinring::protocol::redis;
 
@@ -36,6 +37,8 @@ fn the_readme_lists_every_metric() {
         .chain(PoolMetric::FAMILIES.iter().map(|family| family.name))
         .chain(ServerMetric::FAMILIES.iter().map(|family| family.name))
         .chain(ListenerMetric::FAMILIES.iter().map(|family| family.name))
+        .chain(TopologyMetric::FAMILIES.iter().map(|family| family.name))
+        .chain([RING_INFO.name])
         .chain(ResolverMetric::FAMILIES.iter().map(|family| family.name))
         .chain(AdminMetric::FAMILIES.iter().map(|family| family.name));
     let missing: Vec<&str> = names.filter(|name| !has_word(&readme, name)).collect();

@@ -40,4 +40,5 @@ mod standalone;
 mod support;
 mod tidy;
 mod tls;
+mod topology;
 mod transcripts;

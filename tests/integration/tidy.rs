@@ -59,10 +59,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("mmap_rs", &["storage"]),
     ("nix", &["control", "process"]),
     ("prometheus", &["metrics"]),
-    ("rustix", &["cli"]),
+    ("rustix", &["cli", "control"]),
     ("serde", &["control", "config"]),
     ("serde_json", &["cli", "control"]),
     ("serde_saphyr", &["config"]),
+    ("sha2", &["topology"]),
     ("socket2", &["net"]),
     (
         "thiserror",
@@ -77,6 +78,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing", &["cli", "process", "control", "frontend", "service", "backend", "net"]),
     ("tracing_appender", &["process", "control"]),
     ("tracing_subscriber", &["process", "control"]),
+    ("zookeeper_client", &["control"]),
 ];
 
 /// Crates whose name in code is not that of the package.

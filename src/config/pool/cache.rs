@@ -24,7 +24,7 @@ const TRACKING_TABLE_MAX_KEYS: u32 = 1_000_000;
 
 /// Keys that say how servers are found and treated: whoever writes one of them means a pool with
 /// servers, and has forgotten these.
-const OF_SERVERS: [&str; 17] = [
+const OF_SERVERS: [&str; 18] = [
     "hash",
     "hash_char",
     "hash_tag",
@@ -42,6 +42,7 @@ const OF_SERVERS: [&str; 17] = [
     "redis_db",
     "servers",
     "near_cache",
+    "topology",
 ];
 
 /// True if the pool is a cache: a native one that names neither servers nor what concerns them.

@@ -7,5 +7,8 @@ mod read;
 mod routing;
 mod servers;
 mod tls;
+mod topology;
 
 pub(super) use read::{Form, read};
+pub(super) use routing::hash_name;
+pub(super) use servers::list;

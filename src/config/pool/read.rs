@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::pool::routing::routing;
 use crate::config::pool::servers::servers;
+use crate::config::pool::topology::topology;
 use crate::config::pool::{cache, limits, near, tls};
 use crate::config::settings::{
     CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
@@ -100,13 +101,14 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         lenient_lf: flag("lenient_lf", !form.is_compat()),
         idle_timeout: section.duration("idle_timeout").filter(|time| !time.is_zero()),
         limits: pool_limits(&section, protocol, form, cache.as_ref()),
+        topology: topology(&section, value.key),
         servers,
         cache,
         near_cache: near::near(&section, protocol),
     };
     warnings::of_pool(&section, &pool, form);
     section.close();
-    let complete = pool.cache.is_some() || !pool.servers.is_empty();
+    let complete = pool.cache.is_some() || pool.topology.is_some() || !pool.servers.is_empty();
     (listen.is_some() && complete).then_some(pool)
 }
 
@@ -121,7 +123,7 @@ fn pool_limits(
     Limits { value_bytes: cache.map_or(limits.value_bytes, |cache| cache.max_value), ..limits }
 }
 
-fn required<'a>(section: &Section<'a>, key: &'static str) -> Option<Value<'a>> {
+pub(super) fn required<'a>(section: &Section<'a>, key: &'static str) -> Option<Value<'a>> {
     let value = section.take(key);
     if value.is_none() {
         section.refuse(format!("directive \"{key}:\" is missing"));
@@ -227,7 +229,7 @@ fn file_text(value: &Value<'_>) -> Option<String> {
 }
 
 /// A file holds the password and perhaps a line end.
-fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
+pub(super) fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
     let path = value.text()?;
     let text = file_text(value)?;
     let secret = text.trim_end_matches(['\r', '\n']);

@@ -39,6 +39,11 @@ pub(super) fn routing(section: &Section<'_>) -> Routing {
     }
 }
 
+/// The name of a hash.
+pub(in crate::config) fn hash_name(hash: Hash) -> &'static str {
+    HASHES.iter().find(|(_, known)| *known == hash).map_or("", |(name, _)| name)
+}
+
 fn distribution(section: &Section<'_>) -> Distribution {
     let fnv = |points, name_cut| Distribution::KetamaFnv { points, name_cut };
     // Points by weight are libketama's, whose names this form leaves whole.

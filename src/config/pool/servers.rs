@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 
-use crate::config::source::{Reason, Section};
+use crate::config::source::{Reason, Section, Value};
 use crate::topology::{EntryError, Server, ring_order};
 
-/// Reads `servers:` into ring order; empty after a report.
+/// Reads `servers:` into ring order; empty after a report, or if they come from elsewhere.
 pub(super) fn servers(section: &Section<'_>, pool: &str) -> Vec<Server> {
-    let Some(value) = section.take("servers") else {
-        section.refuse(format!("pool '{pool}' has no servers"));
-        return Vec::new();
-    };
+    match section.take("servers") {
+        Some(value) => list(&value, pool),
+        None => {
+            if !section.has("topology") {
+                section.refuse(format!("pool '{pool}' has no servers"));
+            }
+            Vec::new()
+        }
+    }
+}
+
+/// Reads a list of servers into ring order; empty after a report.
+pub(in crate::config) fn list(value: &Value<'_>, pool: &str) -> Vec<Server> {
     let Some(items) = value.items() else { return Vec::new() };
     if items.is_empty() {
         value.refuse(format!("pool '{pool}' has no servers"));

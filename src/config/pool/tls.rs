@@ -59,10 +59,19 @@ pub(super) fn of_servers<'a>(
     mut servers: impl Iterator<Item = &'a Address>,
 ) -> Option<ServerTls> {
     let value = section.take("server_tls")?;
-    let tls = Section::open(&value)?;
     if servers.any(|address| matches!(address, Address::Unix(_))) {
         value.refuse("a server on a unix socket cannot have TLS");
     }
+    of_other_side(&value)
+}
+
+/// Reads `tls:` of a topology in ZooKeeper.
+pub(super) fn of_ensemble(section: &Section<'_>) -> Option<ServerTls> {
+    of_other_side(&section.take("tls")?)
+}
+
+fn of_other_side(value: &Value<'_>) -> Option<ServerTls> {
+    let tls = Section::open(value)?;
     let ca = file(&tls, "ca");
     if ca.is_none() {
         tls.refuse("\"ca:\" is missing");

@@ -1,10 +1,11 @@
-//! The admin listener: plain HTTP. All of it only reads, but for /reload, which is answered to
-//! this machine alone.
+//! The admin listener: plain HTTP. All of it only reads, but for /reload and /topology/accept,
+//! which are answered to this machine alone.
 //!
 //! One connection, one request: nobody asks often enough for keep-alive to matter, and so the
 //! limits of a connection are the limits of a request.
 
 mod hotkeys;
+mod topology;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ twinring
 /stats.json?twemproxy=1   the same in twemproxy's shape
 /hotkeys                  ?pool=NAME&by=requests|bytes&n=20 what a near cache is asked for most
 /reload                   POST, from this machine: reads the configuration again
+/topology                 sources of servers, what they say and what was made of it
 ";
 
 /// Answers the one request of a connection.
@@ -62,6 +64,7 @@ pub(crate) async fn answer(stream: TcpStream, answers: Arc<Answers>) {
 /// `here`: who asks is on this machine.
 fn router(answers: Arc<Answers>, here: bool) -> Router {
     let reload = if here { post(reload) } else { post(not_here) };
+    let accept = if here { post(topology::accept) } else { post(not_here) };
     Router::new()
         .route("/reload", reload)
         .route("/", get(async || INDEX))
@@ -71,6 +74,8 @@ fn router(answers: Arc<Answers>, here: bool) -> Router {
         .route("/readyz", get(ready))
         .route("/stats.json", get(statistics))
         .route("/hotkeys", get(hot_keys))
+        .route("/topology", get(topology::show))
+        .route("/topology/accept", accept)
         .with_state(answers)
 }
 

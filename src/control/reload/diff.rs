@@ -85,6 +85,11 @@ impl Diff {
                 "pools.{name}: a cache has its memory from the start, so it needs a restart to be \
                  {how}"
             ));
+        } else if pool.topology.is_some() {
+            self.refused.push(format!(
+                "pools.{name}: sources of servers are followed from the start, so it needs a \
+                 restart to be {how}"
+            ));
         } else {
             self.changes.push(format!("pools.{name}: {how}, {}", pool.listen));
         }
@@ -118,6 +123,7 @@ impl Diff {
             lenient_lf: _,
             idle_timeout: _,
             limits: _,
+            topology: _,
             servers: _,
             cache: _,
             near_cache: _,
@@ -127,7 +133,7 @@ impl Diff {
             live: [timeout, max_clients, tls, server_tls, memcache_auth, redis_db, preconnect,
                 dead, server_connections, server_retry_timeout, server_failure_limit, allow_flush,
                 allow_scan, partial, lenient_lf, idle_timeout, near_cache],
-            start: [listen, protocol, backlog, tcp_keepalive, reuseport, cache]);
+            start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache]);
         if new.cache.is_some() {
             // What executes requests itself holds these since the start.
             compare!(self, prefix, old, new, live: [],

@@ -152,6 +152,12 @@ impl Reloader {
         self.apply(read.map_err(|errors| Refused::Invalid(errors.to_string()))?)
     }
 
+    /// The pool has started with these servers, whatever the file says: it keeps them.
+    pub fn keep_servers(&self, pool: &str, mut servers: Vec<Server>) {
+        ring_order(&mut servers);
+        self.running().servers.insert(pool.to_owned(), servers);
+    }
+
     /// The same configuration, with these servers (in any order, names unique) in a pool from now
     /// on, whatever the file says.
     ///

@@ -21,14 +21,14 @@ use prometheus::proto::{
 };
 use prometheus::{Error, Registry as Gatherer, TextEncoder};
 
-use crate::metrics::counters::{PoolShape, StoreMetrics};
+use crate::metrics::counters::{PoolShape, RingName, StoreMetrics, TopologyMetrics};
 use crate::metrics::exposition::procfs::Figure;
 use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::registry::{Layout, Registry};
 use crate::metrics::table::{
     AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    NEAR_CACHE_AGE, PREFIX, PoolMetric, REQUEST_DURATION, ResolverMetric, ServerMetric,
-    StoreMetric, WorkerMetric,
+    NEAR_CACHE_AGE, PREFIX, PoolMetric, REQUEST_DURATION, RING_INFO, ResolverMetric, ServerMetric,
+    StoreMetric, TopologyMetric, WorkerMetric,
 };
 
 /// Renders the registry as Prometheus text (format 0.0.4).
@@ -81,6 +81,7 @@ impl Collector for Banks {
         families.extend(pools(&layout));
         families.extend(servers(&layout));
         families.extend(self.stores());
+        families.extend(self.topologies());
         families
     }
 }
@@ -122,6 +123,25 @@ impl Banks {
         families.extend(expose(AdminMetric::FAMILIES, &[()], unlabelled, |(), metric| {
             shown(metric.kind(), registry.admin.get(metric))
         }));
+        families
+    }
+
+    fn topologies(&self) -> Vec<MetricFamily> {
+        let banks = &self.registry.topologies;
+        let labels = |bank: &Arc<TopologyMetrics>| vec![("pool", bank.pool.clone())];
+        let mut families = expose(TopologyMetric::FAMILIES, banks, labels, |bank, metric| {
+            shown(metric.kind(), bank.get(metric))
+        });
+        let rings = banks.iter().flat_map(|bank| {
+            bank.rings().into_iter().map(move |RingName { ring, digest, epoch }| {
+                let mut labels = labels(bank);
+                labels.extend([("ring", ring.to_owned()), ("digest", digest)]);
+                labels.push(("epoch", epoch.to_string()));
+                sample(Kind::Gauge, labels, 1.0)
+            })
+        });
+        let Latency { name, help } = RING_INFO;
+        families.push(family(ours(name), help, Kind::Gauge, rings.collect()));
         families
     }
 

@@ -9,6 +9,7 @@ mod fleet;
 mod names;
 mod process;
 mod servers;
+mod topology;
 
 /// Error lines of memcache pools, as clients see them.
 mod text {

@@ -18,6 +18,7 @@ mod servers;
 mod tls;
 mod transcript;
 mod wait;
+mod zookeeper;
 
 pub(crate) use cache::Cache;
 pub(crate) use client::{Client, frame};
@@ -30,3 +31,4 @@ pub(crate) use servers::{Memcached, Redis};
 pub(crate) use tls::{Authority, Files, TlsClient};
 pub(crate) use transcript::{Cut, Transcript, escaped};
 pub(crate) use wait::{LONG, wait_until};
+pub(crate) use zookeeper::{Ensemble, Zoo, version};

@@ -65,7 +65,9 @@ impl PoolSpec {
         for (key, value) in &self.settings {
             line(format!("{key}: {value}"));
         }
-        line("servers:".to_owned());
+        if !self.servers.is_empty() {
+            line("servers:".to_owned());
+        }
         for server in &self.servers {
             line(format!(" - {server}"));
         }

@@ -3,6 +3,7 @@
 //! One [`FromStr`] serves every source of servers: `host:port:weight [name]` or
 //! `/path/to.sock:weight [name]`, read from the right as twemproxy does (nc_conf.c:1545-1682).
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -18,6 +19,44 @@ pub enum Address {
     },
     /// The path of a unix socket.
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    /// As it stands in an entry, without the weight.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What a topology says of a server's state. The ring does not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It serves.
+    #[default]
+    Up,
+    /// It is not dialled: its keys are answered at once as the pool's `dead` says.
+    Down,
+    /// It serves, and is about to leave.
+    Drain,
+}
+
+impl State {
+    /// As documents have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Drain => "drain",
+        }
+    }
+
+    /// The state of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Up, Self::Down, Self::Drain].into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// One cache server of a pool.
@@ -40,18 +79,6 @@ impl Server {
     pub fn is_down(&self) -> bool {
         self.state == State::Down
     }
-}
-
-/// What a topology says of a server's state. The ring does not depend on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It serves.
-    #[default]
-    Up,
-    /// It is not dialled: its keys are answered at once as the pool's `dead` says.
-    Down,
-    /// It serves, and is about to leave.
-    Drain,
 }
 
 /// Why a server entry was refused; checked in this order.
@@ -114,7 +141,7 @@ impl FromStr for Server {
 }
 
 /// The address, and the name that a server has by it. No port: a unix socket.
-fn located(host: &str, port: Option<&str>) -> Result<(Address, String), EntryError> {
+pub(super) fn located(host: &str, port: Option<&str>) -> Result<(Address, String), EntryError> {
     let Some(written) = port else {
         return Ok((Address::Unix(PathBuf::from(host)), format!("{host}:")));
     };

@@ -1,0 +1,249 @@
+//! One source, followed: what was read goes through decode and admission, and what is admitted is
+//! put in force, said, shown and kept.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Routing;
+use crate::config::{Pool, TopologySource};
+use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, serving};
+use crate::control::topology::decode::{Decoder, Proposal, ZNode};
+use crate::control::topology::desk::{Desk, Origin};
+use crate::control::topology::refusal::{Reason, Refusal};
+use crate::control::topology::snapshot::{self, Fault};
+use crate::metrics::TopologyMetric;
+use crate::routing::Moves;
+use crate::topology::{Diff, Server, digest};
+
+/// Puts the servers of a pool in force, in any order; fails with nothing changed.
+type Apply = Box<dyn Fn(&str, Vec<Server>) -> Result<(), String> + Send + Sync>;
+
+/// One pool's source.
+pub(super) struct Follower {
+    desk: Arc<Desk>,
+    decoder: Decoder,
+    admission: Admission,
+    routing: Routing,
+    /// None until the process runs: then what is admitted is what it starts with.
+    apply: Option<Apply>,
+    snapshot: Option<Keeper>,
+    /// What the pool has now, whoever said so.
+    servers: Vec<Server>,
+    age: Duration,
+}
+
+impl Follower {
+    /// A follower of the source of `pool`, which knows what the last run followed.
+    pub(super) fn new(pool: &Pool, source: &TopologySource, desk: Arc<Desk>) -> Self {
+        let rules = Rules {
+            placement: pool.routing.placement(),
+            tls: pool.server_tls.is_some(),
+            membership: source.membership,
+            max_removal: source.max_removal,
+            add_delay: source.add_delay,
+            remove_delay: source.remove_delay,
+        };
+        let snapshot = source.snapshot.clone().map(|file| Keeper::new(file, &desk));
+        let kept = snapshot.as_ref().and_then(Keeper::read);
+        let age = kept.as_ref().map_or(Duration::ZERO, |kept| kept.age);
+        desk.start_with(&pool.servers);
+        Self {
+            decoder: Decoder {
+                format: source.format,
+                name_from: source.name_from,
+                endpoint: source.endpoint.clone(),
+                pool: pool.name.clone(),
+            },
+            admission: Admission::new(rules, kept.map(|kept| kept.admitted)),
+            routing: pool.routing.clone(),
+            apply: None,
+            snapshot,
+            servers: pool.servers.clone(),
+            age,
+            desk,
+        }
+    }
+
+    /// The servers that the pool starts with: what the source has said, or else the snapshot, or
+    /// else what the configuration says.
+    pub(super) fn begin(&mut self) -> Vec<Server> {
+        if let Some(admitted) = self.admission.current()
+            && self.desk.metrics.get(TopologyMetric::Live) == 0
+        {
+            let (pool, age) = (&self.desk.pool, self.age.as_secs());
+            tracing::warn!(pool, epoch = admitted.stamp, age_s = age, "topology from the snapshot");
+            self.desk.in_force(Origin::Snapshot, admitted, self.age);
+            self.servers = serving(&admitted.document);
+        } else if self.admission.current().is_none() {
+            let (pool, servers) = (&self.desk.pool, self.servers.len());
+            tracing::warn!(pool, servers, "no topology yet: the servers of the configuration");
+        }
+        self.servers.clone()
+    }
+
+    /// From here on this puts in force what the source says.
+    pub(super) fn apply_by(&mut self, apply: Apply) {
+        self.apply = Some(apply);
+    }
+
+    /// The desk.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// What is followed.
+    pub(super) fn admitted(&self) -> Option<&Admitted> {
+        self.admission.current()
+    }
+
+    /// What two proxies compare.
+    pub(super) fn digest(&self) -> String {
+        digest(&self.routing.placement(), &self.servers)
+    }
+
+    /// The source is out of sight.
+    pub(super) fn unsure(&mut self) {
+        self.admission.unsure();
+    }
+
+    /// The source has this. Returns when it is to be read again although nothing happens.
+    pub(super) fn see(&mut self, nodes: &[ZNode], now: Instant) -> Option<Instant> {
+        if let Some(epoch) = self.desk.take_accept() {
+            self.admission.accept(epoch);
+        }
+        let proposal = match self.decoder.decode(nodes) {
+            Ok(proposal) => proposal,
+            Err(refusal) => {
+                self.refuse(0, &refusal);
+                return None;
+            }
+        };
+        self.note_bad_members(&proposal);
+        let stamp = proposal.stamp;
+        let suppressed = self.admission.suppressed();
+        let verdict = self.admission.judge(proposal, now);
+        let suppressed = self.admission.suppressed() - suppressed;
+        self.desk.metrics.add(TopologyMetric::Suppressed, suppressed);
+        match verdict {
+            Verdict::Same => self.same(),
+            Verdict::Admit(admitted) => self.put_in_force(*admitted, now),
+            Verdict::Wait(until) => return Some(until),
+            Verdict::Suppressed => {
+                tracing::debug!(pool = self.desk.pool, "members have changed without a commit");
+            }
+            Verdict::Refused(refusal) => self.refuse(stamp, &refusal),
+        }
+        None
+    }
+
+    fn same(&mut self) {
+        if let Some(admitted) = self.admission.current() {
+            self.servers = serving(&admitted.document);
+            self.desk.in_force(Origin::Live, admitted, Duration::ZERO);
+        }
+        self.desk.confirmed();
+    }
+
+    fn put_in_force(&mut self, admitted: Admitted, now: Instant) {
+        let servers = serving(&admitted.document);
+        let done = match &self.apply {
+            Some(apply) => apply(&self.desk.pool, servers.clone()),
+            None => Ok(()),
+        };
+        if let Err(why) = done {
+            self.refuse(admitted.stamp, &Refusal::new(Reason::Apply, why));
+            return;
+        }
+        let changes = Diff::between(&self.servers, &servers);
+        let moved = Moves::between(&self.routing, &self.servers, &servers).share * 100.0;
+        self.servers = servers;
+        tracing::info!(
+            pool = self.desk.pool,
+            epoch = admitted.stamp,
+            servers = self.servers.len(),
+            %changes,
+            moved = format!("{moved:.1}%"),
+            digest = self.digest(),
+            author = admitted.document.author,
+            reason = admitted.document.reason,
+            "topology in force"
+        );
+        self.desk.in_force(Origin::Live, &admitted, Duration::ZERO);
+        self.desk.applied(&admitted, format!("{changes}, {moved:.1} % of the keys moved"));
+        if let Some(keeper) = &self.snapshot {
+            keeper.write(&admitted);
+        }
+        self.admission.confirm(admitted, now);
+    }
+
+    fn refuse(&self, epoch: u64, refusal: &Refusal) {
+        if self.desk.refused(epoch, refusal) {
+            let reason = refusal.reason.name();
+            let (pool, why) = (&self.desk.pool, &refusal.text);
+            tracing::error!(pool, epoch, reason, why, "topology refused: nothing has changed");
+        }
+    }
+
+    fn note_bad_members(&self, proposal: &Proposal) {
+        let Some(members) = &proposal.members else { return };
+        self.desk.metrics.add(TopologyMetric::BadMembers, members.bad.len() as u64);
+        if let Some((child, why)) = members.bad.first() {
+            let (pool, count) = (&self.desk.pool, members.bad.len());
+            tracing::warn!(pool, child, why, count, "a member cannot be read: it stays as it was");
+        }
+    }
+}
+
+/// Keeps the snapshot, one file that one writer at a time replaces.
+struct Keeper {
+    file: PathBuf,
+    desk: Arc<Desk>,
+    /// How many were to be written, and which of them was written last.
+    turns: AtomicU64,
+    written: Arc<Mutex<u64>>,
+}
+
+impl Keeper {
+    fn new(file: PathBuf, desk: &Arc<Desk>) -> Self {
+        let desk = Arc::clone(desk);
+        Self { file, desk, turns: AtomicU64::new(0), written: Arc::default() }
+    }
+
+    fn read(&self) -> Option<snapshot::Snapshot> {
+        match snapshot::read(&self.file, &self.desk.source) {
+            Ok(kept) => Some(kept),
+            Err(Fault::Missing) => None,
+            Err(fault) => {
+                self.desk.metrics.add(TopologyMetric::SnapshotErrors, 1);
+                let (pool, file) = (&self.desk.pool, self.file.display());
+                tracing::error!(pool, %file, %fault, "the snapshot of the topology is not used");
+                None
+            }
+        }
+    }
+
+    /// Beside the admin thread: a disk may take its time.
+    fn write(&self, admitted: &Admitted) {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
+        let (file, desk, admitted) = (self.file.clone(), Arc::clone(&self.desk), admitted.clone());
+        let written = Arc::clone(&self.written);
+        let write = move || {
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            if *written > turn {
+                return;
+            }
+            *written = turn;
+            if let Err(error) = snapshot::write(&file, &desk.source, &admitted) {
+                desk.metrics.add(TopologyMetric::SnapshotErrors, 1);
+                let (pool, file) = (&desk.pool, file.display());
+                tracing::warn!(pool, %file, %error, "the snapshot of the topology is not written");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(write)),
+            Err(_) => write(),
+        }
+    }
+}

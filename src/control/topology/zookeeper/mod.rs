@@ -1,0 +1,296 @@
+//! ZooKeeper as a source: one session for all pools of an ensemble. The only home of the client.
+//!
+//! ```text
+//!  connect ─▶ watch ─▶ ┌ dirty: sync, read, see ─▶ acknowledge ┐ ─▶ expired ─▶ back off, connect
+//!     ▲                └◀ event · connected again · 60 s · accept ┘                      │
+//!     └──────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! A watch is set before the first reading, and its events say only that something is to be read.
+//! Losing the ensemble changes nothing but the gauges.
+
+mod session;
+mod signals;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
+use zookeeper_client::SessionState;
+
+use crate::config::{Format, ZooKeeper};
+use crate::control::topology::follow::Follower;
+use crate::metrics::TopologyMetric;
+use crate::topology::Phase;
+use session::Session;
+use signals::Signals;
+
+/// The first pause after a failed connection, and the longest; each is half to one and a half.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// Between two readings: the first event has one at once, those that come on its heels another.
+const GAP: Duration = Duration::from_millis(200);
+/// After a reading that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// Everything is read again after this time: cures a watch that was lost. A tenth more or less, so
+/// that a fleet does not ask at once.
+const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+
+/// The pools of one ensemble.
+pub(super) struct Group {
+    place: ZooKeeper,
+    pools: Vec<Watched>,
+    wake: Arc<Notify>,
+    session: Option<Session>,
+    /// What was last said about not being connected.
+    trouble: Option<String>,
+}
+
+struct Watched {
+    path: String,
+    format: Format,
+    /// The name of our acknowledgements.
+    id: String,
+    follower: Follower,
+    again: Option<Instant>,
+    /// Brings the events of its watch.
+    events: Option<JoinHandle<()>>,
+    acknowledged: Option<(u64, Phase)>,
+}
+
+impl Group {
+    /// The group of this ensemble, whose desks all ring `wake`.
+    pub(super) fn new(place: &ZooKeeper, wake: Arc<Notify>) -> Self {
+        Self { place: place.clone(), pools: Vec::new(), wake, session: None, trouble: None }
+    }
+
+    /// True if a pool's source is reached by the same session.
+    pub(super) fn reaches(&self, place: &ZooKeeper) -> bool {
+        ZooKeeper { path: self.place.path.clone(), ..place.clone() } == self.place
+    }
+
+    /// What the desks of its pools ring.
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Adds a pool; `id` names this process in acknowledgements.
+    pub(super) fn add(&mut self, place: &ZooKeeper, format: Format, id: &str, follower: Follower) {
+        let (path, id) = (place.path.clone(), id.to_owned());
+        self.pools.push(Watched {
+            path,
+            format,
+            id,
+            follower,
+            again: None,
+            events: None,
+            acknowledged: None,
+        });
+    }
+
+    /// Its pools' followers.
+    pub(super) fn followers(&mut self) -> impl Iterator<Item = &mut Follower> {
+        self.pools.iter_mut().map(|pool| &mut pool.follower)
+    }
+
+    /// Reads everything once, for at most `wait`.
+    pub(super) async fn first(mut self, wait: Duration) -> Self {
+        let until = (Instant::now() + wait).into();
+        match timeout_at(until, Session::open(&self.place)).await {
+            Ok(Ok(session)) => {
+                let reading = self.pools.iter_mut().map(|pool| pool.read(&session));
+                for reading in reading {
+                    let _ = timeout_at(until, reading).await;
+                }
+                self.session = Some(session);
+            }
+            Ok(Err(why)) => self.complain(&why),
+            Err(_) => self.complain("it does not answer"),
+        }
+        self
+    }
+
+    /// Follows the sources for ever.
+    pub(super) async fn follow(mut self) {
+        let mut pause = PAUSE.0;
+        loop {
+            let session = match self.session.take() {
+                Some(session) => Ok(session),
+                None => Session::open(&self.place).await,
+            };
+            match session {
+                Ok(session) => {
+                    pause = PAUSE.0;
+                    let why = self.life(&session).await;
+                    self.complain(&why);
+                }
+                Err(why) => self.complain(&why),
+            }
+            self.followers().for_each(|follower| {
+                follower.desk().metrics.set(TopologyMetric::Session, 0);
+                follower.unsure();
+            });
+            sleep(jittered(pause, 0.5)).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// One session's life; how it ended.
+    async fn life(&mut self, session: &Session) -> String {
+        let signals = Signals::new(self.pools.len(), Arc::clone(&self.wake));
+        tokio::spawn(Arc::clone(&signals).bring_states(session.states()));
+        self.pools.iter_mut().for_each(|pool| pool.acknowledged = None);
+        self.trouble = None;
+        let timeout = session.timeout();
+        tracing::info!(ensemble = self.place.connect, session_timeout = ?timeout, "ZooKeeper is connected");
+        let mut entropy = Instant::now() + jittered(ANTI_ENTROPY, 0.1);
+        loop {
+            if let Some(end) = signals.end() {
+                return self.ended(end);
+            }
+            let connected = signals.connected();
+            self.show(connected, signals.take_lost());
+            if connected {
+                // Watches first: what happens after the reading must not be missed.
+                if signals.take_fresh() && !self.watch(session, &signals).await {
+                    signals.mark_fresh();
+                    sleep(RETRY).await;
+                    continue;
+                }
+                self.read_dirty(session, &signals).await;
+                sleep(GAP).await;
+            }
+            let again = self.pools.iter().filter_map(|pool| pool.again).min();
+            let next = again.map_or(entropy, |again| again.min(entropy));
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = sleep_until(next.into()), if connected => {}
+            }
+            if Instant::now() >= entropy {
+                signals.mark_all();
+                entropy = Instant::now() + jittered(ANTI_ENTROPY, 0.1);
+            }
+        }
+    }
+
+    /// Sets all watches, in the place of those that there were; false if one could not be set.
+    async fn watch(&mut self, session: &Session, signals: &Arc<Signals>) -> bool {
+        for (number, pool) in self.pools.iter_mut().enumerate() {
+            let set = timeout(session.timeout(), session.watch(&pool.path, pool.format)).await;
+            let Ok(Ok(watch)) = set else {
+                let (pool, path) = (&pool.follower.desk().pool, &pool.path);
+                tracing::warn!(pool, path, "the topology cannot be watched");
+                return false;
+            };
+            let events = tokio::spawn(Arc::clone(signals).bring_events(number, watch));
+            if let Some(before) = pool.events.replace(events) {
+                before.abort();
+            }
+        }
+        true
+    }
+
+    async fn read_dirty(&mut self, session: &Session, signals: &Signals) {
+        for (number, pool) in self.pools.iter_mut().enumerate() {
+            let due = pool.again.is_some_and(|again| again <= Instant::now());
+            if signals.take(number) || due || pool.follower.desk().is_asked() {
+                pool.read(session).await;
+            }
+            if signals.end().is_some() || !signals.connected() {
+                return;
+            }
+        }
+    }
+
+    fn show(&mut self, connected: bool, lost: bool) {
+        for follower in self.pools.iter_mut().map(|pool| &mut pool.follower) {
+            follower.desk().metrics.set(TopologyMetric::Session, u64::from(connected));
+            if lost {
+                follower.unsure();
+            }
+        }
+        if lost {
+            tracing::warn!(ensemble = self.place.connect, "the connection to ZooKeeper was lost");
+        }
+    }
+
+    fn ended(&mut self, end: SessionState) -> String {
+        if end == SessionState::Expired {
+            for pool in &self.pools {
+                pool.follower.desk().metrics.add(TopologyMetric::Expirations, 1);
+            }
+        }
+        match end {
+            SessionState::Expired => "the session has expired".to_owned(),
+            SessionState::AuthFailed => "it does not accept our authentication".to_owned(),
+            _ => "the session was closed".to_owned(),
+        }
+    }
+
+    /// Says once what is wrong, until something else is.
+    fn complain(&mut self, why: &str) {
+        if self.trouble.as_deref() == Some(why) {
+            return;
+        }
+        self.trouble = Some(why.to_owned());
+        let ensemble = &self.place.connect;
+        tracing::warn!(ensemble, why, "no ZooKeeper: what was last known serves");
+    }
+}
+
+impl Watched {
+    async fn read(&mut self, session: &Session) {
+        // A reading that is lost with its connection is not waited for.
+        let read = timeout(session.timeout(), session.read(&self.path, self.format)).await;
+        let now = Instant::now();
+        match read {
+            Ok(Ok(nodes)) => {
+                self.again = self.follower.see(&nodes, now);
+                self.acknowledge(session).await;
+            }
+            Ok(Err(error)) => {
+                let (pool, path) = (&self.follower.desk().pool, &self.path);
+                tracing::warn!(pool, path, %error, "the topology cannot be read");
+                self.again = Some(now + RETRY);
+            }
+            Err(_) => {
+                let (pool, path) = (&self.follower.desk().pool, &self.path);
+                tracing::warn!(pool, path, "the topology is not read in time");
+                self.again = Some(now + RETRY);
+            }
+        }
+    }
+
+    /// Says to whoever waits for all proxies what this one follows.
+    async fn acknowledge(&mut self, session: &Session) {
+        let Some(admitted) = self.follower.admitted().filter(|_| self.format == Format::Native)
+        else {
+            return;
+        };
+        let what = (admitted.stamp, admitted.document.phase);
+        if self.acknowledged == Some(what) {
+            return;
+        }
+        let text = serde_json::json!({
+            "epoch": what.0,
+            "phase": what.1.name(),
+            "digest": self.follower.digest(),
+            "since": crate::control::topology::snapshot::unix_time(),
+        });
+        match session.acknowledge(&self.path, &self.id, &text.to_string()).await {
+            Ok(()) => self.acknowledged = Some(what),
+            Err(error) => {
+                let (pool, epoch) = (&self.follower.desk().pool, what.0);
+                tracing::warn!(pool, epoch, %error, "the topology cannot be acknowledged");
+            }
+        }
+    }
+}
+
+/// `time`, a part of it more or less.
+fn jittered(time: Duration, part: f64) -> Duration {
+    let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
+    time.mul_f64(1.0 + part * (2.0 * random - 1.0))
+}

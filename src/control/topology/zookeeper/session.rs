@@ -1,0 +1,181 @@
+//! One session with an ensemble: what is read, watched and written there.
+
+use std::fs;
+use std::time::Duration;
+
+use zookeeper_client::{
+    Acl, Acls, AddWatchMode, AuthId, Client, CreateMode, Error, MultiReadResult, Permission,
+    PersistentWatcher, Stat, StateWatcher, TlsOptions,
+};
+
+use crate::config::{Format, ServerTls, ZooKeeper};
+use crate::control::topology::decode::{ZNode, native};
+
+/// Members read in one request: their replies stay far below the MiB of a frame.
+const MEMBERS_PER_READ: usize = 256;
+
+/// A session. The library keeps it alive and connects it again; once it has expired it is dead.
+pub(super) struct Session {
+    client: Client,
+    /// Who may do what with the znodes that we create.
+    acls: Vec<Acl>,
+}
+
+impl Session {
+    /// Connects, within about one session timeout.
+    pub(super) async fn open(place: &ZooKeeper) -> Result<Self, String> {
+        let ZooKeeper { connect, chroot, auth, tls, session_timeout, .. } = place;
+        let mut connector = Client::connector().with_session_timeout(*session_timeout);
+        let mut acls = vec![Acl::new(Permission::ALL, AuthId::anyone())];
+        if let Some(auth) = auth {
+            connector = connector.with_auth("digest", auth.reveal().as_bytes());
+            let everybody = Acl::new(Permission::READ, AuthId::anyone());
+            acls = vec![Acl::new(Permission::ALL, AuthId::authed()), everybody];
+        }
+        let cluster = format!("{connect}{chroot}");
+        let client = match tls {
+            Some(tls) => connector.with_tls(options(tls)?).secure_connect(&cluster).await,
+            None => connector.connect(&cluster).await,
+        };
+        let client = client.map_err(|error| error.to_string())?;
+        Ok(Self { client, acls })
+    }
+
+    /// What was negotiated.
+    pub(super) fn timeout(&self) -> Duration {
+        self.client.session_timeout()
+    }
+
+    /// Its states from now on.
+    pub(super) fn states(&self) -> StateWatcher {
+        self.client.state_watcher()
+    }
+
+    /// Watches what the source at `path` consists of, there or not.
+    pub(super) async fn watch(
+        &self,
+        path: &str,
+        format: Format,
+    ) -> Result<PersistentWatcher, Error> {
+        match format {
+            // The pointer alone: acknowledgements of all proxies below the same path would wake each.
+            Format::Native => {
+                let pointer = join(path, native::POINTER);
+                self.client.watch(&pointer, AddWatchMode::Persistent).await
+            }
+            Format::Nutcracker | Format::List => {
+                self.client.watch(&rooted(path), AddWatchMode::Persistent).await
+            }
+            Format::ServerSet | Format::Nerve | Format::Curator => {
+                self.client.watch(&rooted(path), AddWatchMode::PersistentRecursive).await
+            }
+        }
+    }
+
+    /// What is there now, as far as all earlier writes are concerned.
+    pub(super) async fn read(&self, path: &str, format: Format) -> Result<Vec<ZNode>, Error> {
+        self.client.sync(&rooted(path)).await?;
+        match format {
+            Format::Native => self.read_version(path).await,
+            Format::Nutcracker | Format::List => {
+                let whole = self.get(&rooted(path), "").await?;
+                Ok(whole.map(|(node, _)| node).into_iter().collect())
+            }
+            Format::ServerSet | Format::Nerve | Format::Curator => self.read_members(path).await,
+        }
+    }
+
+    async fn read_version(&self, path: &str) -> Result<Vec<ZNode>, Error> {
+        let pointer = self.get(&join(path, native::POINTER), native::POINTER).await?;
+        let Some((pointer, _)) = pointer else { return Ok(Vec::new()) };
+        let mut nodes = vec![pointer];
+        if let Ok(active) = native::active(&nodes[0].data) {
+            let version = native::version_path(active);
+            let node = self.get(&join(path, &version), &version).await?;
+            nodes.extend(node.map(|(node, _)| node));
+        }
+        Ok(nodes)
+    }
+
+    async fn read_members(&self, path: &str) -> Result<Vec<ZNode>, Error> {
+        let Some((mut root, _)) = self.get(&rooted(path), "").await? else {
+            return Ok(Vec::new());
+        };
+        let (mut names, stat) = match self.client.get_children(&rooted(path)).await {
+            Err(Error::NoNode) => return Ok(Vec::new()),
+            children => children?,
+        };
+        // A child that has gone leaves its mark here.
+        root.zxid = root.zxid.max(zxid(stat.pzxid));
+        names.sort_unstable();
+        let mut nodes = vec![root];
+        for names in names.chunks(MEMBERS_PER_READ) {
+            let mut reader = self.client.new_multi_reader();
+            for name in names {
+                reader.add_get_data(&join(path, name))?;
+            }
+            for (name, result) in names.iter().zip(reader.commit().await?) {
+                // One that has gone in the meantime is no member any more.
+                if let MultiReadResult::Data { data, stat } = result {
+                    nodes.push(ZNode { path: name.clone(), data, zxid: zxid(stat.mzxid) });
+                }
+            }
+        }
+        Ok(nodes)
+    }
+
+    async fn get(&self, path: &str, name: &str) -> Result<Option<(ZNode, Stat)>, Error> {
+        match self.client.get_data(path).await {
+            Ok((data, stat)) => {
+                Ok(Some((ZNode { path: name.to_owned(), data, zxid: zxid(stat.mzxid) }, stat)))
+            }
+            Err(Error::NoNode) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says in `path/acks/id`, which ends with the session, what this process follows.
+    pub(super) async fn acknowledge(&self, path: &str, id: &str, text: &str) -> Result<(), Error> {
+        let folder = join(path, "acks");
+        let node = join(&folder, id);
+        let acls = Acls::new(&self.acls);
+        self.client.mkdir(&folder, &CreateMode::Persistent.with_acls(acls)).await?;
+        let options = CreateMode::Ephemeral.with_acls(acls);
+        if let Some((_, stat)) = self.get(&node, id).await? {
+            if stat.ephemeral_owner == self.client.session_id().0 {
+                self.client.set_data(&node, text.as_bytes(), None).await?;
+                return Ok(());
+            }
+            // It is of a session before this one, and would end with that.
+            match self.client.delete(&node, None).await {
+                Ok(()) | Err(Error::NoNode) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.client.create(&node, text.as_bytes(), &options).await.map(|_| ())
+    }
+}
+
+fn options(tls: &ServerTls) -> Result<TlsOptions, String> {
+    let read = |path: &std::path::Path| {
+        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let wrong = |error: Error| error.to_string();
+    let mut options = TlsOptions::new().with_pem_ca(&read(&tls.ca)?).map_err(wrong)?;
+    if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
+        options = options.with_pem_identity(&read(certificate)?, &read(key)?).map_err(wrong)?;
+    }
+    Ok(options)
+}
+
+fn zxid(zxid: i64) -> u64 {
+    u64::try_from(zxid).unwrap_or_default()
+}
+
+fn rooted(path: &str) -> String {
+    if path.is_empty() { "/".to_owned() } else { path.to_owned() }
+}
+
+fn join(path: &str, child: &str) -> String {
+    format!("{path}/{child}")
+}

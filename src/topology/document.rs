@@ -1,0 +1,266 @@
+//! A topology document: the whole list of servers that one epoch of a pool has.
+
+use std::time::Duration;
+
+use crate::topology::server::{Address, EntryError, Server, State, located};
+
+/// Where an expansion stands. Outside of one it is [`Phase::Stable`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// One ring.
+    #[default]
+    Stable,
+    /// Two rings are known; the old one serves.
+    Prepare,
+    /// Moved keys are fenced.
+    Fence,
+    /// The new ring serves, and is filled from the old one (Redis: MOVE).
+    Warm,
+    /// The new ring serves; deletes still go to both.
+    Drain,
+    /// The new ring alone.
+    New,
+}
+
+impl Phase {
+    const ALL: [Self; 6] =
+        [Self::Stable, Self::Prepare, Self::Fence, Self::Warm, Self::Drain, Self::New];
+
+    /// As documents have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Prepare => "prepare",
+            Self::Fence => "fence",
+            Self::Warm => "warm",
+            Self::Drain => "drain",
+            Self::New => "new",
+        }
+    }
+
+    /// The phase of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
+}
+
+/// A server as a document has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name, address, weight and state.
+    pub server: Server,
+    /// Whether it speaks TLS; `None` if the document leaves that to the pool.
+    pub tls: Option<bool>,
+    /// Where it stands, for who reads the document.
+    pub zone: Option<String>,
+}
+
+impl Node {
+    /// A node that is up. Without a name it is called as an entry without one would be.
+    ///
+    /// # Errors
+    /// The address or the weight is none: as for an entry of a file.
+    pub fn new(address: &str, weight: u32, name: Option<&str>) -> Result<Self, EntryError> {
+        if weight == 0 {
+            return Err(EntryError::ZeroWeight);
+        }
+        if i32::try_from(weight).is_err() {
+            return Err(EntryError::Weight);
+        }
+        let (host, port) = if address.starts_with('/') {
+            (address, None)
+        } else {
+            let (host, port) = address.rsplit_once(':').ok_or(EntryError::Format)?;
+            (host, Some(port))
+        };
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if bare.is_empty() || bare.contains(char::is_whitespace) {
+            return Err(EntryError::Format);
+        }
+        let (address, own_name) = located(bare, port)?;
+        Ok(Self {
+            server: Server {
+                name: name.map_or(own_name, str::to_owned),
+                named: name.is_some(),
+                address,
+                weight,
+                state: State::Up,
+            },
+            tls: None,
+            zone: None,
+        })
+    }
+
+    /// A server without more.
+    pub const fn plain(server: Server) -> Self {
+        Self { server, tls: None, zone: None }
+    }
+}
+
+/// Sorts nodes into ring order, as [`ring_order`](crate::topology::ring_order) sorts servers.
+pub fn nodes_in_ring_order(nodes: &mut [Node]) {
+    nodes.sort_by(|a, b| {
+        let (a, b) = (&a.server.name, &b.server.name);
+        (a.len(), a).cmp(&(b.len(), b))
+    });
+}
+
+/// Everything that one epoch says of a pool's servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    /// Grows with every document of a source that counts; 0 where a source does not count.
+    pub epoch: u64,
+    /// Where an expansion stands.
+    pub phase: Phase,
+    /// Who wrote it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// The hash that the ring is made for, if it says so.
+    pub hash: Option<String>,
+    /// Likewise the distribution.
+    pub distribution: Option<String>,
+    /// Likewise the hash tag.
+    pub hash_tag: Option<String>,
+    /// The servers of the ring, in ring order, names unique.
+    pub current: Vec<Node>,
+    /// Those of the ring to come; empty outside an expansion.
+    pub target: Vec<Node>,
+    /// Servers of the target that may hold values from before.
+    pub dirty: Vec<String>,
+    /// Servers of the current ring that are gone for good.
+    pub dead_old: Vec<String>,
+    /// How long the old ring is kept after the last phase.
+    pub grace: Duration,
+    /// An empty list is meant.
+    pub allow_empty: bool,
+    /// That many servers go is meant.
+    pub allow_shrink: bool,
+}
+
+/// A document that no proxy can follow, whatever it followed before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    /// Two servers of a ring have one name.
+    #[error("two servers are called {0}")]
+    SameName(String),
+    /// Two servers of a ring have one address.
+    #[error("two servers are at {0}")]
+    SameAddress(Address),
+    /// A name that logs, metrics or the ring could not bear.
+    #[error("{0:?} is no name for a server: 1 to 255 bytes without blanks or control characters")]
+    Name(String),
+    /// The weights of a ring do not fit its arithmetic.
+    #[error("the weights add up to more than {}", u32::MAX)]
+    Weights,
+    /// More servers than a ring may have.
+    #[error("{0} servers, at most {max}", max = NODES_MAX)]
+    TooMany(usize),
+}
+
+/// Servers of a ring at most: a document of that many is read beside the data path in time.
+const NODES_MAX: usize = 10_000;
+/// Bytes of a name at most.
+const NAME_BYTES_MAX: usize = 255;
+
+impl Document {
+    /// The servers of the current ring.
+    pub fn servers(&self) -> Vec<Server> {
+        self.current.iter().map(|node| node.server.clone()).collect()
+    }
+
+    /// The servers of the ring to come.
+    pub fn target_servers(&self) -> Vec<Server> {
+        self.target.iter().map(|node| node.server.clone()).collect()
+    }
+
+    /// Checks each ring by itself: names, addresses, weights.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), VersionError> {
+        check_ring(&self.current)?;
+        check_ring(&self.target)
+    }
+}
+
+fn check_ring(nodes: &[Node]) -> Result<(), VersionError> {
+    if nodes.len() > NODES_MAX {
+        return Err(VersionError::TooMany(nodes.len()));
+    }
+    let mut names = std::collections::HashSet::new();
+    let mut addresses = std::collections::HashSet::new();
+    let mut total = 0_u32;
+    for Node { server, .. } in nodes {
+        let blank = |c: char| c.is_whitespace() || c.is_control();
+        if server.name.is_empty()
+            || server.name.len() > NAME_BYTES_MAX
+            || server.name.contains(blank)
+        {
+            return Err(VersionError::Name(server.name.clone()));
+        }
+        if !names.insert(&server.name) {
+            return Err(VersionError::SameName(server.name.clone()));
+        }
+        if !addresses.insert(&server.address) {
+            return Err(VersionError::SameAddress(server.address.clone()));
+        }
+        total = total.checked_add(server.weight).ok_or(VersionError::Weights)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Document, Node, Phase, VersionError};
+    use crate::topology::{Address, EntryError, State};
+
+    fn node(address: &str, weight: u32, name: &str) -> Node {
+        Node::new(address, weight, Some(name)).unwrap()
+    }
+
+    fn check(nodes: Vec<Node>) -> Result<(), VersionError> {
+        Document { current: nodes, ..Document::default() }.check()
+    }
+
+    #[test]
+    fn names_of_phases_and_states_lead_back() {
+        for phase in Phase::ALL {
+            assert_eq!(Phase::of_name(phase.name()), Some(phase));
+        }
+        for state in [State::Up, State::Down, State::Drain] {
+            assert_eq!(State::of_name(state.name()), Some(state));
+        }
+        assert_eq!((Phase::of_name("old"), State::of_name("UP")), (None, None));
+    }
+
+    #[test]
+    fn an_address_is_read_as_in_an_entry() {
+        let six = Node::new("[2001:db8::7]:11211", 1, None).unwrap().server;
+        assert_eq!(six.address, Address::Tcp { host: "2001:db8::7".to_owned(), port: 11211 });
+        assert_eq!((six.name.as_str(), six.named), ("2001:db8::7", false));
+        assert_eq!(Node::new("/run/a.sock", 2, None).unwrap().server.name, "/run/a.sock:");
+        let refused = |address, weight| Node::new(address, weight, None).unwrap_err();
+        assert_eq!(refused("h:1", 0), EntryError::ZeroWeight);
+        assert_eq!(refused("h:1", u32::MAX), EntryError::Weight);
+        assert_eq!(refused("h:0", 1), EntryError::Port);
+        assert_eq!(refused("h", 1), EntryError::Format);
+        assert_eq!(refused("a b:1", 1), EntryError::Format);
+    }
+
+    #[test]
+    fn a_ring_has_each_name_and_each_address_once() {
+        assert_eq!(check(vec![node("h:1", 1, "a"), node("h:2", 1, "b")]), Ok(()));
+        let twice = check(vec![node("h:1", 1, "a"), node("h:2", 1, "a")]);
+        assert_eq!(twice, Err(VersionError::SameName("a".to_owned())));
+        let twice = check(vec![node("h:1", 1, "a"), node("h:1", 1, "b")]);
+        assert!(matches!(twice, Err(VersionError::SameAddress(_))));
+        let heavy = vec![node("h:1", i32::MAX as u32, "a"), node("h:2", i32::MAX as u32, "b")];
+        assert_eq!(check(heavy.clone()), Ok(()));
+        let more = [heavy, vec![node("h:3", 2, "c")]].concat();
+        assert_eq!(check(more), Err(VersionError::Weights));
+        for name in ["a b", "a\n", &"n".repeat(256)] {
+            assert!(matches!(check(vec![node("h:1", 1, name)]), Err(VersionError::Name(_))));
+        }
+    }
+}
