@@ -14,6 +14,7 @@
 mod doors;
 mod http;
 mod log;
+pub mod nanny;
 mod plane;
 mod reload;
 mod serve;

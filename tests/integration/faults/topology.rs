@@ -92,12 +92,14 @@ fn f31_unreachable_at_start() {
     let mut ensemble = Ensemble::single();
     ensemble.client().publish(WEB, &version(1, &ports));
     let connect = ensemble.connect();
-    drop(Proxy::twinring(pool(&connect, &snapshot(&scratch), "")));
+    let first = Proxy::twinring(pool(&connect, &snapshot(&scratch), ""));
+    let kept = wait_until(PATIENCE, || snapshot(&scratch).exists());
+    assert!(kept, "what is followed is not on disk:\n{}", first.process.output());
+    drop(first);
     let from = |state: &str, proxy: &Proxy| {
         let labels = [("pool", "pool0"), ("state", state)];
         counts(proxy, "twinring_topology_source", &labels, 1.0);
     };
-    assert!(snapshot(&scratch).exists(), "what was followed is on disk");
     ensemble.kill(0);
     // The snapshot before what the configuration says, and that before nothing.
     let start = Instant::now();
