@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::cache::CacheArgs;
-use super::{allocator, complain, demo, look, print, reload, run, topology};
+use super::{allocator, complain, demo, look, nanny, print, reload, run, topology};
 
 /// A memcached and Redis proxy in the manner of twemproxy, and a cache server.
 ///
@@ -77,6 +77,8 @@ enum Command {
         #[command(subcommand)]
         what: topology::Topology,
     },
+    /// Look after the servers of a pool: mark those down that fail, and up when they are back.
+    Nanny(nanny::NannyArgs),
     /// Print a completion script.
     Completions {
         /// The shell.
@@ -143,6 +145,7 @@ fn run_command(command: Command) -> u8 {
         Command::Ring { what: Ring::Balance { config, pool } } => {
             look::balance(&config, pool.as_deref())
         }
+        Command::Nanny(args) => nanny::run(&args),
         Command::Topology { what } => topology::run(what),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -14,6 +14,7 @@ mod daemon;
 mod demo;
 mod door;
 mod look;
+mod nanny;
 mod reload;
 mod run;
 mod topology;

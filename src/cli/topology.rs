@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::door::{DoorArgs, quoted};
 use super::{FAILED, complain, look, print};
-use crate::config::{Format, NameFrom, Pool};
+use crate::config::{Format, Pool};
 use crate::control::topology::admission::serving;
 use crate::control::topology::decode::{Decoder, ZNode};
 use crate::routing::Moves;
@@ -215,12 +215,8 @@ fn read(file: &Path, format: &str, pool: &str) -> Result<Vec<Server>, u8> {
     };
     let data = std::fs::read(file).map_err(|error| refused(error.to_string()))?;
     let formats = [Format::Native, Format::Nutcracker, Format::List];
-    let decoder = Decoder {
-        format: formats.into_iter().find(|it| it.name() == format).unwrap_or(Format::Native),
-        name_from: NameFrom::Name,
-        endpoint: None,
-        pool: pool.to_owned(),
-    };
+    let format = formats.into_iter().find(|it| it.name() == format).unwrap_or(Format::Native);
+    let decoder = Decoder::of(pool, format);
     let proposal = decoder
         .decode(&[ZNode { data, ..ZNode::default() }])
         .map_err(|refusal| refused(refusal.text))?;

@@ -10,6 +10,7 @@
 //! counters, the phase, an inbox for each worker, and stores of items.
 
 mod memory;
+mod nanny;
 mod near;
 mod reload;
 mod stores;
@@ -34,6 +35,7 @@ use crate::metrics::{PoolShape, Registry, ResolverMetric};
 use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up};
 use crate::service::{Latest, Letter, Standalone};
 use crate::signal::{Life, Phase};
+pub use nanny::watch_over;
 pub use tls::faults as tls_faults;
 
 use near::Nears;

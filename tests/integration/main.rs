@@ -23,6 +23,7 @@ mod holding;
 mod limits;
 mod memcache_auth;
 mod memcached_perl;
+mod nanny;
 mod near;
 mod pipelines;
 mod placement;

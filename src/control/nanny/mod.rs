@@ -69,6 +69,17 @@ pub struct Decision {
     pub why: String,
 }
 
+/// Everything that a nanny is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Orders {
+    /// When a mark is set or taken away.
+    pub rules: Rules,
+    /// What its own looks come to.
+    pub probes: ProbeRules,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+}
+
 /// Judges one topology.
 #[derive(Debug)]
 pub struct Nanny {

@@ -20,6 +20,8 @@ mod zookeeper;
 
 pub use desk::{Desk, Report};
 pub use refusal::{Reason, Refusal};
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::watch_over;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -72,6 +72,11 @@ pub struct Members {
 }
 
 impl Decoder {
+    /// For a format without members.
+    pub fn of(pool: &str, format: Format) -> Self {
+        Self { format, name_from: NameFrom::Name, endpoint: None, pool: pool.to_owned() }
+    }
+
     /// Reads what the source has: the source itself first, if it is there.
     ///
     /// # Errors

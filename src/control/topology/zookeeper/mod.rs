@@ -8,6 +8,7 @@
 //! A watch is set before the first reading, and its events say only that something is to be read.
 //! Losing the ensemble changes nothing but the gauges.
 
+mod nanny;
 mod session;
 mod signals;
 
@@ -25,6 +26,7 @@ use crate::config::{Format, ZooKeeper};
 use crate::control::topology::follow::Follower;
 use crate::metrics::TopologyMetric;
 use crate::topology::Phase;
+pub use nanny::watch_over;
 use session::Session;
 use signals::Signals;
 
@@ -279,7 +281,7 @@ impl Watched {
             "digest": self.follower.digest(),
             "since": crate::control::topology::snapshot::unix_time(),
         });
-        match session.acknowledge(&self.path, &self.id, &text.to_string()).await {
+        match session.say((&self.path, "acks"), &self.id, &text.to_string()).await {
             Ok(()) => self.acknowledged = Some(what),
             Err(error) => {
                 let (pool, epoch) = (&self.follower.desk().pool, what.0);

@@ -10,6 +10,7 @@ use zookeeper_client::{
 
 use crate::config::{Format, ServerTls, ZooKeeper};
 use crate::control::topology::decode::{ZNode, native};
+use crate::topology::Document;
 
 /// Members read in one request: their replies stay far below the MiB of a frame.
 const MEMBERS_PER_READ: usize = 256;
@@ -134,9 +135,14 @@ impl Session {
         }
     }
 
-    /// Says in `path/acks/id`, which ends with the session, what this process follows.
-    pub(super) async fn acknowledge(&self, path: &str, id: &str, text: &str) -> Result<(), Error> {
-        let folder = join(path, "acks");
+    /// Says something in `path/folder/id`, which ends with the session.
+    pub(super) async fn say(
+        &self,
+        (path, folder): (&str, &str),
+        id: &str,
+        text: &str,
+    ) -> Result<(), Error> {
+        let folder = join(path, folder);
         let node = join(&folder, id);
         let acls = Acls::new(&self.acls);
         self.client.mkdir(&folder, &CreateMode::Persistent.with_acls(acls)).await?;
@@ -153,6 +159,65 @@ impl Session {
             }
         }
         self.client.create(&node, text.as_bytes(), &options).await.map(|_| ())
+    }
+
+    /// What everybody says in `path/folder`: who and what.
+    pub(super) async fn said(
+        &self,
+        path: &str,
+        folder: &str,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let folder = join(path, folder);
+        let mut said = Vec::new();
+        for id in self.list(&folder).await? {
+            if let Some((node, _)) = self.get(&join(&folder, &id), &id).await? {
+                said.push((id, String::from_utf8_lossy(&node.data).into_owned()));
+            }
+        }
+        Ok(said)
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>, Error> {
+        match self.client.list_children(folder).await {
+            Err(Error::NoNode) => Ok(Vec::new()),
+            children => children,
+        }
+    }
+
+    /// Stands for election in `path/folder`, until the session ends; the name of the candidate.
+    pub(super) async fn stand(&self, path: &str, folder: &str) -> Result<String, Error> {
+        let acls = Acls::new(&self.acls);
+        let folder = join(path, folder);
+        self.client.mkdir(&folder, &CreateMode::Persistent.with_acls(acls)).await?;
+        let options = CreateMode::EphemeralSequential.with_acls(acls);
+        let (_, number) = self.client.create(&join(&folder, "n_"), b"", &options).await?;
+        Ok(format!("n_{number}"))
+    }
+
+    /// The candidate that has stood for longest: it is elected.
+    pub(super) async fn elected(&self, path: &str, folder: &str) -> Result<Option<String>, Error> {
+        Ok(self.list(&join(path, folder)).await?.into_iter().min())
+    }
+
+    /// Writes the version that follows the active one, and has the pointer name it, unless
+    /// somebody else was first.
+    pub(super) async fn publish(&self, path: &str, document: &Document) -> Result<(), Error> {
+        let pointer = join(path, native::POINTER);
+        let (data, stat) = self.client.get_data(&pointer).await?;
+        if native::active(&data).ok() != document.epoch.checked_sub(1) {
+            return Err(Error::BadVersion);
+        }
+        let options = CreateMode::Persistent.with_acls(Acls::new(&self.acls));
+        let version = join(path, &native::version_path(document.epoch));
+        let mut writer = self.client.new_multi_writer();
+        writer.add_create(&version, native::write(document).as_bytes(), &options)?;
+        writer.add_set_data(
+            &pointer,
+            &native::pointer(document.epoch, false),
+            Some(stat.version),
+        )?;
+        writer.commit().await.map_err(Error::from)?;
+        Ok(())
     }
 }
 
