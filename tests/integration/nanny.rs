@@ -19,7 +19,7 @@ fn nanny(ensemble: &Ensemble, scratch: &Scratch, id: &str, more: &[&str]) -> Pro
         ensemble.connect()
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
-    command.arg("nanny").arg("-c").arg(scratch.file("nanny.yml", &text));
+    command.arg("nanny").arg("-c").arg(scratch.file(&format!("{id}.yml"), &text));
     command.args(["--pool", "web", "--id", id, "--window", "1", "--hold", "1"]);
     command.args(["--flap-time", "2", "--fail-window", "1"]).args(more);
     Process::start(command)

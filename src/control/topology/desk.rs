@@ -147,6 +147,7 @@ impl Desk {
     }
 
     /// True if a word was given that nobody has taken.
+    #[cfg(feature = "zookeeper")]
     pub(super) fn is_asked(&self) -> bool {
         self.state().accept.is_some()
     }

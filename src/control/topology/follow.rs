@@ -104,6 +104,7 @@ impl Follower {
     }
 
     /// The source is out of sight.
+    #[cfg(feature = "zookeeper")]
     pub(super) fn unsure(&mut self) {
         self.admission.unsure();
     }
