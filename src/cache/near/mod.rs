@@ -43,19 +43,14 @@ use hot::Hot;
 pub use hot::HotKey;
 pub use leases::Lease;
 use leases::Leases;
-use presence::Presence;
 use shunned::Shunned;
-use sketch::Sketch;
 use slots::Slots;
 
 /// Longer keys are not kept: there is nothing to gain from them.
 const KEY_BYTES: usize = 250;
 
-/// Bytes of memory for each slot, each count of the sketch, and each bit of presence: the smallest
-/// entry takes about a hundred.
+/// Bytes of memory for each slot: of the smallest entries ten.
 const MEMORY_PER_SLOT: u64 = 1024;
-const MEMORY_PER_COUNT: u64 = 16;
-const MEMORY_PER_BIT: u64 = 32;
 
 /// Shards of the storage.
 const SHARDS: usize = 32;
@@ -73,9 +68,7 @@ pub struct Near {
     store: Store,
     clock: Clock,
     slots: Slots,
-    presence: Presence,
     leases: Leases,
-    sketch: Sketch,
     shunned: Shunned,
     hot: Hot,
     /// Flushes under way, and above them how many flushes there have been.
@@ -151,12 +144,10 @@ impl Near {
     /// An empty near cache, on the clock of the process.
     pub fn new(settings: NearCache, clock: Clock) -> Self {
         let memory = settings.memory;
-        let part = |bytes: u64| usize::try_from(memory / bytes).unwrap_or(usize::MAX);
-        let slots = Slots::new(part(MEMORY_PER_SLOT));
-        let presence = Presence::new(part(MEMORY_PER_BIT), settings.life_max());
-        let sketch = Sketch::new(part(MEMORY_PER_COUNT));
+        let count = usize::try_from(memory / MEMORY_PER_SLOT).unwrap_or(usize::MAX);
+        let slots = Slots::new(count, settings.life_max());
         let shunned = Shunned::new();
-        let own = slots.bytes() + presence.bytes() + sketch.bytes() + shunned.bytes();
+        let own = slots.bytes() + shunned.bytes();
         let value_max = usize::try_from(settings.max_value).unwrap_or(usize::MAX);
         let store = Store::new(Settings {
             memory: memory.saturating_sub(own),
@@ -170,9 +161,7 @@ impl Near {
             store,
             clock,
             slots,
-            presence,
             leases: Leases::new(),
-            sketch,
             shunned,
             hot: Hot::default(),
             flushes: AtomicU64::new(0),
@@ -208,14 +197,15 @@ impl Near {
         now: Time,
         show: impl FnOnce(&Entry<'_>) -> Option<T>,
     ) -> Look<T> {
-        if self.slots.count(self.slots.of(key.hash())).is_none() {
+        let slot = self.slots.of(key.hash());
+        if slot.happened().is_none() {
             return Look::Busy;
         }
         let flushes = self.flushes.load(Ordering::SeqCst);
         if !flushes.is_multiple_of(FLUSH_ONCE) {
             return Look::Busy;
         }
-        if !self.presence.may_have(key.hash()) {
+        if !slot.may_have(key.hash()) {
             return Look::Miss;
         }
         let mut locked = self.store.lock(key, now);
@@ -233,7 +223,7 @@ impl Near {
     /// Counts a request for a key; true if it is asked for so often that it is to be kept.
     #[inline]
     pub fn admits(&self, key: Key<'_>, now: Time) -> bool {
-        let count = self.sketch.count(key.hash());
+        let count = self.slots.count(key.hash());
         let asked = match self.settings.admit {
             Admission::All => true,
             Admission::Hot => count >= self.threshold.load(Ordering::Relaxed),
@@ -248,11 +238,11 @@ impl Near {
 
     /// The right to fill a key by a request that is sent at `now`; `None` while it is written.
     pub fn token(&self, key: Key<'_>, lease: Lease, now: Time) -> Option<Token> {
-        let slot = self.slots.of(key.hash());
+        let slot = self.slots.number(key.hash());
         let flushes = self.flushes.load(Ordering::SeqCst);
         let token = Token {
             slot,
-            count: self.slots.count(slot)?,
+            count: self.slots.at(slot).happened()?,
             flushes: flushes / FLUSH_ONCE,
             opened: self.leases.opened(),
             origin: Origin { sent: now, lease },
@@ -262,7 +252,7 @@ impl Near {
 
     /// Whether nothing has happened to the key since its token was given.
     pub fn holds(&self, token: &Token) -> bool {
-        self.slots.count(token.slot) == Some(token.count)
+        self.slots.at(token.slot).happened() == Some(token.count)
             && self.flushes.load(Ordering::SeqCst) == token.flushes * FLUSH_ONCE
             && self.leases.lives(token.origin.lease)
     }
@@ -289,7 +279,7 @@ impl Near {
         };
         let mut locked = self.store.lock(key, now);
         // First made known, then looked at: see `Slots`.
-        self.presence.note(key.hash());
+        self.slots.of(key.hash()).note(key.hash());
         if !self.holds(token) {
             return Settled::Raced;
         }
@@ -345,25 +335,25 @@ impl Near {
     /// A write of a key is about to be sent: its entry goes, and comes back no sooner than after
     /// [`Near::end_write`] with what this returns.
     pub fn begin_write(&self, key: Key<'_>, now: Time) -> u32 {
-        let slot = self.slots.of(key.hash());
-        self.slots.begin(slot);
+        let slot = self.slots.number(key.hash());
+        self.slots.at(slot).begin();
         self.remove(key, now);
         slot
     }
 
     /// The write is answered, and nobody has been told yet.
     pub fn end_write(&self, slot: u32) {
-        self.slots.end(slot);
+        self.slots.at(slot).end();
     }
 
     /// A key has changed; true if there was an entry.
     pub fn forget(&self, key: Key<'_>, now: Time) -> bool {
-        self.slots.bump(self.slots.of(key.hash()));
+        self.slots.of(key.hash()).bump();
         self.remove(key, now)
     }
 
     fn remove(&self, key: Key<'_>, now: Time) -> bool {
-        self.presence.may_have(key.hash()) && self.store.lock(key, now).remove(key, now)
+        self.slots.of(key.hash()).may_have(key.hash()) && self.store.lock(key, now).remove(key, now)
     }
 
     /// Everything is forgotten.
@@ -414,7 +404,7 @@ impl Near {
     /// Gives expired memory back, forgets what is over, and lets more keys in or fewer; to be
     /// called some times a second, by one thread.
     pub fn tend(&self, now: Time, steps: usize) {
-        self.presence.tend(now);
+        self.slots.tend(now);
         self.store.sweep(now, steps);
     }
 
