@@ -41,7 +41,7 @@ const RUNS: u64 = if cfg!(debug_assertions) { 12 } else { 100 };
 const STEPS: u64 = 40_000;
 
 /// Runs within which a mistake must show.
-const RUNS_WRONG: u64 = 60;
+const RUNS_WRONG: u64 = 100;
 
 /// What a run has to have seen at least once, lest it prove nothing.
 const SEEN: &[&str] = &[

@@ -61,6 +61,8 @@ pub(super) struct Plan {
     pub(super) admit: Admission,
     /// Of a hundred operations of clients, how many write.
     pub(super) writes: u64,
+    /// Of a hundred writes, how many flush everything.
+    pub(super) flushes: u64,
     /// Of a thousand steps, how many are writes elsewhere.
     pub(super) elsewhere: u64,
     /// Of ten thousand steps, how many are faults.
@@ -86,6 +88,7 @@ impl Plan {
             negative: random.of(&[0, 0, 20]),
             admit: random.of(&[Admission::All, Admission::All, Admission::Hot]),
             writes: random.of(&[2, 8, 20]),
+            flushes: random.of(&[1, 1, 10]),
             elsewhere: random.of(&[1, 5, 25]),
             faults: random.of(&[0, 5, 20, 80]),
             delay: random.of(&[1, 4, 12]),

@@ -100,14 +100,16 @@ impl World {
         let key = self.any_key();
         // What is missing is written more often than removed.
         let missing = !self.server.truth.current(key).present && self.random.percent(90);
+        if self.random.below(100) < self.plan.flushes {
+            return Change::Flush;
+        }
         match self.random.below(if missing { 75 } else { 100 }) {
             0..75 => {
                 let life = self.random.percent(40).then(|| Plan::life(&mut self.random));
                 Change::Set { key, life }
             }
             75..83 => Change::Delete { key },
-            83..99 => Change::Expire { key, life: Plan::life(&mut self.random) },
-            _ => Change::Flush,
+            _ => Change::Expire { key, life: Plan::life(&mut self.random) },
         }
     }
 
@@ -311,7 +313,7 @@ impl World {
             }
             2 => self.lose(proxy, worker),
             3 => self.close_at_server(number),
-            4 if self.random.percent(20) => self.restart(),
+            4 if self.random.percent(50) => self.restart(),
             5 if self.random.percent(20) => {
                 self.proxies[proxy].near.flush();
                 self.log.note_all("ring changed", place, 0);
@@ -346,7 +348,7 @@ impl World {
     fn restart(&mut self) {
         let all: Vec<u32> = self.wires.iter().map(|(number, _)| number).collect();
         all.into_iter().for_each(|number| self.close_at_server(number));
-        let refill = self.random.percent(50);
+        let refill = self.random.percent(80);
         self.server.restart(refill, self.now, &mut self.wires);
         self.log.note_all("started again", None, u64::from(refill));
     }
