@@ -26,9 +26,7 @@ impl Nears {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let near = |pool: &Pool| {
             let settings = pool.near_cache.as_ref()?;
-            let same = |(name, near): &&(String, Arc<Near>)| {
-                *name == pool.name && near.settings() == settings
-            };
+            let same = |(name, near): &&Named| *name == pool.name && near.settings() == settings;
             let kept = known.iter().find(same).map(|(_, near)| Arc::clone(near));
             Some(kept.unwrap_or_else(|| Arc::new(Near::new(settings.clone(), clock))))
         };

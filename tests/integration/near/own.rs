@@ -50,7 +50,7 @@ impl Own {
         *self.keys[key].lock().unwrap()
     }
 
-    /// Writes one of every `of` keys, the one after `first`; then everybody may know.
+    /// Writes a key and reads it in the same pipeline; then everybody may know.
     pub(super) fn write(&self, writer: &mut Talker, tongue: Tongue, key: usize, dice: &mut Dice) {
         let mut state = self.state(key);
         let flushed = self.flushes[1].load(Ordering::SeqCst);

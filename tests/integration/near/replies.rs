@@ -98,13 +98,13 @@ fn stale_items_have_one_winner() {
     let mut client = proxy.client();
     memcache_says(&mut client, spoil);
     assert_eq!(escaped(&memcache_says(&mut client, asked)), escaped(&wanted));
-    memcache_says(&mut client, spoil);
-    client.ask("get k\r\n", "END\r\n");
-    client.ask("get k\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n");
-    let told = memcache_says(&mut client, b"mg k v\r\n");
+    memcache_says(&mut client, b"set g 0 0 1\r\n1\r\nmd g I T30\r\n");
+    client.ask("get g\r\n", "END\r\n");
+    client.ask("get g\r\n", "VALUE g 0 1\r\n1\r\nEND\r\n");
+    let told = memcache_says(&mut client, b"mg g v\r\n");
     assert!(told.starts_with(b"VA 1 Z X\r\n"), "{}", escaped(&told));
-    memcache_says(&mut client, b"set k 0 0 1\r\n2\r\n");
-    client.ask("get k\r\n", "VALUE k 0 1\r\n2\r\nEND\r\n");
+    memcache_says(&mut client, b"set g 0 0 1\r\n2\r\n");
+    client.ask("get g\r\n", "VALUE g 0 1\r\n2\r\nEND\r\n");
 }
 
 #[test]
