@@ -7,8 +7,10 @@
 //! ```
 //! Placement is twemproxy's and Wayfair's, byte for byte, and is never changed: a key that moves is
 //! a lost cache. The expected answers stand in `tests/vectors`. A change of liveness makes a new
-//! [`Router`] beside the old one; server indices stay those of the pool's whole list.
+//! [`Router`] beside the old one; server indices stay those of the pool's whole list. While a pool
+//! grows or shrinks it has two of them, a [`DualRing`].
 
+mod dual_ring;
 mod hash;
 mod key;
 mod moves;
@@ -19,5 +21,6 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use dual_ring::{DualRing, Place};
 pub use moves::{Moves, ServerMoves};
 pub use router::{Located, Router};

@@ -58,6 +58,18 @@ impl Router {
         Self::over(&live, KeyHash::new(routing), routing.distribution, servers)
     }
 
+    /// A router over `some` servers, which are known by their index in the list `all`: the one of
+    /// the same name. Those that are not in it get no keys. Both stand in ring order.
+    pub fn within(routing: &Routing, all: &[Server], some: &[Server]) -> Self {
+        let members = Self::new(routing, all).servers;
+        let place = |known: &Server| {
+            let (server, _) = (0..).zip(all).find(|(_, other)| other.name == known.name)?;
+            Some(Member { server, name: known.name.as_bytes().into(), weight: known.weight })
+        };
+        let live: Vec<Member> = some.iter().filter_map(place).collect();
+        Self::over(&live, KeyHash::new(routing), routing.distribution, members)
+    }
+
     /// The same pool with only those servers that are true in `live`, one entry per server; servers
     /// past its end count as dead. Shares of the ring are worked out anew over the live ones.
     pub fn with_live(&self, live: &[bool]) -> Self {
@@ -100,8 +112,15 @@ impl Router {
         server.map(|server| server as usize)
     }
 
+    /// The hash of a key, for [`Router::server_of_hash`] of every router that hashes alike.
+    #[inline]
+    pub(super) fn hash_of(&self, key: &[u8]) -> u32 {
+        self.keys.of(key)
+    }
+
     /// Index of the server that has a hash; `None` if no server is live or the distribution is
     /// random.
+    #[inline]
     pub(crate) fn server_of_hash(&self, hash: u32) -> Option<usize> {
         let server = match (self.sole, &self.table) {
             (_, Table::Random(_)) => None,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::topology::server::{Address, EntryError, Server, State, located};
 
 /// Where an expansion stands. Outside of one it is [`Phase::Stable`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// One step at a time, forwards or backwards: proxies may differ by one step, never by two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// One ring.
     #[default]
@@ -23,7 +25,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 6] =
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
         [Self::Stable, Self::Prepare, Self::Fence, Self::Warm, Self::Drain, Self::New];
 
     /// As documents have it.
@@ -41,6 +44,16 @@ impl Phase {
     /// The phase of this name.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.name() == name)
+    }
+
+    /// Whether the new ring has the last word on a key that moves.
+    pub const fn new_serves(self) -> bool {
+        matches!(self, Self::Warm | Self::Drain | Self::New)
+    }
+
+    /// Whether it is one step, or none, from here to there.
+    pub const fn borders(self, other: Self) -> bool {
+        (self as i8 - other as i8).abs() <= 1
     }
 }
 

@@ -1,0 +1,177 @@
+//! Two rings side by side: the servers of a key while a pool goes from the one to the other.
+//!
+//! ```text
+//!             ┌─▶ old ring ─▶ server ┐
+//!  key ─▶ hash┤                      ├─ the same: all is as ever │ not: the key moves
+//!             └─▶ new ring ─▶ server ┘
+//! ```
+//! The servers of both stand in one list, by node name: one that is in both is one server.
+
+use std::sync::Arc;
+
+use crate::config::Routing;
+use crate::routing::moves::Moves;
+use crate::routing::router::Router;
+use crate::topology::{Phase, Server};
+
+/// Two rings and how far the pool has come from the old to the new one. Immutable.
+#[derive(Debug)]
+pub struct DualRing {
+    phase: Phase,
+    old: Arc<Router>,
+    new: Arc<Router>,
+    moves: Arc<Moves>,
+}
+
+/// Where a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At this server alone.
+    One(usize),
+    /// It moves.
+    Moved {
+        /// Index of the server that has had it.
+        old: usize,
+        /// Index of the server that gets it.
+        new: usize,
+    },
+}
+
+impl DualRing {
+    /// Rings over the servers `old` and `new`, all of which are in the list `all`, each list in
+    /// ring order. Both hash keys as `routing` says.
+    pub fn new(
+        routing: &Routing,
+        all: &[Server],
+        (old, new): (&[Server], &[Server]),
+        phase: Phase,
+    ) -> Self {
+        let moves = Arc::new(Moves::between(routing, old, new));
+        let [old, new] = [old, new].map(|ring| Arc::new(Router::within(routing, all, ring)));
+        Self { phase, old, new, moves }
+    }
+
+    /// The same rings in another phase.
+    pub fn at_phase(&self, phase: Phase) -> Self {
+        let [old, new] = [&self.old, &self.new].map(Arc::clone);
+        Self { phase, old, new, moves: Arc::clone(&self.moves) }
+    }
+
+    /// How far the pool has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The old ring, and the new one.
+    pub fn rings(&self) -> [&Router; 2] {
+        [&self.old, &self.new]
+    }
+
+    /// The place of a key; `None` only if a ring has no servers.
+    #[inline]
+    pub fn place(&self, key: &[u8]) -> Option<Place> {
+        match self.phase {
+            Phase::Stable => self.old.server_of(key).map(Place::One),
+            Phase::New => self.new.server_of(key).map(Place::One),
+            _ => self.both(self.old.hash_of(key)),
+        }
+    }
+
+    #[inline]
+    fn both(&self, hash: u32) -> Option<Place> {
+        let (old, new) = (self.old.server_of_hash(hash)?, self.new.server_of_hash(hash)?);
+        Some(if old == new { Place::One(old) } else { Place::Moved { old, new } })
+    }
+
+    /// How much moves between the rings, whatever the phase.
+    pub fn moves(&self) -> &Moves {
+        &self.moves
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Distribution, Hash, HashChar};
+    use crate::topology::ring_order;
+
+    fn routing(distribution: Distribution) -> Routing {
+        let (hash, hash_char) = (Hash::Md5, HashChar::Signed);
+        Routing { hash, hash_char, hash_tag: None, distribution }
+    }
+
+    fn servers(names: &[&str]) -> Vec<Server> {
+        let entry = |name: &&str| format!("10.0.0.1:11211:1 {name}").parse().unwrap();
+        let mut servers: Vec<Server> = names.iter().map(entry).collect();
+        ring_order(&mut servers);
+        servers
+    }
+
+    const DISTRIBUTIONS: [Distribution; 2] = [Distribution::Ketama, Distribution::Modula];
+
+    #[test]
+    fn each_ring_is_the_one_that_its_servers_alone_make() {
+        let all = servers(&["a", "b", "c", "dd", "e"]);
+        let (old, new) = (servers(&["a", "c", "e", "dd"]), servers(&["a", "b", "c", "e"]));
+        for distribution in DISTRIBUTIONS {
+            let routing = routing(distribution);
+            let rings = DualRing::new(&routing, &all, (&old, &new), Phase::Warm);
+            let [stable, ended] = [Phase::Stable, Phase::New].map(|phase| rings.at_phase(phase));
+            let alone = [&old, &new].map(|ring| Router::new(&routing, ring));
+            for number in 0..400 {
+                let key = format!("key:{number}");
+                let name = |ring: &[Server], router: &Router| {
+                    ring[router.server_of(key.as_bytes()).unwrap()].name.clone()
+                };
+                let wanted = [name(&old, &alone[0]), name(&new, &alone[1])];
+                let found = |rings: &DualRing| match rings_at(rings, &key) {
+                    Place::One(at) => [all[at].name.clone(), all[at].name.clone()],
+                    Place::Moved { old, new } => [all[old].name.clone(), all[new].name.clone()],
+                };
+                assert_eq!(found(&rings), wanted);
+                assert_eq!(found(&stable), [wanted[0].clone(), wanted[0].clone()]);
+                assert_eq!(found(&ended), [wanted[1].clone(), wanted[1].clone()]);
+            }
+        }
+    }
+
+    fn rings_at(rings: &DualRing, key: &str) -> Place {
+        rings.place(key.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_moved_share_is_what_keys_show() {
+        let all = servers(&["a", "b", "c", "d", "e"]);
+        let old = servers(&["a", "b", "c", "d"]);
+        for distribution in DISTRIBUTIONS {
+            let rings = DualRing::new(&routing(distribution), &all, (&old, &all), Phase::Warm);
+            let moves = rings.moves();
+            let keys = 40_000;
+            let (mut moved, mut to) = (0, vec![0; 5]);
+            for number in 0..keys {
+                if let Place::Moved { new, .. } = rings_at(&rings, &format!("key:{number}")) {
+                    moved += 1;
+                    to[new] += 1;
+                }
+            }
+            let close = |share: f64, count: i32| (share - f64::from(count) / f64::from(keys)).abs();
+            assert!(close(moves.share, moved) < 0.01, "{moves:?} {moved}");
+            for (server, count) in moves.servers.iter().zip(to) {
+                assert!(close(server.gains, count) < 0.01, "{moves:?}");
+            }
+            if distribution == Distribution::Ketama {
+                assert!((0.1..0.3).contains(&moves.share), "one of five: {moves:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_of_one_server_grows() {
+        let (all, old) = (servers(&["a", "b"]), servers(&["a"]));
+        let routing = routing(Distribution::Ketama);
+        let rings = DualRing::new(&routing, &all, (&old, &all), Phase::Prepare);
+        let place = |number: i32| rings_at(&rings, &format!("key:{number}"));
+        assert!((0..100).any(|number| place(number) == Place::One(0)));
+        assert!((0..100).any(|number| place(number) == Place::Moved { old: 0, new: 1 }));
+    }
+}
