@@ -24,3 +24,5 @@ mod tests;
 pub use dual_ring::{DualRing, Place};
 pub use moves::{Moves, ServerMoves};
 pub use router::{Located, Router};
+
+pub use crate::topology::Phase;

@@ -16,6 +16,7 @@ mod dedicated;
 mod deposit;
 mod dispatch;
 mod everywhere;
+mod expansion;
 mod fragment;
 mod identity;
 mod local;

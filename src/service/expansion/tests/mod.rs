@@ -1,0 +1,7 @@
+//! Machines against simulated servers: every interleaving of a few operations, and long walks.
+
+mod changes;
+mod model;
+mod server;
+mod steps;
+mod walk;
