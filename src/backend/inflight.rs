@@ -56,6 +56,15 @@ pub enum To {
     },
     /// Nobody in particular: that the server answers is what is wanted to be known.
     Proof,
+    /// A step of an operation on a key that moves.
+    Step {
+        /// The place of the operation.
+        slot: u32,
+        /// Tells it from earlier ones at the same place.
+        serial: u32,
+        /// It goes on the connection that it was queued for, or not at all.
+        bound: bool,
+    },
     /// Nobody any more: the reply is dropped.
     Nobody,
 }
@@ -274,6 +283,11 @@ impl Inflight {
         [due, stalled, hopeless].into_iter().flatten().min()
     }
 
+    /// When the oldest request was queued that somebody waits for.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.entries.iter().find(|entry| !entry.expired).map(|entry| entry.queued)
+    }
+
     /// Bytes that are kept.
     pub fn kept_bytes(&self) -> usize {
         self.kept.len()
@@ -310,7 +324,9 @@ impl Inflight {
             }
             let written = entry.start < cause.written;
             let may_retry = entry.may_retry() && cause.retry && !(index == 0 && cause.reply_begun);
+            let bound = matches!(entry.ask.to, To::Step { bound: true, .. });
             let bytes = match entry.start.checked_sub(cause.written) {
+                _ if bound => None,
                 Some(at) => unsent.get(at as usize..at as usize + entry.len as usize),
                 None => again.filter(|_| may_retry),
             };

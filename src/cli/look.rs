@@ -86,7 +86,7 @@ fn each_pool(
     let mut text = String::new();
     let done = load(file).and_then(|config| {
         for pool in pools(&config, name)? {
-            show(pool, &Router::new(&pool.routing, &pool.servers), &mut text);
+            show(pool, &Router::within(&pool.routing, &pool.servers, pool.ring()), &mut text);
         }
         Ok(())
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::near::NearCache;
 use crate::config::topology::TopologySource;
-use crate::topology::Server;
+use crate::topology::{Phase, Server};
 
 /// Everything that one process is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,10 +167,29 @@ pub struct Pool {
     /// The servers in ring order, names unique; none if the pool is a cache. At least one if it is
     /// not, unless they come from elsewhere.
     pub servers: Vec<Server>,
+    /// Two rings over these servers, while the pool goes from one to the other.
+    pub expansion: Option<Expansion>,
     /// The cache that the pool is; `None` in front of servers.
     pub cache: Option<CacheSettings>,
     /// The cache in front of the servers.
     pub near_cache: Option<NearCache>,
+}
+
+/// A pool on its way from its servers to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expansion {
+    /// How far it has come.
+    pub phase: Phase,
+    /// The servers of the old ring, in ring order.
+    pub current: Vec<Server>,
+    /// Those of the new one.
+    pub target: Vec<Server>,
+    /// How long a stub lives that stands for a value on its way; whole seconds.
+    pub stub_ttl: Duration,
+    /// How long an operation may wait for the fence to fall.
+    pub fence: Duration,
+    /// How long after the last word has passed to the other ring no CAS is taken.
+    pub cas_quarantine: Duration,
 }
 
 /// Where clients connect.

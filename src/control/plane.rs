@@ -19,6 +19,7 @@ use crate::control::signals::{Caught, Duty};
 use crate::control::stats;
 use crate::control::topology::{Desk, Sources};
 use crate::metrics::{AdminMetric, Exposition, Registry};
+use crate::routing::Board;
 use crate::signal::Life;
 
 /// The admin thread's handles on the rest of the process.
@@ -28,7 +29,9 @@ pub struct ControlPlane {
     /// The phase, which only this thread moves to draining.
     pub life: Arc<Life>,
     /// Called after each change of the phase: has listener and workers look at it.
-    pub wake: Box<dyn Fn() + Send + Sync>,
+    pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// The rings of pools that have two.
+    pub board: Arc<Board>,
     /// The process's log; whoever ends the process should hold it to the last.
     pub log: Arc<Log>,
     /// What is in force, and the way to another configuration.
@@ -69,6 +72,9 @@ pub(crate) struct Answers {
     pub(crate) life: Arc<Life>,
     pub(crate) log: Arc<Log>,
     pub(crate) reloader: Arc<Reloader>,
+    pub(crate) board: Arc<Board>,
+    /// Has the workers look at the board.
+    pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
     pub(crate) exposition: Exposition,
     pub(crate) hot_keys: HotKeys,
     /// Of each source of servers.
@@ -142,6 +148,8 @@ impl Answers {
             life: Arc::clone(&plane.life),
             log: Arc::clone(&plane.log),
             reloader: Arc::clone(&plane.reloader),
+            board: Arc::clone(&plane.board),
+            wake: Arc::clone(&plane.wake),
             exposition,
             hot_keys: Arc::clone(&plane.hot_keys),
             desks: plane.sources.desks().to_vec(),

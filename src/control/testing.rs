@@ -15,6 +15,7 @@ use crate::control::serve::serve;
 use crate::control::stats::Shape;
 use crate::control::topology::Sources;
 use crate::metrics::{Exposition, PoolShape, Registry};
+use crate::routing::Board;
 use crate::signal::Life;
 
 /// Two workers; pool `app` with server `two`, pool `web` with servers `one` and `10.0.0.2:11212`.
@@ -59,7 +60,8 @@ pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
     ControlPlane {
         registry: registry(),
         life: Arc::new(Life::default()),
-        wake: Box::new(wake),
+        wake: Arc::new(wake),
+        board: board(),
         log: log(),
         reloader: reloader(),
         compat: false,
@@ -73,6 +75,8 @@ pub(crate) fn plane(wake: impl Fn() + Send + Sync + 'static) -> ControlPlane {
 pub(crate) fn answers(now: fn() -> Instant) -> Arc<Answers> {
     let registry = registry();
     Arc::new(Answers {
+        board: board(),
+        wake: Arc::new(|| {}),
         exposition: Exposition::new(Arc::clone(&registry)).unwrap(),
         registry,
         desks: Vec::new(),
@@ -107,4 +111,9 @@ pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply).await;
     String::from_utf8(reply).unwrap()
+}
+
+/// No pool has two rings.
+fn board() -> Arc<Board> {
+    Arc::new(Board::new([None, None].into_iter(), 1))
 }

@@ -20,6 +20,7 @@ mod deposit;
 mod handshakes;
 mod listening;
 mod request;
+mod rings;
 mod serve;
 mod sessions;
 mod subscriber;

@@ -224,6 +224,12 @@ impl Worker {
             Parsed::Begun(head) if head.len <= UPLOAD_FROM || self.is_conversing(token) => {
                 self.need(token, head.len as usize)
             }
+            // Several servers get it, one after the other.
+            Parsed::Begun(head)
+                if self.proxy.moves(pool, &Request { head: &head, bytes, args }) =>
+            {
+                self.need(token, head.len as usize)
+            }
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
             Parsed::Skip { len } => self.skip(token, len),
             Parsed::Refused { len, refusal } => {

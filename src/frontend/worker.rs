@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::change::Removed;
+use super::rings::Rings;
 use super::sessions::{Reason, Sessions};
 use crate::config::{Config, Protocol};
 use crate::metrics::{PoolMetric, WorkerMetric, WorkerMetrics};
 use crate::net::{Accepted, Inbox, Mail, Resolver, Stream, TlsConnector, Token};
 use crate::protocol::Span;
-use crate::service::{Identity, Io, Latest, Letter, Near, Owner, Proxy, Standalone, Ticket, Turn};
+use crate::service::{
+    Board, Identity, Io, Latest, Letter, Near, Owner, Proxy, Standalone, Ticket, Turn,
+};
 use crate::signal::{Life, Phase};
 
 /// How often a worker that has nothing to do shows that it is alive, and looks at clients that
@@ -35,9 +38,15 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 const READ_BYTES: usize = 64 * 1024;
 
 /// What a worker reaches beyond itself: caches of ours, the resolver, TLS to the servers and the
-/// near cache of each pool, and the next configuration.
-pub type Reach =
-    (Standalone, Resolver, Arc<[Option<TlsConnector>]>, Vec<Option<Arc<Near>>>, Arc<Latest>);
+/// near cache of each pool, the next configuration, and the board of rings, where it has this number.
+pub type Reach = (
+    Standalone,
+    Resolver,
+    Arc<[Option<TlsConnector>]>,
+    Vec<Option<Arc<Near>>>,
+    Arc<Latest>,
+    (Arc<Board>, usize),
+);
 
 /// A worker.
 pub struct Worker {
@@ -45,6 +54,7 @@ pub struct Worker {
     pub(super) sessions: Sessions,
     pub(super) proxy: Proxy,
     pub(super) standalone: Standalone,
+    pub(super) rings: Rings,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) protocols: Vec<Protocol>,
     pub(super) compat: bool,
@@ -76,7 +86,7 @@ impl Worker {
         (inbox, mail): (Inbox<Letter>, Mail<Letter>),
         metrics: Arc<WorkerMetrics>,
         life: Arc<Life>,
-        (standalone, resolver, tls, nears, latest): Reach,
+        (standalone, resolver, tls, nears, latest, board): Reach,
     ) -> Self {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
@@ -86,6 +96,7 @@ impl Worker {
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
             proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver, tls), nears),
             standalone,
+            rings: Rings::new(board.0, board.1),
             metrics,
             protocols: config.pools.iter().map(|pool| pool.protocol).collect(),
             compat: config.compat,
@@ -112,6 +123,7 @@ impl Worker {
             self.io.turn(Some(until), &mut tokens, &mut mail).await;
             self.now = Instant::now();
             self.standalone.begin_turn(self.now);
+            self.watch_rings();
             for letter in mail.drain(..) {
                 self.open(letter);
             }
@@ -135,7 +147,8 @@ impl Worker {
         let drained = self.drained_from.filter(|&at| at > self.now);
         let waited = (!self.depositors.is_empty()).then(|| self.now + DEPOSIT_AGAIN);
         let removed = self.removed.next_look();
-        let alarms = [self.proxy.next_alarm(), drained, waited, removed];
+        let settling = self.rings.next_alarm(self.now);
+        let alarms = [self.proxy.next_alarm(), drained, waited, removed, settling];
         alarms.into_iter().flatten().fold(self.next_beat, Instant::min)
     }
 

@@ -59,6 +59,8 @@ pub struct PoolMetrics {
     pub writes: Histogram,
     /// Ages of what the near cache serves.
     pub near_ages: Histogram,
+    /// Time that operations have waited in phase fence.
+    pub parked: Histogram,
     cells: Arc<Cells<{ PoolMetric::COUNT }>>,
 }
 

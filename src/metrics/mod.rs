@@ -22,7 +22,7 @@ pub use histogram::{Histogram, HistogramSnapshot};
 pub use registry::{Layout, Registry};
 pub use spacing::Spacing;
 pub use table::{
-    AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    PREFIX, PoolMetric, REQUEST_DURATION, RING_INFO, ResolverMetric, ServerMetric, StoreMetric,
-    TopologyMetric, WorkerMetric,
+    AdminMetric, BACKEND_REQUEST_DURATION, EXPANSION_PARKED, Family, Kind, LATENCY_BOUNDS, Latency,
+    ListenerMetric, PREFIX, PoolMetric, REQUEST_DURATION, RING_INFO, ResolverMetric, ServerMetric,
+    StoreMetric, TopologyMetric, WorkerMetric,
 };

@@ -59,6 +59,12 @@ pub(crate) const NEAR_CACHE_AGE: Latency = Latency {
     help: "Time since a value that the near cache serves was asked of its server.",
 };
 
+/// [`PoolMetrics`](crate::metrics::PoolMetrics)' histogram of operations that waited.
+pub const EXPANSION_PARKED: Latency = Latency {
+    name: "expansion_parked_seconds",
+    help: "Time that operations on keys that move have waited in phase fence.",
+};
+
 /// [`ServerMetrics`](crate::metrics::ServerMetrics)' histogram.
 pub const BACKEND_REQUEST_DURATION: Latency = Latency {
     name: "backend_request_duration_seconds",
@@ -214,6 +220,18 @@ scope! {
         }
         Counter "fragments_total",
             "Requests to servers that are parts of split requests." { Fragments }
+        Counter "expansion_fallbacks_total",
+            "Questions to the old server of a key that moves, the new one having nothing, by result.",
+            result { FallbackHits = "hit", FallbackMisses = "miss" }
+        Counter "expansion_fills_total",
+            "Copies from the old to the new server of a key that moves, by result.",
+            result { FillsWon = "won", FillsLost = "lost" }
+        Counter "expansion_old_delete_failures_total",
+            "Operations given up since the old copy of a key that moves could not be deleted." {
+            OldDeleteFailures
+        }
+        Gauge "expansion_operations",
+            "Operations on keys that move under way." { Expanding }
         Counter "node_ejections_total",
             "Servers taken off the pool's ring." { ServerEjects }
         Counter "retries_total",

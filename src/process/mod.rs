@@ -33,7 +33,8 @@ use crate::control::{self, ControlPlane, Doors, Log, Reloader, Source};
 use crate::frontend::{Listening, Reach, Worker};
 use crate::metrics::{PoolShape, Registry, ResolverMetric};
 use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up};
-use crate::service::{Latest, Letter, Standalone};
+use crate::routing::Board;
+use crate::service::{Latest, Letter, Standalone, rings};
 use crate::signal::{Life, Phase};
 pub use nanny::watch_over;
 pub use tls::faults as tls_faults;
@@ -90,9 +91,7 @@ impl Process {
         }
         let log = Arc::new(Log::install(&config.log)?);
         memory::count_by_the_page();
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = runtime()?;
         let sources = admin.block_on(Sources::open(&mut config));
         let doors = open_doors(&admin, &config)?;
@@ -107,6 +106,7 @@ impl Process {
         let caches = stores.caches(&config, &registry);
         let life = Arc::new(Life::default());
         let config = Arc::new(config);
+        let board = Arc::new(board_of(&config));
         let resolver = start_resolver(&config, &registry)?;
         let (mut mailboxes, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.workers {
@@ -116,11 +116,11 @@ impl Process {
             let parts = (Arc::clone(&config), Arc::clone(&registry), Arc::clone(&life));
             let standalone = Standalone::new(&caches, &config.pools, stores.clock(), &inbox);
             let tls = Arc::clone(&connectors);
-            let reach = (standalone, resolver.clone(), tls, near_caches.clone(), latest);
+            let (near, place) = (near_caches.clone(), (Arc::clone(&board), number));
+            let reach = (standalone, resolver.clone(), tls, near, latest, place);
             workers.push(start_worker(number, parts, (inbox, mail), reach)?);
         }
-        let inboxes: Vec<Inbox<Letter>> =
-            mailboxes.iter().map(|(inbox, _)| inbox.clone()).collect();
+        let inboxes: Vec<Inbox<Letter>> = mailboxes.iter().map(|(it, _)| it.clone()).collect();
         let listening = Listening::default();
         let listener = start_listener(listening.clone(), &life)?;
         let threads = Threads {
@@ -149,7 +149,8 @@ impl Process {
             sources,
             registry,
             life,
-            wake: Box::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),
+            board,
+            wake: Arc::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),
             log: Arc::clone(&log),
             reloader: Arc::new(Reloader::new(running, source, swap, admin_bank)),
             compat,
@@ -209,6 +210,12 @@ fn serve_names(resolver: &Resolver, numbers: Range<usize>) -> io::Result<()> {
         thread::Builder::new().name(name).spawn(move || resolver.serve())?;
     }
     Ok(())
+}
+
+/// The rings that pools have at first.
+fn board_of(config: &Config) -> Board {
+    let of = |pool: &Pool| pool.expansion.as_ref().map(|expansion| rings(pool, expansion));
+    Board::new(config.pools.iter().map(of), config.workers)
 }
 
 fn start_worker(

@@ -10,6 +10,7 @@
 //! [`Router`] beside the old one; server indices stay those of the pool's whole list. While a pool
 //! grows or shrinks it has two of them, a [`DualRing`].
 
+mod board;
 mod dual_ring;
 mod hash;
 mod key;
@@ -21,6 +22,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use board::Board;
 pub use dual_ring::{DualRing, Place};
 pub use moves::{Moves, ServerMoves};
 pub use router::{Located, Router};

@@ -72,7 +72,8 @@ impl Proxy {
         match request.head.command.plan {
             Plan::Stats => self.broadcast(turn, caller, request, Merge::Stats),
             Plan::Flush if settings.allow_flush => {
-                self.broadcast(turn, caller, request, Merge::Same);
+                let merge = self.pools[caller.pool as usize].merge_of_flush();
+                self.broadcast(turn, caller, request, merge);
             }
             Plan::Flush if request.head.noreply => {}
             Plan::Flush => self.refuse_flush(turn, caller),
@@ -108,7 +109,7 @@ impl Proxy {
 
     /// Sends a request to one server, or says why it goes to none.
     #[inline]
-    fn forward<C: Clients>(
+    pub(super) fn forward<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
@@ -121,8 +122,7 @@ impl Proxy {
         let server = match server {
             Ok(server) => server,
             Err(astray) => {
-                self.lead_back(turn, caller, (to, astray));
-                return Flow::Go;
+                return self.lead_back(turn, caller, request, (to, astray));
             }
         };
         let key = key_at.and_then(|at| request.args.get(at));
@@ -156,18 +156,21 @@ impl Proxy {
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
+        request: Request<'_>,
         (to, astray): (To, Astray),
-    ) {
+    ) -> Flow {
         match astray {
             Astray::Failed(failure) => self.fail(turn, caller.pool, to, failure),
             Astray::Apart(text) => {
                 self.turn_down(turn, caller, &Refusal::Redis(text.to_owned()));
             }
+            Astray::Moved { old, new } => return self.expand(turn, caller, request, [old, new]),
         }
+        Flow::Go
     }
 
     /// Has a client wait until its server has answered enough, if its queue is half full.
-    fn slow_down(&mut self, link: u32, ticket: Ticket) -> Flow {
+    pub(super) fn slow_down(&mut self, link: u32, ticket: Ticket) -> Flow {
         let place = &mut self.links[link as usize];
         let queue = self.pools[place.pool as usize].settings.limits.server_queue;
         if place.connection.depth() <= queue / 2 {
@@ -272,6 +275,7 @@ impl Proxy {
                     self.complete(turn, gather);
                 }
             }
+            To::Step { slot, serial, .. } => self.step_failed(turn, (slot, serial), failure),
         }
     }
 

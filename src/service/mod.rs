@@ -34,10 +34,12 @@ mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
 pub use crate::cache::near::Near;
+pub use crate::routing::Board;
 pub use change::{Latest, Plan, Snapshot};
 pub use dedicated::Conversation;
 pub use deposit::Deposit;
 pub use dispatch::Turn;
+pub use expansion::rings;
 pub use identity::Identity;
 pub use local::After;
 pub use proxy::{Caller, Proxy};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::Plan;
+use super::expansion::{Passage, rings};
 use super::notes::Notes;
 use crate::backend::{Backoff, Greeting, Health};
 use crate::config::{Dead, Node, Pool as Settings, Protocol};
 use crate::protocol::{Rules, memcache, redis};
-use crate::routing::Router;
+use crate::routing::{DualRing, Router};
 
 /// The first pause before a failed server is tried again, and the longest (faults F01, F18).
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -37,6 +38,10 @@ pub(super) struct Pool {
     pub(super) retired: bool,
     /// Connections on which a server should tell of changes and does not.
     pub(super) unheard: u32,
+    /// While it goes from one ring to another.
+    pub(super) rings: Option<Arc<DualRing>>,
+    /// Since when, and what that means for operations under way.
+    pub(super) passage: Passage,
 }
 
 /// One server of a pool.
@@ -101,6 +106,11 @@ impl Pool {
             router: Router::new(&settings.routing, &settings.servers),
             live: vec![true; settings.servers.len()],
             unheard: 0,
+            rings: settings
+                .expansion
+                .as_ref()
+                .map(|expansion| Arc::new(rings(&settings, expansion))),
+            passage: Passage::default(),
             settings,
             compat,
             lease: None,
@@ -125,6 +135,8 @@ impl Pool {
             lease: Some(Arc::clone(&plan.lease)),
             retired: false,
             unheard: 0,
+            rings: None,
+            passage: Passage::default(),
         }
     }
 
@@ -146,7 +158,7 @@ impl Pool {
     /// Takes a dead server off the ring or puts it back, if the pool re-hashes. Returns whether
     /// the ring changed.
     pub(super) fn set_live(&mut self, server: usize, live: bool) -> bool {
-        if self.settings.dead != Dead::Rehash || self.live[server] == live {
+        if self.rings.is_some() || self.settings.dead != Dead::Rehash || self.live[server] == live {
             return false;
         }
         if !live && !self.may_lose_one() {

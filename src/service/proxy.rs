@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::dedicated::Extra;
+use super::expansion::Slots;
 use super::fragment::Gathers;
 use super::identity::Identity;
 use super::near::Nearby;
@@ -136,6 +137,8 @@ pub struct Proxy {
     pub(super) links: Vec<Link>,
     pub(super) extra: Extra,
     pub(super) gathers: Gathers,
+    /// Operations on keys that move.
+    pub(super) slots: Slots,
     /// Who is subscribed to what.
     pub(super) book: Book,
     pub(super) nearby: Nearby,
@@ -202,6 +205,7 @@ impl Proxy {
             extra: Extra::new(),
             links,
             gathers: Gathers::new(budget / GATHER_SHARE),
+            slots: Slots::new(budget / GATHER_SHARE),
             book: Book::default(),
             nearby: Nearby::new(nears),
             mark: 0,
@@ -230,7 +234,7 @@ impl Proxy {
 
     /// Bytes held: requests for servers, unfinished replies, parts of split requests.
     pub fn buffered(&self) -> usize {
-        self.held + self.gathers.held()
+        self.held + self.gathers.held() + self.slots.held()
     }
 
     /// Whether values may be answered that were asked for earlier.
@@ -247,7 +251,7 @@ impl Proxy {
     /// When [`Proxy::tick`] should be called next.
     pub fn next_alarm(&self) -> Option<Instant> {
         let links = self.alarms.peek().map(|Reverse((at, _))| *at);
-        links.into_iter().chain(self.nearby.next_alarm()).min()
+        [links, self.nearby.next_alarm(), self.slots.next_alarm()].into_iter().flatten().min()
     }
 
     /// The next connection whose alarm has gone off.

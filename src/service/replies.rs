@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::expansion::Slots;
 use super::fragment::Gathers;
 use super::near::Nearby;
 use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
@@ -52,6 +53,7 @@ pub enum Progress {
 pub(super) struct Sink<'a, C> {
     pub(super) clients: &'a mut C,
     pub(super) gathers: &'a mut Gathers,
+    pub(super) slots: &'a mut Slots,
     pub(super) metrics: &'a PoolMetrics,
     pub(super) server: &'a ServerMetrics,
     pub(super) now: Instant,
@@ -104,6 +106,10 @@ impl<C: Clients> Replies for Sink<'_, C> {
                 if self.gathers.take_in((gather, serial), part, bytes, end) {
                     self.complete.push(gather);
                 }
+                Flow::Go
+            }
+            To::Step { slot, serial, .. } => {
+                self.slots.take_in((slot, serial), bytes, end.is_some());
                 Flow::Go
             }
         }

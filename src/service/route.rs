@@ -7,6 +7,7 @@
 use super::pool::Pool;
 use crate::backend::Failure;
 use crate::protocol::{Keys, Positions, Request, memcache};
+use crate::routing::Place;
 
 /// Commands without a key go where twemproxy sends them: to the server of this key
 /// (nc_message.c:900-909).
@@ -25,6 +26,13 @@ pub(super) enum Astray {
     Failed(Failure),
     /// Its keys are on several, or it has none to say on which: the error text.
     Apart(&'static str),
+    /// Its key moves between these two.
+    Moved {
+        /// The one that has had it.
+        old: usize,
+        /// The one that gets it.
+        new: usize,
+    },
 }
 
 impl Pool {
@@ -68,8 +76,20 @@ impl Pool {
     pub(super) fn server_of(&self, request: &Request<'_>, at: usize) -> Result<usize, Astray> {
         let key = request.args.get(at).map_or(PLACEHOLDER, |key| key.of(request.bytes));
         let binary = memcache::binary_key(request, key);
-        let server = self.router.server_of(binary.as_deref().unwrap_or(key));
-        server.ok_or(Astray::Failed(Failure::NoServer))
+        self.place(binary.as_deref().unwrap_or(key))
+    }
+
+    /// The server of a key.
+    #[inline]
+    pub(super) fn place(&self, key: &[u8]) -> Result<usize, Astray> {
+        let Some(rings) = &self.rings else {
+            return self.router.server_of(key).ok_or(Astray::Failed(Failure::NoServer));
+        };
+        match rings.place(key) {
+            Some(Place::One(server)) => Ok(server),
+            Some(Place::Moved { old, new }) => Err(Astray::Moved { old, new }),
+            None => Err(Astray::Failed(Failure::NoServer)),
+        }
     }
 
     /// Whether all keys that SORT makes of its patterns are on the server: a hash tag says so.

@@ -6,13 +6,15 @@
 //! ```
 
 use super::dispatch::{Turn, rewritten};
+use super::expansion::Side;
 use super::fragment::{self, Gather, Merge, New};
 use super::proxy::{Caller, Proxy};
 use super::replies::Clients;
+use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Ticket, To};
 use crate::config::{Dead, Partial, Protocol};
 use crate::metrics::PoolMetric;
-use crate::protocol::{Access, Expect, Request, Span, memcache};
+use crate::protocol::{Access, Expect, Op, Plan, Request, Span, memcache};
 
 impl Proxy {
     /// Splits a request over the servers of its keys.
@@ -29,7 +31,8 @@ impl Proxy {
         let (place, serial) = self.gathers.begin(new);
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
-        let router = &owner.router;
+        let command = request.head.command;
+        let reads_old = command.access == Access::Read && owner.reads_old(command.op == Op::Gets);
         self.part_of.clear();
         self.part_of.resize(owner.servers.len(), None);
         let memcache = owner.settings.protocol == Protocol::Memcache;
@@ -37,11 +40,18 @@ impl Proxy {
         let before = Span { start: request.args[0].start, end: before };
         for unit in request.args.get(first..).unwrap_or_default().chunks(step) {
             let key = unit[0];
-            let Some(server) = router.server_of(key.of(request.bytes)) else { break };
-            let part = *self.part_of[server].get_or_insert_with(|| {
-                let command = if memcache { before.of(request.bytes) } else { &[] };
-                gather.add_part(server, command)
-            });
+            let command = if memcache { before.of(request.bytes) } else { &[] };
+            let mut place = owner.place(key.of(request.bytes));
+            if reads_old {
+                place = self.slots.plain(place, caller, key.of(request.bytes));
+            }
+            let part = match place {
+                Ok(server) => {
+                    *self.part_of[server].get_or_insert_with(|| gather.add_part(server, command))
+                }
+                Err(Astray::Moved { old, new }) => gather.add_moved(command, [old, new]),
+                Err(_) => break,
+            };
             if memcache {
                 let word = Span { start: key.start - 1, end: key.end };
                 gather.add_word(word.of(request.bytes), part);
@@ -70,7 +80,8 @@ impl Proxy {
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
         let wire = rewritten(owner.settings.protocol, &request).concat();
-        for index in 0..owner.count() {
+        let flushes = request.head.command.plan == Plan::Flush;
+        for index in owner.reached(flushes.then_some(Side::Old)) {
             gather.add_part(index, &wire);
         }
         self.send_parts(turn, (place, serial), &request);
@@ -101,6 +112,22 @@ impl Proxy {
         (place, serial): (u32, u32),
         request: &Request<'_>,
     ) {
+        let command = request.head.command;
+        let expect = match self.pools[self.gathers.at(place).pool as usize].settings.protocol {
+            Protocol::Memcache | Protocol::Ping => memcache::expect_of(command, 2),
+            Protocol::Redis => Expect::Resp,
+        };
+        self.send_all(turn, (place, serial), (expect, command.access == Access::Read));
+    }
+
+    /// The same where nothing is left of the request but what its replies look like, and whether
+    /// it is a read.
+    pub(super) fn send_all<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (place, serial): (u32, u32),
+        (expect, read): (Expect, bool),
+    ) {
         let pool = self.gathers.at(place).pool;
         let parts = self.gathers.at(place).parts().len();
         if parts == 0 {
@@ -109,38 +136,39 @@ impl Proxy {
         self.metrics.pools[pool as usize].add(PoolMetric::Fragments, parts as u64);
         for index in 0..parts {
             if !self.gathers.at(place).parts()[index].elsewhere {
-                self.send_part(turn, (place, serial), index as u16, request);
+                self.send_part(turn, (place, serial), (index as u16, expect, read));
             }
         }
     }
 
-    /// Sends one part to its server.
+    /// Sends one part to its server, or to both that its only key moves between.
     pub(super) fn send_part<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         (place, serial): (u32, u32),
-        index: u16,
-        request: &Request<'_>,
+        (index, expect, read): (u16, Expect, bool),
     ) {
         let gather = self.gathers.at(place);
         let (pool, lane) = (gather.pool, gather.lane);
         let Some(part) = gather.parts().get_mut(index as usize) else { return };
-        let (server, wire) = (part.server, std::mem::take(&mut part.wire));
-        let protocol = self.pools[pool as usize].settings.protocol;
+        let (server, wire, moved) = (part.server, std::mem::take(&mut part.wire), part.moved);
+        let to = To::Part { gather: place, serial, part: index };
         let ask = Ask {
-            to: To::Part { gather: place, serial, part: index },
-            expect: match protocol {
-                Protocol::Memcache | Protocol::Ping => memcache::expect_of(request.head.command, 2),
-                Protocol::Redis => Expect::Resp,
-            },
-            read: request.head.command.access == Access::Read,
+            to,
+            expect,
+            read,
             key: Span::default(),
             may_miss: false,
             patient: false,
             mark: 0,
         };
-        let link = self.connection(pool, server, lane);
-        self.send(turn, link, ask, &[&wire]);
+        match moved {
+            Some(servers) => self.expand_part(turn, (pool, lane, to), &wire, servers),
+            None => {
+                let link = self.connection(pool, server, lane);
+                self.send(turn, link, ask, &[&wire]);
+            }
+        }
         self.gathers.give_back((place, serial), index as usize, wire);
     }
 
@@ -171,6 +199,11 @@ impl Proxy {
         let latency = if read { &metrics.reads } else { &metrics.writes };
         latency.record(turn.now.saturating_duration_since(begun));
         let mut failure = result.failure;
+        if gather.merge == Merge::Old && failure.is_none() && merged == b"OK\r\n" {
+            self.merged = merged;
+            self.flush_new(turn, place);
+            return None;
+        }
         if let Some(server) = result.foreign {
             let malformed = Failure::BadReply(crate::protocol::Malformed::Unexpected);
             failure = Some(malformed);

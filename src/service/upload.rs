@@ -49,6 +49,8 @@ impl Proxy {
         let server = match owner.server_for(&request, request.keys()) {
             Ok(server) => server,
             Err(Astray::Failed(failure)) => return Err(self.failure_line(pool, failure)),
+            // It is held until it is whole, see `Proxy::moves`.
+            Err(Astray::Moved { .. }) => return Err(self.failure_line(pool, Failure::NoServer)),
             Err(Astray::Apart(text)) => return Err(format!("-{text}\r\n").into_bytes()),
         };
         let place = &mut owner.servers[server];

@@ -18,6 +18,7 @@ mod conf;
 mod crossing;
 mod dedicated;
 mod docs;
+mod expansion;
 mod faults;
 mod holding;
 mod limits;

@@ -117,6 +117,11 @@ impl Connection {
         self.inflight.len()
     }
 
+    /// When the oldest request was queued that somebody waits for.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.inflight.oldest()
+    }
+
     /// Bytes it holds in buffers.
     pub fn buffered(&self) -> usize {
         self.out.waiting().len() + self.input.len() + self.inflight.kept_bytes()

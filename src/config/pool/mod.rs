@@ -1,6 +1,7 @@
 //! One pool of a file: every key of twemproxy, with its rules and its words, and our own.
 
 mod cache;
+mod expansion;
 mod limits;
 mod near;
 mod read;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::pool::routing::routing;
 use crate::config::pool::servers::servers;
 use crate::config::pool::topology::topology;
-use crate::config::pool::{cache, limits, near, tls};
+use crate::config::pool::{cache, expansion, limits, near, tls};
 use crate::config::settings::{
     CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
 };
@@ -71,7 +71,7 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
     let limit =
         if form.is_native() { SERVER_FAILURE_LIMIT } else { SERVER_FAILURE_LIMIT_NUTCRACKER };
     let servers = if cache.is_some() { Vec::new() } else { servers(&section, value.key) };
-    let pool = Pool {
+    let mut pool = Pool {
         name: value.key.to_owned(),
         // Without an address the rest is still read, so that its errors are found as well.
         listen: listen.clone().unwrap_or_else(listen::nowhere),
@@ -103,9 +103,13 @@ pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
         limits: pool_limits(&section, protocol, form, cache.as_ref()),
         topology: topology(&section, value.key),
         servers,
+        expansion: None,
         cache,
         near_cache: near::near(&section, protocol),
     };
+    if pool.cache.is_none() {
+        expansion::read(&section, &mut pool);
+    }
     warnings::of_pool(&section, &pool, form);
     section.close();
     let complete = pool.cache.is_some() || pool.topology.is_some() || !pool.servers.is_empty();

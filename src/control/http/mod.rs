@@ -1,5 +1,5 @@
-//! The admin listener: plain HTTP. All of it only reads, but for /reload and /topology/accept,
-//! which are answered to this machine alone.
+//! The admin listener: plain HTTP. All of it only reads, but for /reload, /expansion and
+//! /topology/accept, which are answered to this machine alone.
 //!
 //! One connection, one request: nobody asks often enough for keep-alive to matter, and so the
 //! limits of a connection are the limits of a request.
@@ -29,6 +29,8 @@ use crate::control::stats::{self, Shape};
 use crate::metrics::AdminMetric;
 use crate::signal::Phase;
 
+mod expansion;
+
 /// Bytes of a request line and its headers together; bodies are never read.
 const REQUEST_BYTES: usize = 64 * 1024;
 /// A worker whose loop did not turn for that long is stuck.
@@ -39,6 +41,7 @@ twinring
 /metrics                  counters and histograms for Prometheus
 /healthz, /livez          200 while every worker is alive
 /readyz                   200 while serving, 503 while starting or draining
+/expansion                pools with two rings; a POST takes one to its next phase
 /stats.json               statistics
 /stats.json?twemproxy=1   the same in twemproxy's shape
 /hotkeys                  ?pool=NAME&by=requests|bytes&n=20 what a near cache is asked for most
@@ -65,6 +68,7 @@ pub(crate) async fn answer(stream: TcpStream, answers: Arc<Answers>) {
 fn router(answers: Arc<Answers>, here: bool) -> Router {
     let reload = if here { post(reload) } else { post(not_here) };
     let accept = if here { post(topology::accept) } else { post(not_here) };
+    let advance = if here { post(expansion::advance) } else { post(not_here) };
     Router::new()
         .route("/reload", reload)
         .route("/", get(async || INDEX))
@@ -72,6 +76,7 @@ fn router(answers: Arc<Answers>, here: bool) -> Router {
         .route("/healthz", get(health))
         .route("/livez", get(health))
         .route("/readyz", get(ready))
+        .route("/expansion", get(expansion::show).merge(advance))
         .route("/stats.json", get(statistics))
         .route("/hotkeys", get(hot_keys))
         .route("/topology", get(topology::show))

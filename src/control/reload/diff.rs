@@ -127,13 +127,18 @@ impl Diff {
             servers: _,
             cache: _,
             near_cache: _,
+            expansion: _,
         } = new;
         let prefix = format!("pools.{name}.");
         compare!(self, prefix, old, new,
             live: [timeout, max_clients, tls, server_tls, memcache_auth, redis_db, preconnect,
                 dead, server_connections, server_retry_timeout, server_failure_limit, allow_flush,
                 allow_scan, partial, lenient_lf, idle_timeout, near_cache],
-            start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache]);
+            start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache, expansion]);
+        if old.expansion.is_some() {
+            // Keys move by the rings that the pool has: these must be all that moves them.
+            compare!(self, prefix, old, new, live: [], start: [servers, routing, dead]);
+        }
         if new.cache.is_some() {
             // What executes requests itself holds these since the start.
             compare!(self, prefix, old, new, live: [],

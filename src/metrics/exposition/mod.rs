@@ -26,9 +26,9 @@ use crate::metrics::exposition::procfs::Figure;
 use crate::metrics::histogram::HistogramSnapshot;
 use crate::metrics::registry::{Layout, Registry};
 use crate::metrics::table::{
-    AdminMetric, BACKEND_REQUEST_DURATION, Family, Kind, LATENCY_BOUNDS, Latency, ListenerMetric,
-    NEAR_CACHE_AGE, PREFIX, PoolMetric, REQUEST_DURATION, RING_INFO, ResolverMetric, ServerMetric,
-    StoreMetric, TopologyMetric, WorkerMetric,
+    AdminMetric, BACKEND_REQUEST_DURATION, EXPANSION_PARKED, Family, Kind, LATENCY_BOUNDS, Latency,
+    ListenerMetric, NEAR_CACHE_AGE, PREFIX, PoolMetric, REQUEST_DURATION, RING_INFO,
+    ResolverMetric, ServerMetric, StoreMetric, TopologyMetric, WorkerMetric,
 };
 
 /// Renders the registry as Prometheus text (format 0.0.4).
@@ -175,6 +175,10 @@ fn pools(layout: &Layout) -> Vec<MetricFamily> {
     let near = pools.iter().filter(|(_, shape)| shape.near_cache);
     let ages = near.map(|pool| (labels(pool), layout.pool_latency(pool.0, |bank| &bank.near_ages)));
     families.push(latency(&NEAR_CACHE_AGE, ages));
+    let parked = pools.iter();
+    let parked =
+        parked.map(|pool| (labels(pool), layout.pool_latency(pool.0, |bank| &bank.parked)));
+    families.push(latency(&EXPANSION_PARKED, parked));
     families
 }
 

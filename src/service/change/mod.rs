@@ -199,6 +199,9 @@ impl Proxy {
     fn reshape(&mut self, number: usize, plan: &Plan, bank: &PoolMetrics) -> (PoolMetrics, Shift) {
         let bare = Pool::bare(plan, self.compat);
         let old = std::mem::replace(&mut self.pools[number], bare);
+        // A pool with two rings keeps its servers as long as it has them, and so their indices.
+        self.pools[number].rings.clone_from(&old.rings);
+        self.pools[number].passage = old.passage;
         let count = old.count();
         let keep = same_connections(&old.settings, &plan.settings);
         let nodes = &old.settings.servers;

@@ -5,7 +5,7 @@
 //! and with it the transaction, as Redis drops one with an error in it.
 
 use super::conversation::{Stage, Talk};
-use crate::backend::To;
+use crate::backend::{Failure, To};
 use crate::protocol::{Local, Plan};
 use crate::service::replies::Clients;
 use crate::service::route::Astray;
@@ -129,6 +129,8 @@ impl<C: Clients> Talk<'_, '_, C> {
             Ok(server) => return Some(server),
             Err(Astray::Failed(failure)) => self.fail(failure),
             Err(Astray::Apart(text)) => self.error(text),
+            // Pools that speak Redis have one ring.
+            Err(Astray::Moved { .. }) => self.fail(Failure::NoServer),
         }
         None
     }

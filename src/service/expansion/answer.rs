@@ -1,7 +1,7 @@
 //! What the client of an operation is told, in the words of its own command.
 
-use super::operation::{Operation, Verb};
-use super::wire::{Answer, Code};
+use super::operation::{Meta, Operation, Verb};
+use super::wire::{Answer, Code, NO_CAS};
 
 /// What the client reads where nothing was found, stored or changed.
 pub(super) fn missing(op: &Operation) -> Vec<u8> {
@@ -9,7 +9,7 @@ pub(super) fn missing(op: &Operation) -> Vec<u8> {
         Verb::Get { .. } | Verb::GetAndTouch { .. } => b"END\r\n".to_vec(),
         Verb::Add | Verb::Replace | Verb::Append | Verb::Prepend => b"NOT_STORED\r\n".to_vec(),
         Verb::Meta(_) if op.quiet && !op.line.starts_with(b"ms ") => Vec::new(),
-        Verb::Meta(_) if op.line.starts_with(b"mg ") => b"EN\r\n".to_vec(),
+        Verb::Meta(_) if op.line.starts_with(b"mg ") => meta("EN", op),
         Verb::Meta(_) => meta("NF", op),
         _ => b"NOT_FOUND\r\n".to_vec(),
     }
@@ -61,7 +61,13 @@ pub(super) fn value(op: &Operation, found: &Answer<'_>, cas: Option<u64>) -> Vec
 pub(super) fn translated(op: &Operation, reply: &[u8]) -> Option<Vec<u8>> {
     let answer = Answer::of(reply);
     if op.is_meta() {
-        return (answer.code != Code::Exists).then(|| reply.to_vec());
+        // Without the CAS, what replaces nothing is not stored.
+        let replaces = op.verb == Verb::Meta(Meta::Modify);
+        let reply = match reply.strip_prefix(b"NF").filter(|_| replaces) {
+            Some(flags) => [b"NS", flags].concat(),
+            None => reply.to_vec(),
+        };
+        return (answer.code != Code::Exists).then_some(reply);
     }
     match (op.verb, answer.code) {
         (_, Code::Error) => Some(reply.to_vec()),
@@ -72,6 +78,22 @@ pub(super) fn translated(op: &Operation, reply: &[u8]) -> Option<Vec<u8>> {
         (_, Code::Done) => Some(b"STORED\r\n".to_vec()),
         _ => None,
     }
+}
+
+/// A reply of the old server with a CAS in it that no item has.
+pub(super) fn without_token(op: &Operation, reply: &[u8]) -> Vec<u8> {
+    let end = reply.iter().position(|byte| *byte == b'\r').unwrap_or(reply.len());
+    let (line, rest) = reply.split_at(end);
+    let words = line.split(|byte| *byte == b' ').enumerate().map(|(at, word)| {
+        let token = match word {
+            [b'c', digits @ ..] if op.is_meta() => digits.iter().all(u8::is_ascii_digit),
+            _ => !op.is_meta() && line.starts_with(b"VALUE ") && at == 4,
+        };
+        let no_cas = format!("{}{NO_CAS}", if op.is_meta() { "c" } else { "" });
+        if token { no_cas.into_bytes() } else { word.to_vec() }
+    });
+    let words: Vec<Vec<u8>> = words.collect();
+    [words.join(&b' '), rest.to_vec()].concat()
 }
 
 /// The line of a meta command, with what the client wanted to see again.

@@ -14,6 +14,7 @@
 //! that a server may have done.
 
 use super::operation::{Operation, Row, Verb};
+use super::step::{Context, Event, Kind, Lost, Send, Side, Step};
 use super::table::{Act, Begin, cell};
 use super::wire::{Answer, Code, Item, NO_CAS};
 use super::{answer, wire};
@@ -22,103 +23,6 @@ use crate::routing::Phase;
 
 /// How often an operation begins anew because others change the key all the time.
 const TRIES: u8 = 4;
-
-/// What a machine must know of the world.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Context {
-    /// Seconds that a stub lives.
-    pub(crate) stub_ttl: u32,
-    /// A CAS that clients have read may be one of the other server's.
-    pub(crate) quarantine: bool,
-    /// Seconds since 1970.
-    pub(crate) unix: u64,
-    /// What only tests do.
-    pub(crate) wrong: Wrong,
-}
-
-/// Ways of doing it that lead to stale values, so that tests can show that they would see any.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wrong {
-    /// Copies are made by add.
-    pub(crate) add_fill: bool,
-    /// The new server is written to before the old copy is deleted.
-    pub(crate) new_first: bool,
-    /// The old copy is not deleted.
-    pub(crate) new_only: bool,
-    /// A set deletes the old copy once.
-    pub(crate) two_steps: bool,
-    /// Operations do not name the item that they are for.
-    pub(crate) unguarded: bool,
-}
-
-/// A server, as seen from the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Side {
-    /// The one that the old ring gives it.
-    Old,
-    /// The one that the new ring does.
-    New,
-}
-
-/// What is to be done next.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Step {
-    /// Send this and say what came of it.
-    Send(Send),
-    /// The client gets this: the operation has ended.
-    Answer(Vec<u8>),
-    /// Nothing: begin again once the phase has changed.
-    Park,
-}
-
-/// A request to a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Send {
-    /// To which.
-    pub(crate) side: Side,
-    /// Its bytes.
-    pub(crate) bytes: Vec<u8>,
-    /// What the reply must look like.
-    pub(crate) expect: Kind,
-    /// It goes on the connection that the last reply of this side came on, or not at all: it names
-    /// a CAS, and a server that was restarted counts them anew.
-    pub(crate) bound: bool,
-    /// It changes nothing, so that it may be sent twice.
-    pub(crate) read: bool,
-}
-
-/// The form of a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    /// That of a meta command.
-    Meta,
-    /// That of the operation itself.
-    Own,
-}
-
-/// Why a request has no reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Lost {
-    /// The server has not got it.
-    Unsent,
-    /// Nobody knows what it has done.
-    Unknown,
-}
-
-/// What is worth counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Event {
-    /// The old server was asked, since the new one had nothing, and had it.
-    FallbackHit,
-    /// It had nothing either.
-    FallbackMiss,
-    /// A copy was made.
-    FillWon,
-    /// Another was faster, or the key was changed meanwhile.
-    FillLost,
-    /// An old copy could not be deleted: nothing was done.
-    ClearFailed,
-}
 
 /// One operation under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -173,11 +77,6 @@ impl Machine {
     /// The operation.
     pub(crate) fn op(&self) -> &Operation {
         &self.op
-    }
-
-    /// The phase that it was begun in.
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
     }
 
     /// What the reply to the request under way must look like, and where its key stands in it.
@@ -285,7 +184,10 @@ impl Machine {
     }
 
     fn answered(&mut self, reply: &[u8], context: &Context) -> Step {
-        self.kept = reply.to_vec();
+        // A proxy may be past the fence while another is still behind it: what that tells must not
+        // hold here.
+        let fenced = self.phase == Phase::Fence && self.op.row() == (Row::Read { token: true });
+        self.kept = if fenced { answer::without_token(&self.op, reply) } else { reply.to_vec() };
         self.go(self.left, context)
     }
 
@@ -459,7 +361,10 @@ impl Machine {
         if self.cas.is_some() {
             return self.go(&[Act::Release], context);
         }
-        Step::Answer(self.miss())
+        match self.op.row() {
+            Row::Read { .. } | Row::Cas(_) => Step::Answer(self.miss()),
+            _ => self.absent(context),
+        }
     }
 
     /// What a read answers that comes to nothing, or to what it has kept.

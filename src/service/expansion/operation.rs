@@ -136,6 +136,11 @@ impl Operation {
         matches!(self.row(), Row::Read { .. } | Row::Look)
     }
 
+    /// Whether its answer holds a CAS.
+    pub(crate) fn asks_token(&self) -> bool {
+        self.row() == (Row::Read { token: true })
+    }
+
     /// Whether it is a read whose finding is counted as a hit or a miss.
     pub(crate) fn is_lookup(&self) -> bool {
         matches!(self.verb, Verb::Get { .. })

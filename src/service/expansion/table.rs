@@ -4,8 +4,8 @@
 //! back. A set deletes the old copy twice while others may still write there: two that race would
 //! otherwise leave one value at each server.
 
-use super::machine::Context;
 use super::operation::{Operation, Row};
+use super::step::Context;
 use crate::routing::Phase;
 
 /// One step: one request to one server, or what follows of its reply.

@@ -48,6 +48,8 @@ pub(super) struct Key {
 pub(crate) struct Part {
     /// Index of the server in its pool.
     pub(crate) server: usize,
+    /// The old and the new server of its only key, which moves.
+    pub(crate) moved: Option<[usize; 2]>,
     pub(crate) keys: u32,
     /// The request as it is sent.
     pub(crate) wire: Vec<u8>,
@@ -76,6 +78,20 @@ impl Gather {
             parts: Vec::new(),
             used_parts: 0,
             keys: Vec::new(),
+        }
+    }
+
+    /// What it was begun with.
+    pub(crate) fn as_new(&self) -> New {
+        New {
+            ticket: self.ticket,
+            pool: self.pool,
+            merge: self.merge,
+            read: self.read,
+            now: self.begun,
+            lane: self.lane,
+            mark: self.mark,
+            limit: self.limit,
         }
     }
 
@@ -120,6 +136,13 @@ impl Gather {
         part.wire.extend_from_slice(wire);
         self.waiting += 1;
         index as u16
+    }
+
+    /// Adds a part for one key that moves between two servers.
+    pub(crate) fn add_moved(&mut self, wire: &[u8], servers: [usize; 2]) -> u16 {
+        let index = self.add_part(servers[1], wire);
+        self.parts[index as usize].moved = Some(servers);
+        index
     }
 
     /// Adds a key, which the part `part` asks for.
@@ -172,6 +195,7 @@ impl Part {
     }
 
     fn clear(&mut self) {
+        self.moved = None;
         self.keys = 0;
         self.elsewhere = false;
         self.cursor = 0;

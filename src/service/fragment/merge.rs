@@ -15,6 +15,8 @@ pub(crate) enum Merge {
     Sum,
     /// All say the same; the first says it for all.
     Same,
+    /// The same; when all old servers have done it, the new ones are asked.
+    Old,
     /// memcache `STAT` lines one after the other.
     Stats,
     /// Arrays of as many integers: the least of each place.
@@ -78,7 +80,7 @@ impl Gather {
             Merge::Sum => self.merge_integers(i64::saturating_add, out),
             Merge::Most => self.merge_integers(i64::max, out),
             Merge::Stats => self.merge_stats(name_of, out),
-            Merge::Same => self.merge_same(out),
+            Merge::Same | Merge::Old => self.merge_same(out),
             Merge::Least => self.merge_least(out),
             Merge::Counts => self.merge_counts(out),
             Merge::Concat => self.merge_lists(false, out),

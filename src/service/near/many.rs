@@ -6,7 +6,7 @@ use super::forms::{self, Form};
 use super::reads::Looked;
 use crate::cache::near::Kind;
 use crate::config::Protocol;
-use crate::protocol::{Request, Span, redis};
+use crate::protocol::{Expect, Request, Span, redis};
 use crate::service::dispatch::Turn;
 use crate::service::fragment::{self, Merge};
 use crate::service::proxy::{Caller, Proxy};
@@ -132,7 +132,8 @@ impl Proxy {
             let key = name.of(request.bytes);
             let lane = (pool, caller.lane());
             if !self.join_or_fill(turn, lane, (key, question), (whom, form)) {
-                self.send_part(turn, (place, serial), part, request);
+                let expect = if memcache { Expect::Values } else { Expect::Resp };
+                self.send_part(turn, (place, serial), (part, expect, true));
             }
         }
         let reply = if memcache { local } else { array_of(found, &local) };

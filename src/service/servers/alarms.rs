@@ -34,6 +34,7 @@ impl Proxy {
             self.look_at(turn, link);
         }
         self.nearby.marks.tick(turn.now);
+        self.end_waiting(turn);
     }
 
     fn look_at<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {

@@ -34,6 +34,7 @@ impl Proxy {
         let mut sink = Sink {
             clients: turn.clients,
             gathers: &mut self.gathers,
+            slots: &mut self.slots,
             metrics: &self.metrics.pools[pool],
             server: &self.metrics.pools[pool].servers[server],
             now: turn.now,
@@ -55,6 +56,7 @@ impl Proxy {
         }
         self.complete = complete;
         self.answer_released(turn);
+        paused = self.go_on(turn, link).or(paused);
         if let Some(ticket) = paused {
             let pause = Pause { ticket, began: turn.now, looked: turn.now };
             self.links[link as usize].paused = Some(pause);

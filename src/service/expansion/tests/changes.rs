@@ -9,7 +9,8 @@ use super::model::{CONTEXT, Seen, multisets};
 use super::server::Server;
 use super::steps::operation;
 use crate::routing::Phase::{self, Drain, Fence, New, Prepare, Stable, Warm};
-use crate::service::expansion::machine::{Context, Lost, Machine, Send, Side, Step, Wrong};
+use crate::service::expansion::machine::Machine;
+use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {

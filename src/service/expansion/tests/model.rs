@@ -9,9 +9,10 @@ use std::hash::Hash;
 use ahash::RandomState;
 
 use super::server::Server;
-use crate::routing::Phase;
-use crate::service::expansion::machine::{Context, Lost, Machine, Send, Side, Step, Wrong};
+use crate::routing::Phase::{self, Drain, Fence, New, Prepare, Stable, Warm};
+use crate::service::expansion::machine::Machine;
 use crate::service::expansion::operation::Operation;
+use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
 
 pub(super) const CONTEXT: Context =
     Context { stub_ttl: 5, quarantine: false, unix: 0, wrong: NOTHING_WRONG };
@@ -211,9 +212,9 @@ impl Model {
         let [old, new] = [world.old.value(), world.new.value()];
         for (_, phase) in &self.ops {
             let seen = match phase {
-                Phase::Stable | Phase::Prepare | Phase::Fence => old,
-                Phase::Warm => new.or(old),
-                Phase::Drain | Phase::New => new,
+                Stable | Prepare | Fence => old,
+                Warm => new.or(old),
+                Drain | New => new,
             };
             self.stale |= seen.is_some_and(|value| world.dead.contains(&digit(value)));
         }
@@ -311,8 +312,6 @@ fn stale(phases: &[Phase], count: usize, wrong: Wrong) -> Verdict {
     eprintln!("{phases:?} {wrong:?}: {found:?}");
     found
 }
-
-use Phase::{Drain, Fence, New, Prepare, Stable, Warm};
 
 #[test]
 fn neighbouring_phases_return_no_dead_value() {

@@ -125,7 +125,12 @@ impl Server {
         let flags = &words[2..];
         let mut won = false;
         if self.item.is_none() {
-            let Some(ttl) = flag(flags, b'N') else { return b"EN\r\n".to_vec() };
+            let Some(ttl) = flag(flags, b'N') else {
+                let shown = flags.iter().filter(|word| matches!(word[0], b'O' | b'k'));
+                let shown = shown.map(|word| if word[0] == b'O' { text(word) } else { "kk" });
+                let shown: String = shown.map(|word| format!(" {word}")).collect();
+                return format!("EN{shown}\r\n").into_bytes();
+            };
             self.store(b"", (b"0", seconds(ttl)));
             won = true;
         }
@@ -179,7 +184,8 @@ impl Server {
             }
         };
         let cas = self.item.as_ref().filter(|_| code == "HD" && flags.contains(&&b"c"[..]));
-        let cas = cas.map_or_else(String::new, |item| format!(" c{}", item.cas));
+        let shown = if flags.contains(&&b"c"[..]) { " c0" } else { "" };
+        let cas = cas.map_or_else(|| shown.to_owned(), |item| format!(" c{}", item.cas));
         format!("{code}{cas}\r\n").into_bytes()
     }
 

@@ -1,1 +1,426 @@
-//! t
+//! Long seeded walks: two or three proxies go through the phases at random moments, there and back,
+//! while clients do whatever they may and requests are lost, late or forgotten by restarted servers.
+//!
+//! What must hold at every step: a get returns no value that was dead when it began; no number is
+//! counted to twice; nothing is appended twice.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::{any, prop_assert_eq, proptest};
+
+use super::model::CONTEXT;
+use super::server::Server;
+use super::steps::operation;
+use crate::routing::Phase;
+use crate::service::expansion::machine::Machine;
+use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
+
+/// Steps of one walk.
+const STEPS: usize = 900;
+/// Operations at a time.
+const CLIENTS: usize = 5;
+/// For so many steps after the fence no CAS is taken, and clients keep one for fewer.
+const QUARANTINE: usize = 60;
+const TOKEN_LIFE: usize = 50;
+
+/// An operation under way.
+struct Running {
+    proxy: usize,
+    machine: Machine,
+    /// Its request; `None` while it is parked.
+    send: Option<Send>,
+    /// The life of each server in which it last answered.
+    heard: [u32; 2],
+    /// Values that were dead, and those that were there, when it began.
+    dead: BTreeSet<String>,
+    done: BTreeSet<String>,
+    what: What,
+    era: usize,
+    /// What a cas goes by.
+    held: Option<Token>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Get { token: bool },
+    Set(String),
+    Add(String),
+    Cas(String),
+    Incr,
+    Append(String),
+    Delete,
+    Touch,
+}
+
+#[derive(Clone, Copy)]
+struct Proxy {
+    phase: Phase,
+    era: usize,
+    passed: Option<usize>,
+}
+
+/// What a client keeps of a gets.
+#[derive(Clone, Debug)]
+struct Token {
+    cas: u64,
+    value: String,
+    read: usize,
+    /// The lives of the servers: who is restarted counts anew, with or without a proxy.
+    lives: [u32; 2],
+}
+
+struct Walk {
+    seed: u64,
+    now: usize,
+    servers: [Server; 2],
+    /// How often each server was started.
+    lives: [u32; 2],
+    proxies: Vec<Proxy>,
+    /// The phase that all proxies are to be in.
+    wanted: (Phase, usize),
+    running: Vec<Running>,
+    late: Vec<Send>,
+    dead: BTreeSet<String>,
+    done: BTreeSet<String>,
+    counted: BTreeSet<u64>,
+    token: Option<Token>,
+    written: u64,
+    counts: bool,
+    visited: BTreeSet<Phase>,
+    found: usize,
+    flaw: Flaw,
+    /// What should not have been.
+    bad: Option<String>,
+}
+
+/// What a walk is to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    None,
+    /// Operations are done in a wrong way.
+    Wrong(Wrong),
+    /// Nothing waits at the fence.
+    NoFence,
+}
+
+impl Running {
+    /// Whether the value that a cas has read was dead before it began.
+    fn overwrites_dead(&self, lives: [u32; 2]) -> bool {
+        let held = self.held.as_ref().filter(|held| held.lives == lives);
+        held.is_some_and(|held| self.dead.contains(&held.value))
+    }
+}
+
+impl Walk {
+    fn new(seed: u64, flaw: Flaw) -> Self {
+        let proxy = Proxy { phase: Phase::Stable, era: 0, passed: None };
+        let mut walk = Self {
+            seed: seed | 1,
+            now: 0,
+            servers: Default::default(),
+            lives: [1; 2],
+            proxies: Vec::new(),
+            wanted: (Phase::Stable, 0),
+            running: Vec::new(),
+            late: Vec::new(),
+            dead: BTreeSet::new(),
+            done: BTreeSet::new(),
+            counted: BTreeSet::new(),
+            token: None,
+            written: 0,
+            counts: false,
+            visited: BTreeSet::new(),
+            found: 0,
+            flaw,
+            bad: None,
+        };
+        walk.proxies = vec![proxy; 2 + walk.below(2)];
+        walk.counts = walk.below(2) == 0;
+        walk
+    }
+
+    /// Any number below `most`: xorshift64 (Marsaglia 2003).
+    fn below(&mut self, most: usize) -> usize {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 11) as usize % most
+    }
+
+    fn go(&mut self) {
+        for step in 0..STEPS {
+            self.now = step;
+            match self.below(100) {
+                0..3 => self.lead(),
+                3..9 => self.follow(),
+                9..10 => self.lose_something(),
+                10..40 if self.running.len() < CLIENTS => self.start(),
+                _ if !self.running.is_empty() => self.advance(),
+                _ => self.start(),
+            }
+        }
+    }
+
+    fn context(&self, proxy: usize) -> Context {
+        let passed = self.proxies[proxy].passed;
+        let recent = passed.is_some_and(|at| self.now < at + QUARANTINE);
+        let wrong = if let Flaw::Wrong(wrong) = self.flaw { wrong } else { CONTEXT.wrong };
+        Context { quarantine: recent, wrong, ..CONTEXT }
+    }
+
+    /// The next phase for all, once all are in this one and have settled.
+    fn lead(&mut self) {
+        let (phase, era) = self.wanted;
+        let here = self.proxies.iter().all(|proxy| proxy.era == era);
+        let settled = self.running.iter().all(|op| op.era == era);
+        let quiet = matches!(phase, Phase::Drain | Phase::Prepare);
+        let quarantined =
+            quiet && (0..self.proxies.len()).any(|proxy| self.context(proxy).quarantine);
+        if !here || !settled || quarantined {
+            return;
+        }
+        let at = Phase::ALL.iter().position(|other| *other == phase).unwrap();
+        let back = self.below(3) == 0 && phase != Phase::New && at > 1;
+        if at + 1 == Phase::ALL.len() {
+            return;
+        }
+        if phase == Phase::Drain && !back {
+            // Stubs have gone by then, and leases that are late would come to nothing.
+            self.late.retain(|send| !send.bytes.windows(2).any(|two| two == b" N"));
+            let server = &mut self.servers[1];
+            if server.value().is_none() {
+                server.item = None;
+            }
+        }
+        self.wanted = (Phase::ALL[if back { at - 1 } else { at + 1 }], era + 1);
+    }
+
+    /// One proxy takes the wanted phase over.
+    fn follow(&mut self) {
+        let at = self.below(self.proxies.len());
+        let (phase, era) = self.wanted;
+        let proxy = &mut self.proxies[at];
+        if proxy.era == era {
+            return;
+        }
+        let fenced = proxy.phase == Phase::Fence && phase != Phase::Fence;
+        let passed = if fenced { Some(self.now) } else { proxy.passed };
+        *proxy = Proxy { phase, era, passed };
+        self.visited.insert(phase);
+        let context = self.context(at);
+        for mut op in std::mem::take(&mut self.running) {
+            if op.proxy != at || op.send.is_some() {
+                self.running.push(op);
+                continue;
+            }
+            op.era = era;
+            let step = op.machine.begin(phase, &context);
+            self.settle(op, step);
+        }
+    }
+
+    /// A value, a server's memory or a stub goes.
+    fn lose_something(&mut self) {
+        let at = self.below(2);
+        if self.below(3) == 0 {
+            self.servers[at] = Server::default();
+            self.lives[at] += 1;
+        } else {
+            self.servers[at].item = None;
+        }
+    }
+
+    fn start(&mut self) {
+        self.written += 1;
+        let value = format!("{}", self.written * 1000);
+        let what = match self.below(12) {
+            0..4 => What::Get { token: false },
+            4 => What::Get { token: true },
+            5 | 6 => What::Set(value),
+            7 => What::Add(value),
+            8 if self.below(2) == 0 => What::Delete,
+            8 => What::Touch,
+            9 => What::Cas(value),
+            _ if self.counts => What::Incr,
+            _ => What::Append(format!("t{}.", self.written)),
+        };
+        let block = |value: &str| format!("0 0 {}\r\n{value}\r\n", value.len());
+        let mut held = None;
+        let request = match &what {
+            What::Get { token: false } => "get k\r\n".to_owned(),
+            What::Get { token: true } => "gets k\r\n".to_owned(),
+            What::Set(value) => format!("set k {}", block(value)),
+            What::Add(value) => format!("add k {}", block(value)),
+            What::Append(tag) => format!("append k {}", block(tag)),
+            What::Incr => "incr k 1\r\n".to_owned(),
+            What::Delete => "delete k\r\n".to_owned(),
+            What::Touch => "touch k 60\r\n".to_owned(),
+            What::Cas(value) => {
+                let (now, lives) = (self.now, self.lives);
+                let fresh = |it: &Token| now < it.read + TOKEN_LIFE && it.lives == lives;
+                let Some(token) = self.token.take().filter(fresh) else { return };
+                let cas = token.cas;
+                held = Some(token);
+                format!("cas k 0 0 {} {cas}\r\n{value}\r\n", value.len())
+            }
+        };
+        let proxy = self.below(self.proxies.len());
+        let (context, Proxy { mut phase, era, .. }) = (self.context(proxy), self.proxies[proxy]);
+        if phase == Phase::Fence && self.flaw == Flaw::NoFence {
+            phase = Phase::Prepare;
+        }
+        let (machine, step) = Machine::start(operation(&request), phase, &context);
+        let (dead, done) = (self.dead.clone(), self.done.clone());
+        let op = Running { proxy, machine, send: None, heard: [0; 2], dead, done, what, era, held };
+        self.settle(op, step);
+    }
+
+    fn advance(&mut self) {
+        if !self.late.is_empty() && self.below(10) == 0 {
+            let at = self.below(self.late.len());
+            let send = self.late.swap_remove(at);
+            self.execute(&send);
+            return;
+        }
+        let at = self.below(self.running.len());
+        let mut op = self.running.swap_remove(at);
+        let context = self.context(op.proxy);
+        let Some(send) = op.send.take() else {
+            // The fence stands too long.
+            let step = if self.below(8) == 0 {
+                op.machine.failed(Lost::Unsent, "waited", &context)
+            } else {
+                Step::Park
+            };
+            return self.settle(op, step);
+        };
+        let side = usize::from(send.side == Side::New);
+        let restarted = send.bound && op.heard[side] != self.lives[side];
+        let step = match self.below(40) {
+            _ if restarted => op.machine.failed(Lost::Unsent, "restarted", &context),
+            0 => op.machine.failed(Lost::Unsent, "refused", &context),
+            1 => {
+                self.execute(&send);
+                op.machine.failed(Lost::Unknown, "lost", &context)
+            }
+            2 => {
+                // What is bound does not outlive its connection.
+                if !send.bound {
+                    self.late.push(send);
+                }
+                op.machine.failed(Lost::Unknown, "late", &context)
+            }
+            _ => {
+                let reply = self.execute(&send);
+                op.heard[side] = self.lives[side];
+                op.machine.reply(&reply, &context)
+            }
+        };
+        self.settle(op, step);
+    }
+
+    fn execute(&mut self, send: &Send) -> Vec<u8> {
+        self.servers[usize::from(send.side == Side::New)].execute(&send.bytes)
+    }
+
+    fn settle(&mut self, mut op: Running, step: Step) {
+        match step {
+            Step::Send(send) => op.send = Some(send),
+            Step::Park => op.send = None,
+            Step::Answer(answer) => return self.complete(op, &answer),
+        }
+        self.running.push(op);
+    }
+
+    fn complete(&mut self, op: Running, answer: &[u8]) {
+        let text = String::from_utf8(answer.to_vec()).unwrap();
+        let stored = text == "STORED\r\n";
+        match &op.what {
+            What::Get { token } => return self.read(&op, &text, *token),
+            What::Cas(_) if stored && op.overwrites_dead(self.lives) => {
+                self.bad
+                    .get_or_insert_with(|| "a cas has replaced what it had not read".to_owned());
+            }
+            What::Set(value) | What::Add(value) | What::Cas(value) if stored => {
+                self.done.insert(value.clone());
+            }
+            What::Append(_) if stored => {}
+            What::Delete if !text.starts_with("SERVER_ERROR") => {}
+            What::Incr if text.starts_with(|first: char| first.is_ascii_digit()) => {
+                let number: u64 = text.trim().parse().unwrap();
+                if !self.counted.insert(number) {
+                    self.bad.get_or_insert_with(|| format!("{number} twice"));
+                }
+                self.done.insert(number.to_string());
+            }
+            _ => return,
+        }
+        self.dead.extend(op.done);
+    }
+
+    fn read(&mut self, op: &Running, text: &str, token: bool) {
+        let mut lines = text.split("\r\n");
+        let head = lines.next().unwrap();
+        if !head.starts_with("VALUE") {
+            return;
+        }
+        let value = lines.next().unwrap().to_owned();
+        if op.dead.contains(&value) {
+            self.bad.get_or_insert_with(|| format!("{value} was dead"));
+        }
+        let tags: Vec<&str> = value.split('t').skip(1).collect();
+        if tags.iter().collect::<BTreeSet<_>>().len() < tags.len() {
+            self.bad.get_or_insert_with(|| format!("{value} holds a tag twice"));
+        }
+        if token {
+            let cas = head.rsplit(' ').next().unwrap().parse().unwrap();
+            let (read, lives, value) = (self.now, self.lives, value.clone());
+            self.token = Some(Token { cas, value, read, lives });
+        }
+        self.done.insert(value);
+        self.found += 1;
+    }
+}
+
+proptest! {
+    #[test]
+    fn proxies_walk_and_the_contract_holds(seed in any::<u64>()) {
+        let mut walk = Walk::new(seed, Flaw::None);
+        walk.go();
+        prop_assert_eq!(walk.bad, None);
+    }
+}
+
+#[test]
+fn walks_get_everywhere_and_find_values() {
+    let (mut visited, mut found, mut counted) = (BTreeSet::new(), 0, 0);
+    for seed in 0..300_u64 {
+        let walk = walked(seed, Flaw::None);
+        visited.extend(walk.visited);
+        found += walk.found;
+        counted += walk.counted.len();
+    }
+    assert_eq!(visited.len(), 5, "{visited:?}");
+    assert!(found > 3000 && counted > 1000, "{found} {counted}");
+}
+
+fn walked(number: u64, flaw: Flaw) -> Walk {
+    let mut walk = Walk::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), flaw);
+    walk.go();
+    walk
+}
+
+#[test]
+fn walks_find_what_is_wrong() {
+    let wrong = CONTEXT.wrong;
+    for flaw in [
+        Flaw::Wrong(Wrong { new_first: true, ..wrong }),
+        Flaw::Wrong(Wrong { new_only: true, ..wrong }),
+        Flaw::Wrong(Wrong { add_fill: true, ..wrong }),
+        Flaw::NoFence,
+    ] {
+        let first = (0..600).find_map(|number| walked(number, flaw).bad.map(|bad| (number, bad)));
+        eprintln!("{flaw:?}: {first:?}");
+        assert!(first.is_some(), "{flaw:?} is not found");
+    }
+}

@@ -1,0 +1,96 @@
+//! `/expansion`: how far pools have come on the way to other servers, and the next step.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::control::plane::Answers;
+use crate::routing::{Board, DualRing, ServerMoves};
+use crate::topology::Phase;
+
+/// What a POST must say.
+#[derive(Deserialize)]
+pub(super) struct Wish {
+    pool: String,
+    phase: String,
+    /// Old values may be read after it: the way back from phase new.
+    accept_stale: Option<String>,
+}
+
+/// All pools that have two rings.
+pub(super) async fn show(State(answers): State<Arc<Answers>>) -> Response {
+    let layout = answers.registry.layout();
+    let shown: Vec<Value> = layout
+        .present()
+        .filter_map(|(pool, shape)| {
+            let (_, rings) = answers.board.rings(pool);
+            let rings = rings?;
+            let moves = rings.moves();
+            let of =
+                |it: &ServerMoves| json!({ "name": it.name, "away": it.loses, "to": it.gains });
+            let servers: Vec<Value> = moves.servers.iter().map(of).collect();
+            Some(json!({
+                "pool": shape.name,
+                "phase": rings.phase().name(),
+                "settled": answers.board.has_settled(pool),
+                "moves": moves.share,
+                "servers": servers,
+            }))
+        })
+        .collect();
+    ([(CONTENT_TYPE, "application/json")], format!("{}\n", Value::from(shown))).into_response()
+}
+
+/// Takes a pool to a neighbouring phase.
+pub(super) async fn advance(
+    State(answers): State<Arc<Answers>>,
+    Query(wish): Query<Wish>,
+) -> Response {
+    match step(&answers, &wish) {
+        Ok(text) => text.into_response(),
+        Err(why) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
+    }
+}
+
+fn step(answers: &Answers, wish: &Wish) -> Result<String, String> {
+    let layout = answers.registry.layout();
+    let pool = layout.present().find(|(_, shape)| shape.name == wish.pool);
+    let (pool, _) = pool.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
+    let phase = Phase::of_name(&wish.phase);
+    let phase = phase.ok_or_else(|| format!("there is no phase {}", wish.phase))?;
+    let accept_stale = wish.accept_stale.as_deref().is_some_and(|value| value != "0");
+    let (from, rings) = may_go(&answers.board, pool, (phase, accept_stale))?;
+    answers.board.set(pool, Some(Arc::new(rings.at_phase(phase))));
+    (answers.wake)();
+    let (from, to) = (from.name(), phase.name());
+    tracing::info!(pool = wish.pool, from, to, "phase of the expansion");
+    Ok(format!("{from} -> {to}\n"))
+}
+
+/// The phase that a pool is in and its rings, if it may go to another phase now.
+fn may_go(
+    board: &Board,
+    pool: usize,
+    (to, accept_stale): (Phase, bool),
+) -> Result<(Phase, Arc<DualRing>), String> {
+    let (_, rings) = board.rings(pool);
+    let rings = rings.ok_or("the pool has one ring: it is given a second by expansion:")?;
+    let from = rings.phase();
+    if from == to || !from.borders(to) {
+        return Err(format!("from {} one step at a time, forwards or back", from.name()));
+    }
+    if !board.has_settled(pool) {
+        return Err(format!("what began before {} has not ended yet", from.name()));
+    }
+    if from == Phase::New && !accept_stale {
+        let why = "in phase new old copies are not deleted any more: what was changed since may be \
+                   read as it was before; see accept_stale";
+        return Err(why.to_owned());
+    }
+    Ok((from, rings))
+}

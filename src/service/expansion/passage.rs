@@ -1,0 +1,152 @@
+//! A pool on its way from one ring to the other, as one worker sees it: new rings, and whether what
+//! began under the last ones has ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::step::{Context, Side, Wrong};
+use crate::config::{Expansion, Pool as Settings};
+use crate::routing::{DualRing, Phase};
+use crate::service::dispatch::Turn;
+use crate::service::expansion::slots::State;
+use crate::service::fragment::Merge;
+use crate::service::pool::Pool;
+use crate::service::proxy::Proxy;
+use crate::service::replies::Clients;
+
+/// What a stub's time is given on top, since servers count whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Since when a pool has its rings.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passage {
+    /// How often they have been set.
+    pub(super) era: u64,
+    /// When they were set last.
+    changed: Option<Instant>,
+    /// When operations that name a CAS were let through the fence last, on either side of it.
+    passed: Option<Instant>,
+}
+
+/// The rings that a pool's settings ask for.
+pub fn rings(settings: &Settings, expansion: &Expansion) -> DualRing {
+    let lists = (&expansion.current[..], &expansion.target[..]);
+    DualRing::new(&settings.routing, &settings.servers, lists, expansion.phase)
+}
+
+impl Pool {
+    /// Its settings for the passage.
+    pub(super) fn expansion(&self) -> Expansion {
+        self.settings.expansion.clone().unwrap_or_default()
+    }
+
+    /// The phase that it is in; without rings that is the end of it.
+    pub(super) fn phase(&self) -> Phase {
+        self.rings.as_ref().map_or(Phase::New, |rings| rings.phase())
+    }
+
+    /// Whether a read of a key that moves is one of the old server and no more; `token`: what it
+    /// answers holds a CAS.
+    pub(in crate::service) fn reads_old(&self, token: bool) -> bool {
+        let phase = self.phase();
+        matches!(phase, Phase::Stable | Phase::Prepare) || (phase == Phase::Fence && !token)
+    }
+
+    /// What the machines must know.
+    pub(super) fn context(&self, now: Instant) -> Context {
+        let (stub_ttl, quarantine) = match &self.settings.expansion {
+            Some(expansion) => (expansion.stub_ttl, expansion.cas_quarantine),
+            None => (Expansion::default().stub_ttl, Expansion::default().cas_quarantine),
+        };
+        let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        Context {
+            stub_ttl: stub_ttl.as_secs() as u32,
+            quarantine: self.passage.passed.is_some_and(|at| now < at + quarantine),
+            unix: since.map_or(0, |since| since.as_secs()),
+            wrong: Wrong::default(),
+        }
+    }
+
+    /// The servers that a request for all of them goes to: of one ring, or all there are.
+    pub(in crate::service) fn reached(&self, side: Option<Side>) -> Vec<usize> {
+        let all = 0..self.servers.len();
+        let (Some(rings), Some(side)) = (&self.rings, side) else { return all.collect() };
+        let [old, new] = rings.rings();
+        let ring = match (rings.phase(), side) {
+            (Phase::Stable, _) => old,
+            (Phase::New, _) | (_, Side::New) => new,
+            (_, Side::Old) => old,
+        };
+        ring.shares().iter().enumerate().filter(|(_, share)| **share > 0.0).map(|it| it.0).collect()
+    }
+
+    /// How the replies to flush_all become one: with two rings, those of the old one come first.
+    pub(in crate::service) fn merge_of_flush(&self) -> Merge {
+        match self.rings.as_ref().map(|rings| rings.phase()) {
+            None | Some(Phase::Stable | Phase::New) => Merge::Same,
+            Some(_) => Merge::Old,
+        }
+    }
+}
+
+impl Proxy {
+    /// Gives a pool other rings, over the servers that it has; `None`: its own ring serves alone.
+    /// What waited for another phase begins anew.
+    pub fn set_rings<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        rings: Option<Arc<DualRing>>,
+    ) {
+        let owner = &mut self.pools[pool as usize];
+        let before = owner.phase();
+        owner.rings = rings;
+        owner.passage.era += 1;
+        owner.passage.changed = Some(turn.now);
+        if before == Phase::Fence && owner.phase() != Phase::Fence {
+            owner.passage.passed = Some(turn.now);
+        }
+        for place in self.slots.unpark() {
+            self.begin_again(turn, place);
+        }
+    }
+
+    /// Whether all operations on keys of a pool that began before its rings were set have ended,
+    /// and nothing is left of them that the next phase could not bear: stubs, tokens of the other
+    /// ring. Only then may it be said that the phase is in force here.
+    pub fn has_settled(&self, pool: u16, now: Instant) -> bool {
+        let owner = &self.pools[pool as usize];
+        let Passage { era, changed, passed } = owner.passage;
+        let Some(changed) = changed else { return true };
+        let expansion = owner.expansion();
+        let waits_until = match owner.phase() {
+            Phase::Drain => Some(changed + expansion.stub_ttl + SECOND)
+                .max(passed.map(|at| at + expansion.cas_quarantine)),
+            Phase::Prepare => passed.map(|at| at + expansion.cas_quarantine),
+            _ => None,
+        };
+        let asked_before = |link: &crate::service::proxy::Link| {
+            link.pool == pool && link.connection.oldest().is_some_and(|queued| queued < changed)
+        };
+        waits_until.is_none_or(|at| now >= at)
+            && !self.slots.any_before(pool, era)
+            && !self.links.iter().any(asked_before)
+    }
+
+    /// An operation that was parked begins in the phase that it is now.
+    fn begin_again<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32) {
+        let slot = self.slots.at(place);
+        let pool = slot.begun.pool as usize;
+        let (owner, parked) = (&self.pools[pool], slot.parked);
+        let context = owner.context(turn.now);
+        slot.era = owner.passage.era;
+        let State::Running(machine) = &mut slot.state else { return };
+        let step = machine.begin(owner.phase(), &context);
+        if step != super::step::Step::Park {
+            slot.parked = None;
+            let waited = parked.map_or(Duration::ZERO, |at| turn.now.saturating_duration_since(at));
+            self.metrics.pools[pool].parked.record(waited);
+        }
+        self.act(turn, place, step);
+    }
+}
