@@ -49,8 +49,9 @@ use slots::Slots;
 /// Longer keys are not kept: there is nothing to gain from them.
 const KEY_BYTES: usize = 250;
 
-/// Bytes of memory for each slot: of the smallest entries ten.
-const MEMORY_PER_SLOT: u64 = 1024;
+/// Bytes of memory for each slot: so many that two keys seldom meet in one at the same time, and so
+/// few that all of them stay near the processor.
+const MEMORY_PER_SLOT: u64 = 4096;
 
 /// Shards of the storage.
 const SHARDS: usize = 32;
