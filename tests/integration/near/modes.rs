@@ -34,8 +34,10 @@ fn a_server_that_refuses_tracking_is_cached_by_age() {
         assert!(warm(&proxy, ("GET k\r\n", "$1\r\n1\r\n")), "nothing is kept: {args:?}");
         assert!(metric(&proxy, "tracking_refused_total") >= 1.0);
         assert_eq!(metric(&proxy, "coherent"), 0.0);
-        let said = proxy.process.output();
-        assert!(said.contains("no CLIENT TRACKING: near cache by age alone"), "{said}");
+        // The log is written by another thread.
+        let line = "no CLIENT TRACKING: near cache by age alone";
+        let said = || proxy.process.output().contains(line);
+        assert!(wait_until(LONG, said), "{}", proxy.process.output());
         // Not told, but found once the age is reached.
         direct.ask("SET k 2\r\n", "+OK\r\n");
         let acked = Instant::now();

@@ -11,7 +11,8 @@ use crate::support::Client;
 /// Redis's clock counts milliseconds, and what is due in one is there until its end.
 const REDIS_TICK: Duration = Duration::from_millis(3);
 
-/// memcached's counts seconds; it may be set late by as much as the server is stopped.
+/// memcached's counts seconds; it is late by as much as the server is stopped until it is set. A time
+/// to live that begins by a late clock ends early by as much, one that is over is noticed as late.
 const MEMCACHED_TICK: Duration = Duration::from_secs(1);
 const MEMCACHED_LATE: Duration = Duration::from_secs(3);
 
@@ -166,6 +167,7 @@ impl Life {
 
     fn of_memcached(seconds: u64) -> Self {
         let life = Duration::from_secs(seconds);
-        Self { least: life - MEMCACHED_TICK, most: life + MEMCACHED_TICK + MEMCACHED_LATE }
+        let off = MEMCACHED_TICK + MEMCACHED_LATE;
+        Self { least: life.saturating_sub(off), most: life + off }
     }
 }
