@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::cache::CacheArgs;
-use super::{allocator, complain, demo, look, nanny, print, reload, run, topology};
+use super::{allocator, complain, demo, expand, look, nanny, print, reload, run, topology};
 
 /// A memcached and Redis proxy in the manner of twemproxy, and a cache server.
 ///
@@ -77,6 +77,11 @@ enum Command {
         #[command(subcommand)]
         what: topology::Topology,
     },
+    /// Take a pool to other servers on two rings, phase by phase.
+    Expand {
+        #[command(subcommand)]
+        what: expand::Expand,
+    },
     /// Look after the servers of a pool: mark those down that fail, and up when they are back.
     Nanny(nanny::NannyArgs),
     /// Print a completion script.
@@ -146,6 +151,7 @@ fn run_command(command: Command) -> u8 {
             look::balance(&config, pool.as_deref())
         }
         Command::Nanny(args) => nanny::run(&args),
+        Command::Expand { what } => expand::run(what),
         Command::Topology { what } => topology::run(what),
         Command::Completions { shell } => {
             let mut script = Vec::new();

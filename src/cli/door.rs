@@ -42,6 +42,15 @@ impl DoorArgs {
         })
     }
 
+    /// Whether to ask: an address was named, or a process listens where the configuration says.
+    pub(super) fn answers(&self) -> bool {
+        if self.admin.is_some() {
+            return true;
+        }
+        let configured = || look::load(self.config.as_deref()?).ok()?.admin;
+        configured().is_some_and(|address| TcpStream::connect(address).is_ok())
+    }
+
     /// Asks; the body of the answer, or an exit code after a complaint.
     pub(super) fn ask(&self, method: &str, path: &str) -> Result<String, u8> {
         let address = self.address()?;

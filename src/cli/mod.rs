@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  argv ─┬─ called nutcracker, or --compat twemproxy ─▶ compat: its flags, texts and codes
-//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ reload │ locate │ ring │ topology │ …
+//!        └─ otherwise ─▶ args ─▶ run │ cache │ demo │ check │ reload │ locate │ ring │ topology │ expand │ …
 //! ```
 //! Exit codes: 0, 1 failed at run time, 2 usage, 78 bad configuration.
 
@@ -13,6 +13,7 @@ pub mod compat;
 mod daemon;
 mod demo;
 mod door;
+mod expand;
 mod look;
 mod nanny;
 mod reload;
@@ -25,6 +26,9 @@ use std::process::ExitCode;
 
 /// A failure at run time.
 const FAILED: u8 = 1;
+
+/// Arguments that do not fit together.
+const USAGE: u8 = 2;
 
 /// A configuration that is not valid (sysexits.h: EX_CONFIG).
 const BAD_CONFIG: u8 = 78;

@@ -73,8 +73,13 @@ impl Board {
     /// Whether all workers have settled with a pool's rings: all operations begun before have
     /// ended, so that the phase may be acknowledged.
     pub fn has_settled(&self, pool: usize) -> bool {
+        self.settled(pool).all(|settled| settled)
+    }
+
+    /// The same of each worker.
+    pub fn settled(&self, pool: usize) -> impl Iterator<Item = bool> {
         let (version, _) = self.rings(pool);
-        let Some(cell) = self.pools.get(pool) else { return true };
-        cell.settled.iter().all(|settled| settled.load(Ordering::Acquire) >= version)
+        let workers = self.pools.get(pool).map(|cell| &cell.settled[..]).unwrap_or_default();
+        workers.iter().map(move |settled| settled.load(Ordering::Acquire) >= version)
     }
 }

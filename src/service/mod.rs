@@ -39,7 +39,7 @@ pub use change::{Latest, Plan, Snapshot};
 pub use dedicated::Conversation;
 pub use deposit::Deposit;
 pub use dispatch::Turn;
-pub use expansion::rings;
+pub use expansion::{Told, rings, told};
 pub use identity::Identity;
 pub use local::After;
 pub use proxy::{Caller, Proxy};

@@ -46,6 +46,16 @@ impl Phase {
         Self::ALL.into_iter().find(|phase| phase.name() == name)
     }
 
+    /// The phase behind it; none behind the last.
+    pub fn next(self) -> Option<Self> {
+        Self::ALL.get(self as usize + 1).copied()
+    }
+
+    /// The phase before it; none before the first.
+    pub fn previous(self) -> Option<Self> {
+        Self::ALL.get((self as usize).checked_sub(1)?).copied()
+    }
+
     /// Whether the new ring has the last word on a key that moves.
     pub const fn new_serves(self) -> bool {
         matches!(self, Self::Warm | Self::Drain | Self::New)
@@ -245,6 +255,14 @@ mod tests {
             assert_eq!(State::of_name(state.name()), Some(state));
         }
         assert_eq!((Phase::of_name("old"), State::of_name("UP")), (None, None));
+    }
+
+    #[test]
+    fn phases_stand_in_a_row() {
+        for pair in Phase::ALL.windows(2) {
+            assert_eq!((pair[0].next(), pair[1].previous()), (Some(pair[1]), Some(pair[0])));
+        }
+        assert_eq!((Phase::New.next(), Phase::Stable.previous()), (None, None));
     }
 
     #[test]

@@ -18,13 +18,13 @@ mod simulated;
 const SERVERS: (usize, usize) = (4, 5);
 
 /// Five servers, of which four are in the ring at first, and the proxies in front of them.
-struct Stage {
-    servers: Vec<Memcached>,
-    proxies: Vec<Proxy>,
+pub(super) struct Stage {
+    pub(super) servers: Vec<Memcached>,
+    pub(super) proxies: Vec<Proxy>,
 }
 
 impl Stage {
-    fn with(proxies: usize, settings: &str) -> Self {
+    pub(super) fn with(proxies: usize, settings: &str) -> Self {
         let servers: Vec<Memcached> =
             (0..SERVERS.1).map(|_| Memcached::with(&["-I", "8m", "-m", "256"])).collect();
         let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
@@ -42,11 +42,11 @@ impl Stage {
         Self { proxies: (0..proxies).map(proxy).collect(), servers }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(1, "cas_quarantine: 0, stub_ttl: 1s,")
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         self.proxies[0].client()
     }
 
@@ -84,7 +84,7 @@ fn http(method: &str, proxy: &Proxy, query: &str) -> String {
 }
 
 /// The rings of the stage: they are made of names alone.
-fn rings() -> DualRing {
+pub(super) fn rings() -> DualRing {
     let server = |number| format!("127.0.0.1:1:1 server{number}").parse::<Server>().unwrap();
     let mut all: Vec<Server> = (1..=SERVERS.1).map(server).collect();
     ring_order(&mut all);
@@ -98,7 +98,7 @@ fn rings() -> DualRing {
 }
 
 /// Keys that move, with the servers that have them before and after.
-fn moving(count: usize) -> Vec<(String, usize, usize)> {
+pub(super) fn moving(count: usize) -> Vec<(String, usize, usize)> {
     let rings = rings();
     let keys = (0..).map(|number: u32| format!("key-{:08x}", number.wrapping_mul(0x9e37_79b1)));
     keys.filter_map(|key| match rings.place(key.as_bytes()) {

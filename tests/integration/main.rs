@@ -18,6 +18,7 @@ mod conf;
 mod crossing;
 mod dedicated;
 mod docs;
+mod expand;
 mod expansion;
 mod faults;
 mod holding;

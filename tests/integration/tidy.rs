@@ -68,8 +68,8 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "thiserror",
         &[
-            "process", "control", "frontend", "service", "routing", "cache", "backend", "protocol",
-            "storage", "net", "topology",
+            "cli", "process", "control", "frontend", "service", "routing", "cache", "backend",
+            "protocol", "storage", "net", "topology",
         ],
     ),
     ("tokio", &["process", "control", "frontend", "backend", "net"]),

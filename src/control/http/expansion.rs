@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::control::plane::Answers;
+use crate::metrics::PoolMetric;
 use crate::routing::{Board, DualRing, ServerMoves};
 use crate::topology::Phase;
 
@@ -22,11 +23,22 @@ pub(super) struct Wish {
     accept_stale: Option<String>,
 }
 
-/// All pools that have two rings.
-pub(super) async fn show(State(answers): State<Arc<Answers>>) -> Response {
+/// Which pools a GET is about: this one, or all.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    pool: Option<String>,
+}
+
+/// The pools that have two rings.
+pub(super) async fn show(
+    State(answers): State<Arc<Answers>>,
+    Query(which): Query<Which>,
+) -> Response {
     let layout = answers.registry.layout();
+    let meant = |name: &str| which.pool.as_ref().is_none_or(|pool| pool == name);
     let shown: Vec<Value> = layout
         .present()
+        .filter(|(_, shape)| meant(&shape.name))
         .filter_map(|(pool, shape)| {
             let (_, rings) = answers.board.rings(pool);
             let rings = rings?;
@@ -34,10 +46,23 @@ pub(super) async fn show(State(answers): State<Arc<Answers>>) -> Response {
             let of =
                 |it: &ServerMoves| json!({ "name": it.name, "away": it.loses, "to": it.gains });
             let servers: Vec<Value> = moves.servers.iter().map(of).collect();
+            let workers: Vec<bool> = answers.board.settled(pool).collect();
+            let count = |metric| layout.pool(pool, metric);
             Some(json!({
                 "pool": shape.name,
                 "phase": rings.phase().name(),
-                "settled": answers.board.has_settled(pool),
+                "settled": workers.iter().all(|settled| *settled),
+                "workers": workers,
+                "fallbacks": {
+                    "hit": count(PoolMetric::FallbackHits),
+                    "miss": count(PoolMetric::FallbackMisses),
+                },
+                "fills": {
+                    "won": count(PoolMetric::FillsWon),
+                    "lost": count(PoolMetric::FillsLost),
+                },
+                "old_delete_failures": count(PoolMetric::OldDeleteFailures),
+                "operations": count(PoolMetric::Expanding),
                 "moves": moves.share,
                 "servers": servers,
             }))

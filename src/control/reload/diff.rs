@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use crate::config::{Address, Config, Log, Pool};
-use crate::topology::{Server, State};
+use crate::config::{Address, Config, Expansion, Log, Pool};
+use crate::topology::{Phase, Server, State};
 
 /// What differs, a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,11 @@ pub(super) fn diff(old: &Config, new: &Config) -> Diff {
         }
     }
     diff
+}
+
+/// An expansion but for its phase: where a process begins does not concern one that runs.
+fn way(pool: &Pool) -> Option<Expansion> {
+    pool.expansion.clone().map(|way| Expansion { phase: Phase::Stable, ..way })
 }
 
 /// Says for each setting whether it is the same: those behind `live` may change, those behind
@@ -134,7 +139,10 @@ impl Diff {
             live: [timeout, max_clients, tls, server_tls, memcache_auth, redis_db, preconnect,
                 dead, server_connections, server_retry_timeout, server_failure_limit, allow_flush,
                 allow_scan, partial, lenient_lf, idle_timeout, near_cache],
-            start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache, expansion]);
+            start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache]);
+        if way(old) != way(new) {
+            self.needs_restart(&format!("{prefix}expansion"));
+        }
         if old.expansion.is_some() {
             // Keys move by the rings that the pool has: these must be all that moves them.
             compare!(self, prefix, old, new, live: [], start: [servers, routing, dead]);

@@ -5,6 +5,7 @@
 //! * `machine`, `step`: one operation under way, and what it asks for.
 //! * `wire`, `answer`: what servers and clients are told.
 //! * `slots`, `drive`: machines on the connections of a worker.
+//! * `told`: the table for people.
 //! * `passage`: new rings, and whether what began under the last ones has ended.
 //!
 //! The contract: a get may miss at any time; it never returns a value that was dead before the get
@@ -21,9 +22,11 @@ mod step;
 mod table;
 #[cfg(test)]
 mod tests;
+mod told;
 mod wire;
 
 pub(super) use passage::Passage;
 pub use passage::rings;
 pub(super) use slots::Slots;
 pub(super) use step::Side;
+pub use told::{Told, told};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -169,6 +169,11 @@ impl Proxy {
     /// Where the first pool listens.
     pub(crate) fn port(&self) -> u16 {
         self.pools[0].port.number()
+    }
+
+    /// The file that it was started with; not for one in twemproxy's place.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.scratch.path().join("twinring.yml")
     }
 
     pub(crate) fn admin_port(&self) -> u16 {

@@ -1,0 +1,134 @@
+//! What a file's two rings mean: how much moves, and where one key is.
+
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::running;
+use crate::cli::door::DoorArgs;
+use crate::cli::{FAILED, complain, look, print};
+use crate::config::{Config, Expansion, Pool};
+use crate::routing::{DualRing, Place};
+use crate::service::{Told, rings, told};
+use crate::topology::Phase;
+
+/// Rings of which the parts that move differ by more are not the same.
+const ALIKE: f64 = 1e-9;
+
+/// The pools of a file that have two rings: those, or the one that is named.
+fn pools<'a>(
+    config: &'a Config,
+    (file, name): (&Path, Option<&str>),
+) -> Result<Vec<(&'a Pool, &'a Expansion)>, u8> {
+    let with_two = config.pools.iter().filter_map(|pool| Some((pool, pool.expansion.as_ref()?)));
+    let found: Vec<_> =
+        with_two.filter(|(pool, _)| name.is_none_or(|name| pool.name == name)).collect();
+    if found.is_empty() {
+        let which = name.map_or_else(String::new, |name| format!(" {name}"));
+        let file = file.display();
+        complain(&format!("twinring: {file} has no pool{which} with expansion:\n"));
+        return Err(FAILED);
+    }
+    Ok(found)
+}
+
+/// `twinring expand plan`.
+pub(super) fn plan(file: &Path, name: Option<&str>) -> Result<(), u8> {
+    let config = look::load(file)?;
+    let mut text = String::new();
+    for (pool, expansion) in pools(&config, (file, name))? {
+        tell_plan(pool, expansion, &mut text);
+    }
+    print(&text);
+    Ok(())
+}
+
+fn tell_plan(pool: &Pool, expansion: &Expansion, text: &mut String) {
+    let rings = rings(pool, expansion);
+    let (moves, percent) = (rings.moves(), |part: f64| part * 100.0);
+    let (name, share) = (&pool.name, percent(moves.share));
+    let (before, after) = (expansion.current.len(), expansion.target.len());
+    let _ = writeln!(
+        text,
+        "pool {name}: {before} servers -> {after} servers, {share:.2} % of the keys move"
+    );
+    for server in &moves.servers {
+        let _ = writeln!(
+            text,
+            "{}\t{:.2} % -> {:.2} %\tgains {:.2} %\tloses {:.2} %",
+            server.name,
+            percent(server.shares.0),
+            percent(server.shares.1),
+            percent(server.gains),
+            percent(server.loses),
+        );
+    }
+    let losing = moves.servers.iter().filter(|server| server.loses > 0.0);
+    let reads: Vec<String> =
+        losing.map(|server| format!("{} {:.1}", server.name, percent(server.loses))).collect();
+    let _ = writeln!(
+        text,
+        "extra reads: in warm, at most {share:.1} of 100 gets also ask an old server ({}), once for \
+         each key that is copied and each time for one that is nowhere",
+        reads.join(", "),
+    );
+    for operation in [1, 2] {
+        let extra = |phase: Phase| {
+            let Told { requests: (fewest, _), .. } = &told(phase, ("", ""))[operation];
+            format!("{} {:.1}", phase.name(), share * (fewest - 1) as f64)
+        };
+        let phases = [Phase::Prepare, Phase::Fence, Phase::Warm, Phase::Drain].map(extra);
+        let name = told(Phase::Stable, ("", ""))[operation].operation;
+        let _ = writeln!(text, "extra requests for 100 {name}s: {}", phases.join(", "));
+    }
+}
+
+/// `twinring expand explain`.
+pub(super) fn explain(key: &OsStr, (file, name): (&Path, &str), door: &DoorArgs) -> Result<(), u8> {
+    let config = look::load(file)?;
+    let found = pools(&config, (file, Some(name)))?;
+    let Some((pool, expansion)) = found.first() else { return Err(FAILED) };
+    let rings = rings(pool, expansion);
+    let (phase, whence) = phase_now(door, (file, name), &rings)?;
+    let server = |index: usize| pool.servers[index].name.as_str();
+    // In a phase between the ends, whatever the phase is: a place in both rings.
+    let place = rings.at_phase(Phase::Warm).place(key.as_bytes());
+    let (old, new) = match place {
+        Some(Place::One(at)) => (server(at), server(at)),
+        Some(Place::Moved { old, new }) => (server(old), server(new)),
+        None => return Err(FAILED),
+    };
+    let moves = if old == new { "does not move" } else { "moves" };
+    let mut text = format!(
+        "{}: old server {old}, new server {new}: it {moves}\nphase {}{whence}\n",
+        key.as_bytes().escape_ascii(),
+        phase.name(),
+    );
+    // A key that does not move is treated as ever.
+    let as_if = if old == new { Phase::Stable } else { phase };
+    for Told { operation, way, .. } in told(as_if, (old, new)) {
+        let _ = writeln!(text, "{operation}\t{way}");
+    }
+    print(&text);
+    Ok(())
+}
+
+/// The phase that the running process is in, or if none is named and none answers, the file's.
+fn phase_now(
+    door: &DoorArgs,
+    (file, name): (&Path, &str),
+    rings: &DualRing,
+) -> Result<(Phase, String), u8> {
+    if !door.answers() {
+        return Ok((rings.phase(), format!(" (of {}: no process answers)", file.display())));
+    }
+    let running = running::pool(door, Some(name))?;
+    if (running.moves - rings.moves().share).abs() > ALIKE {
+        let file = file.display();
+        complain(&format!("twinring: the process has other rings for {name} than {file}\n"));
+        return Err(FAILED);
+    }
+    let whence = if running.acknowledged() { "" } else { " (not acknowledged by all workers yet)" };
+    Ok((running.phase, whence.to_owned()))
+}
