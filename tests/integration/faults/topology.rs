@@ -245,7 +245,9 @@ fn f36_flap_storm() {
         let due = Duration::from_millis(60) * flip;
         wait_until(PATIENCE, || start.elapsed() >= due);
         zoo.delete(&member);
-        zoo.join(WEB, 3, ports[3]);
+        // Away for half of the time, so that it is seen to be.
+        wait_until(PATIENCE, || start.elapsed() >= due + Duration::from_millis(30));
+        member = zoo.join(WEB, 3, ports[3]);
     }
     let spent = Duration::from_millis(10 * (proxy.process.cpu_ticks() - ticks));
     let part = spent.as_secs_f64() / start.elapsed().as_secs_f64();
