@@ -1,3 +1,5 @@
+//! What the nanny decides, step by step.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::{any, prop, proptest};

@@ -1,3 +1,5 @@
+//! What a running process takes over of a file, and when.
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 

@@ -1,3 +1,5 @@
+//! What is followed of what sources say, and what is refused, by the clock.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::{any, prop, proptest};

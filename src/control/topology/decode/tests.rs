@@ -1,3 +1,5 @@
+//! Documents of every format: what is read of them, what is refused, and why.
+
 use std::fs;
 use std::path::Path;
 
