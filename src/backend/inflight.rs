@@ -88,6 +88,13 @@ pub struct Ask {
     pub mark: u32,
 }
 
+impl Ask {
+    /// What the reply looks like that says that there is nothing, if it may be said.
+    pub fn miss(&self) -> Option<Expect> {
+        self.may_miss.then_some(self.expect)
+    }
+}
+
 /// A request on its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {

@@ -91,7 +91,7 @@ impl Worker {
         let counters = &self.metrics.pools[pool as usize];
         let value = deposit.as_ref().map_or(0, Deposit::value_len);
         let bytes = request.bytes.len() as u64 + value;
-        count_request(counters, request.head.command.access, bytes);
+        count_request(counters, memcache::access_of(&request), bytes);
         let into = (&mut session.state, session.pipeline.next_output());
         if self.standalone.execute(pool, (request, deposit), counters, into) == After::Close {
             session.mode = Mode::Ending;

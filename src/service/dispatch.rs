@@ -9,7 +9,9 @@ use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Io, Ticket, To};
 use crate::config::{Dead, Protocol};
 use crate::metrics::{PoolMetric, ServerMetric};
-use crate::protocol::{Access, Expect, Keys, Plan, Positions, Refusal, Request, memcache, redis};
+use crate::protocol::{
+    Access, Expect, Keys, Op, Plan, Positions, Refusal, Request, memcache, redis,
+};
 
 /// The server of a request, and the index of its first key.
 pub(super) type Way = (Result<usize, Astray>, Option<usize>);
@@ -37,7 +39,7 @@ impl Proxy {
         let pool = caller.pool;
         let command = request.head.command;
         let metrics = &self.metrics.pools[pool as usize];
-        count_request(metrics, command.access, request.bytes.len() as u64);
+        count_request(metrics, memcache::access_of(&request), request.bytes.len() as u64);
         if self.nearby.of(pool).is_some() {
             match self.near_first(turn, caller, &request) {
                 None => return Flow::Go,
@@ -129,7 +131,7 @@ impl Proxy {
         let ask = Ask {
             to,
             expect: expect_of(owner.settings.protocol, &request),
-            read: request.head.command.access == Access::Read,
+            read: memcache::access_of(&request) == Access::Read,
             key: key.copied().unwrap_or_default(),
             may_miss: may_miss(&request),
             patient: false,
@@ -224,29 +226,28 @@ impl Proxy {
         self.linger(ask.mark, turn.now);
         match ask.to {
             To::Client(ticket) => {
-                self.fail_client(turn, (pool, resp3), (ticket, ask.may_miss), failure);
+                self.fail_client(turn, (pool, resp3), (ticket, ask.miss()), failure);
             }
             to => self.fail(turn, pool, to, failure),
         }
     }
 
     /// Tells a client that its request has failed, or that there is nothing if that is what a dead
-    /// server means.
+    /// server means; `miss`: what a reply looks like that says so.
     pub(super) fn fail_client<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         (pool, resp3): (u16, bool),
-        (ticket, may_miss): (Ticket, bool),
+        (ticket, miss): (Ticket, Option<Expect>),
         failure: Failure,
     ) {
         let owner = &self.pools[pool as usize];
-        if !may_miss || owner.settings.dead != Dead::Miss {
+        let Some(expect) = miss.filter(|_| owner.settings.dead == Dead::Miss) else {
             return self.fail(turn, pool, To::Client(ticket), failure);
-        }
-        let mut miss = Vec::new();
-        owner.write_miss(resp3, &mut miss);
+        };
+        let miss = miss_line(expect, resp3);
         self.metrics.pools[pool as usize].add(PoolMetric::Misses, 1);
-        turn.clients.reply(turn.io, ticket, &miss, true);
+        turn.clients.reply(turn.io, ticket, miss, true);
     }
 
     /// Tells whoever waits that the request has failed.
@@ -328,7 +329,19 @@ pub(super) fn expect_of(protocol: Protocol, request: &Request<'_>) -> Expect {
 fn may_miss(request: &Request<'_>) -> bool {
     match request.head.command.plan {
         Plan::Values => true,
+        _ if request.head.command.op == Op::MetaGet => memcache::access_of(request) == Access::Read,
         _ => request.head.command.name == "GET",
+    }
+}
+
+/// What a read of one key answers if there is nothing, to a client that expects `expect`.
+fn miss_line(expect: Expect, resp3: bool) -> &'static [u8] {
+    match expect {
+        Expect::MetaQuiet => b"",
+        Expect::Meta => b"EN\r\n",
+        Expect::Resp if resp3 => b"_\r\n",
+        Expect::Resp => b"$-1\r\n",
+        _ => b"END\r\n",
     }
 }
 

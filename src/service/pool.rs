@@ -194,15 +194,6 @@ impl Pool {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Appends what a read of one key answers if there is nothing.
-    pub(super) fn write_miss(&self, resp3: bool, out: &mut Vec<u8>) {
-        out.extend_from_slice(match self.settings.protocol {
-            Protocol::Memcache | Protocol::Ping => b"END\r\n",
-            Protocol::Redis if resp3 => b"_\r\n",
-            Protocol::Redis => b"$-1\r\n",
-        });
-    }
-
     /// Appends a refusal's line.
     pub(super) fn write_refusal(&self, refusal: &crate::protocol::Refusal, out: &mut Vec<u8>) {
         match self.settings.protocol {

@@ -145,7 +145,9 @@ impl<C> Sink<'_, C> {
             return;
         }
         if entry.ask.read {
-            count_lookup(self.metrics, outcome);
+            // A quiet read that found nothing has no reply.
+            let silent = outcome == Outcome::Done && entry.ask.expect == Expect::MetaQuiet;
+            count_lookup(self.metrics, if silent { Outcome::Miss } else { outcome });
             self.metrics.reads.record(took);
         } else {
             self.metrics.writes.record(took);

@@ -42,9 +42,8 @@ impl Proxy {
     ) -> Result<UploadId, Vec<u8>> {
         let head = request.head;
         let Caller { pool, ticket, resp3 } = caller;
-        let command = head.command;
         let metrics = &self.metrics.pools[pool as usize];
-        count_request(metrics, command.access, request.bytes.len() as u64);
+        count_request(metrics, memcache::access_of(&request), request.bytes.len() as u64);
         let owner = &mut self.pools[pool as usize];
         let server = match owner.server_for(&request, request.keys()) {
             Ok(server) => server,

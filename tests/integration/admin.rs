@@ -27,6 +27,31 @@ fn every_endpoint_answers() {
     assert!(counted, "requests are not counted");
 }
 
+#[test]
+fn a_meta_get_counts_as_what_its_flags_make_of_it() {
+    let memcached = Memcached::start();
+    let proxy = Proxy::twinring(PoolSpec::memcache(&[memcached.port()]).set("timeout", 5000));
+    let mut client = proxy.client();
+    client.ask("set a 0 0 1\r\nx\r\n", "STORED\r\n");
+    client.ask("mg a v\r\nmg a s\r\nmg b v\r\n", "VA 1\r\nx\r\nHD s1\r\nEN\r\n");
+    client.ask("mg a v q\r\nmg b v q\r\nmn\r\n", "VA 1\r\nx\r\nMN\r\n");
+    // These may make an item or change its time.
+    client.ask("mg c v N30\r\nmg a T30\r\n", "VA 0 W\r\n\r\nHD\r\n");
+    let count = |name, label, value| {
+        let all = [("pool", "pool0"), (label, value)];
+        proxy.metrics().get(&format!("twinring_{name}"), &all)
+    };
+    let counted = || {
+        [
+            count("requests_total", "class", "read"),
+            count("requests_total", "class", "write"),
+            count("lookups_total", "result", "hit"),
+            count("lookups_total", "result", "miss"),
+        ]
+    };
+    assert!(wait_until(LONG, || counted() == [5.0, 3.0, 3.0, 2.0]), "{:?}", counted());
+}
+
 /// The promise is an answer within 10 ms. Here two cores also run the clients and the server that
 /// saturate the worker, so that the admin thread may have to wait for its turn at a core: the
 /// median must keep the promise, and the ninth of ten may wait for a few turns (scheduler slices

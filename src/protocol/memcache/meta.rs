@@ -6,7 +6,7 @@
 
 use super::base64::decode_base64;
 use crate::protocol::digits::digits;
-use crate::protocol::{Command, Op, Request, Span};
+use crate::protocol::{Access, Command, Op, Request, Span};
 
 /// Bytes of the longest key.
 pub const KEY_BYTES: usize = 250;
@@ -126,6 +126,15 @@ pub fn only_reads(request: &Request<'_>) -> bool {
 /// Whether a key can stand on a line as it is.
 pub fn is_plain_key(key: &[u8]) -> bool {
     key.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
+}
+
+/// Whether a request of either protocol changes what is stored: of most commands the table knows
+/// it, of `mg` it depends on the flags.
+#[inline]
+pub fn access_of(request: &Request<'_>) -> Access {
+    let command = request.head.command;
+    let reads = command.op == Op::MetaGet && !may_write(request);
+    if reads { Access::Read } else { command.access }
 }
 
 /// Whether an `mg` may change what is stored: what it does to an item that is not there, to its

@@ -20,8 +20,8 @@ mod tests;
 pub use base64::{decode_base64, write_base64};
 pub use commands::expect_of;
 pub use meta::{
-    KEY_BYTES, MetaReply, NOOP, NOOP_REPLY, binary_key, is_plain_key, is_quiet, knows_meta,
-    may_write, meta_reply, only_reads,
+    KEY_BYTES, MetaReply, NOOP, NOOP_REPLY, access_of, binary_key, is_plain_key, is_quiet,
+    knows_meta, may_write, meta_reply, only_reads,
 };
 pub use outline::outline;
 pub use request::parse;

@@ -24,6 +24,8 @@ pub struct Scanner {
     body: Body,
     /// `VALUE` blocks of this reply so far, 2 standing for more.
     values: u8,
+    /// What the line before the last one of a quiet meta command's reply says.
+    said: Option<Outcome>,
 }
 
 impl Scanner {
@@ -46,6 +48,9 @@ impl Scanner {
                 used += self.body.take(rest).map_err(|BadEnd| Malformed::Syntax)?;
                 if self.body.is_open() {
                     return Ok(Scan { used, end: None });
+                }
+                if expect == Expect::MetaQuiet {
+                    self.said = Some(Outcome::Hit);
                 }
                 if expect == Expect::Meta {
                     *self = Self::default();
@@ -123,8 +128,11 @@ impl Scanner {
                 self.body = Body::of(length).ok_or(Malformed::Oversize)?;
                 return Ok(None);
             }
-            b"MN" if expect == Expect::MetaQuiet => return Ok(Some(Outcome::Done)),
-            b"HD" | b"NS" | b"EX" => Outcome::Done,
+            b"MN" if expect == Expect::MetaQuiet => {
+                return Ok(Some(self.said.unwrap_or(Outcome::Done)));
+            }
+            b"HD" => Outcome::Hit,
+            b"NS" | b"EX" => Outcome::Done,
             b"EN" | b"NF" => Outcome::Miss,
             b"ME" => Outcome::Hit,
             b"MN" => return Err(Malformed::Unexpected),
@@ -133,6 +141,7 @@ impl Scanner {
                 _ => return Err(Malformed::Unexpected),
             },
         };
+        self.said = Some(outcome);
         Ok((expect == Expect::Meta).then_some(outcome))
     }
 

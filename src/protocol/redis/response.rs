@@ -1,11 +1,11 @@
 //! What a Redis server answers: where a reply ends and what it says.
 //!
-//! A server is not trusted either: what is not of the version that was agreed on, nested too deep or
-//! too large makes its connection unusable. Nothing is allocated.
+//! A server is not trusted either: what is not of the version that was agreed on or too large makes
+//! its connection unusable. Nothing is allocated: where a reply ends is known by how many values it
+//! lacks, however deep they are nested.
 //!
 //! RESP3 has types of its own for what RESP2 says by arrays and strings, pushes, which answer
-//! nothing, and attributes, which stand before the value that they belong to (as one more element
-//! than their pairs have, they end with it).
+//! nothing, and attributes, which stand before the value that they belong to.
 
 use memchr::memchr2;
 
@@ -13,8 +13,6 @@ use crate::protocol::body::{BadEnd, Body};
 use crate::protocol::redis::array::{Number, number};
 use crate::protocol::{Malformed, Outcome, Scan, Span};
 
-/// Arrays within arrays.
-const DEPTH: usize = 32;
 /// Bytes of a status or error line: scripts may write long ones.
 const LINE_BYTES: usize = 64 * 1024;
 
@@ -23,13 +21,12 @@ const LINE_BYTES: usize = 64 * 1024;
 pub struct Scanner {
     /// The bulk that is coming in.
     body: Body,
-    /// Elements still to come of each array that is open, the outermost first.
-    open: [u32; DEPTH],
-    depth: usize,
-    /// What the reply says, known from its first line.
+    /// Values that the reply lacks; none before it begins.
+    lacks: u64,
+    /// Those of them that come before its own value, within attributes.
+    before: u64,
+    /// What the reply says, known from the first line of its own value.
     outcome: Option<Outcome>,
-    /// So many attributes stand before the reply's own value; they are what is open first.
-    attributes: usize,
     resp3: bool,
 }
 
@@ -43,7 +40,7 @@ enum Item {
     Error(usize, u64),
     /// The header (bytes) of an array (elements, at least one).
     Array(usize, u32),
-    /// The header (bytes) of an attribute (elements, its value among them).
+    /// The header (bytes) of an attribute (elements of its pairs).
     Attribute(usize, u32),
 }
 
@@ -71,67 +68,49 @@ impl Scanner {
                 let Some(item) = self.item(rest, value_bytes_max)? else {
                     return Ok(Scan { used, end: None });
                 };
-                let (len, whole) = self.take(&item)?;
-                used += len;
-                if !whole {
+                used += self.take(&item)?;
+                if self.body.is_open() {
                     continue;
                 }
             }
-            if self.close() {
-                self.attributes = 0;
+            if self.lacks == 0 {
                 return Ok(Scan { used, end: self.outcome.take() });
             }
         }
     }
 
-    /// Notes what an item opens; its length, and whether it is a value that is all there.
-    fn take(&mut self, item: &Item) -> Result<(usize, bool), Malformed> {
-        // The last element of an attribute is the value that it belongs to.
-        let last = |open: &[u32]| open.iter().all(|elements| *elements == 1);
-        let begins = self.attributes == 0
-            || (self.depth == self.attributes && last(&self.open[..self.attributes]));
-        let (len, outcome, whole) = match *item {
-            Item::Value(len, outcome) => (len, outcome, true),
+    /// Notes what an item is and opens; its length in bytes.
+    fn take(&mut self, item: &Item) -> Result<usize, Malformed> {
+        let (len, outcome, elements) = match *item {
+            Item::Value(len, outcome) => (len, outcome, 0),
             Item::Bulk(len, body) => {
                 self.body = Body::of(body).ok_or(Malformed::Oversize)?;
-                (len, Outcome::Hit, false)
+                (len, Outcome::Hit, 0)
             }
             Item::Error(len, body) => {
                 self.body = Body::of(body).ok_or(Malformed::Oversize)?;
-                (len, Outcome::Error, false)
+                (len, Outcome::Error, 0)
             }
-            Item::Array(len, elements) => {
-                self.open(elements)?;
-                (len, Outcome::Hit, false)
-            }
+            Item::Array(len, elements) => (len, Outcome::Hit, elements),
             Item::Attribute(len, elements) => {
-                self.attributes += usize::from(begins && self.outcome.is_none());
-                self.open(elements)?;
-                return Ok((len, false));
+                self.count(0, elements);
+                return Ok(len);
             }
         };
-        if begins {
-            self.outcome.get_or_insert(outcome);
+        if self.outcome.is_none() && self.before == 0 {
+            self.outcome = Some(outcome);
         }
-        Ok((len, whole))
+        self.count(1, elements);
+        Ok(len)
     }
 
-    fn open(&mut self, elements: u32) -> Result<(), Malformed> {
-        *self.open.get_mut(self.depth).ok_or(Malformed::Syntax)? = elements;
-        self.depth += 1;
-        Ok(())
-    }
-
-    /// A value has ended: closes the arrays that end with it. `true` if the reply ends, too.
-    fn close(&mut self) -> bool {
-        while let Some(elements) = self.depth.checked_sub(1).and_then(|at| self.open.get_mut(at)) {
-            *elements -= 1;
-            if *elements > 0 {
-                return false;
-            }
-            self.depth -= 1;
+    /// Of the values that the reply lacks, `come` is here, and lacks `elements` of its own.
+    fn count(&mut self, come: u64, elements: u32) {
+        let own = self.outcome.is_some();
+        self.lacks = self.lacks.max(1).saturating_add(u64::from(elements)) - come;
+        if !own {
+            self.before = self.before.saturating_add(u64::from(elements)) - come;
         }
-        true
     }
 }
 
@@ -157,7 +136,7 @@ impl Scanner {
                 Ok(text(bytes)?.map(|text| Item::Value(text.len() + 3, outcome)))
             }
             b'%' | b'~' | b'|' | b'=' | b'!' if self.resp3 => counted(bytes, value_bytes_max),
-            b'>' if self.resp3 && self.depth == 0 => counted(bytes, value_bytes_max),
+            b'>' if self.resp3 && self.lacks == 0 => counted(bytes, value_bytes_max),
             _ => Err(Malformed::Syntax),
         }
     }
@@ -171,18 +150,17 @@ fn counted(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed
         Number::Cut => return Ok(None),
         Number::Bad => return Err(Malformed::Syntax),
     };
-    let elements = |each: u32, more: u32| {
+    let elements = |each: u32| {
         let number = u32::try_from(number).map_err(|_| Malformed::Oversize)?;
-        let elements = number.checked_mul(each).and_then(|all| all.checked_add(more));
-        elements.ok_or(Malformed::Oversize)
+        number.checked_mul(each).ok_or(Malformed::Oversize)
     };
     Ok(Some(match (kind, number) {
         (b':', _) => Item::Value(len, Outcome::Hit),
         (b'$' | b'*', -1) => Item::Value(len, Outcome::Miss),
-        (b'|', 0..) => Item::Attribute(len, elements(2, 1)?),
+        (b'|', 0..) => Item::Attribute(len, elements(2)?),
         (b'*' | b'%' | b'~' | b'>', 0) => Item::Value(len, Outcome::Hit),
-        (b'*' | b'~' | b'>', 1..) => Item::Array(len, elements(1, 0)?),
-        (b'%', 1..) => Item::Array(len, elements(2, 0)?),
+        (b'*' | b'~' | b'>', 1..) => Item::Array(len, elements(1)?),
+        (b'%', 1..) => Item::Array(len, elements(2)?),
         (b'$' | b'=' | b'!', 0..) if number.unsigned_abs() > value_bytes_max => {
             return Err(Malformed::Oversize);
         }

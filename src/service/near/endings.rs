@@ -93,8 +93,8 @@ impl Proxy {
                     return turn.clients.cut(ticket);
                 }
                 let resp3 = matches!(waiter.form, Form::Redis { resp3: true });
-                let may_miss = !matches!(waiter.form, Form::Meta(_));
-                self.fail_client(turn, (pool, resp3), (ticket, may_miss), failure);
+                let miss = Some(waiter.form.expects());
+                self.fail_client(turn, (pool, resp3), (ticket, miss), failure);
             }
             Whom::Part { gather, serial, part, ticket } => {
                 if let Some(ticket) = ticket.filter(|_| waiter.abroad) {
@@ -131,8 +131,7 @@ impl Proxy {
             let link = self.connection(pool, server, Lane { session, resp3 });
             let asked = (released.question, &released.key[..]);
             let (wire, expect, key) = plain_request(&waiter.form, asked, to);
-            let may_miss = !matches!(waiter.form, Form::Meta(_));
-            let ask = Ask { to, expect, read: true, key, may_miss, patient: false, mark: 0 };
+            let ask = Ask { to, expect, read: true, key, may_miss: true, patient: false, mark: 0 };
             self.send(turn, link, ask, &[&wire]);
         }
     }
@@ -156,12 +155,11 @@ fn plain_request(
         }
         Form::Meta(line) => {
             wire.extend_from_slice(line);
-            if line.windows(2).any(|it| it == b" q") {
+            let expect = form.expects();
+            if expect == Expect::MetaQuiet {
                 wire.extend_from_slice(memcache::NOOP);
-                Expect::MetaQuiet
-            } else {
-                Expect::Meta
             }
+            expect
         }
         Form::Element { .. } => {
             redis::write_command([b"MGET".as_slice(), key].into_iter(), &mut wire);

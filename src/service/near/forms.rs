@@ -2,7 +2,7 @@
 
 use super::Wanted;
 use crate::cache::near::{Entry, Kind};
-use crate::protocol::{Request, Span, integer, memcache, redis};
+use crate::protocol::{Expect, Request, Span, integer, memcache, redis};
 
 /// What a request that waits for a fill wants of its reply.
 #[derive(Debug)]
@@ -15,6 +15,18 @@ pub(super) enum Form {
     Redis { resp3: bool },
     /// One element of what MGET answers.
     Element { resp3: bool },
+}
+
+impl Form {
+    /// What a reply to it looks like where its client waits for no more than it.
+    pub(super) fn expects(&self) -> Expect {
+        match self {
+            Self::Get => Expect::Value,
+            Self::Meta(line) if line.windows(2).any(|it| it == b" q") => Expect::MetaQuiet,
+            Self::Meta(_) => Expect::Meta,
+            Self::Redis { .. } | Self::Element { .. } => Expect::Resp,
+        }
+    }
 }
 
 /// One request for one key.

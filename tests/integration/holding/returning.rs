@@ -16,7 +16,10 @@ fn reads_of_a_dead_server_miss_and_writes_fail() {
     let mut client = proxy.client();
     for _ in 0..20 {
         client.ask("get a\r\ngets a\r\nget a b c\r\n", "END\r\nEND\r\nEND\r\n");
+        client.ask("mg a v\r\nmg a v q\r\nmn\r\n", "EN\r\nMN\r\n");
         client.ask("set a 0 0 1\r\nx\r\n", "SERVER_ERROR Connection refused\r\n");
+        // It would make an item.
+        client.ask("mg a v N30\r\n", "SERVER_ERROR Connection refused\r\n");
     }
 
     let proxy = Proxy::twinring(pool(PoolSpec::redis(&[dead.number()])));

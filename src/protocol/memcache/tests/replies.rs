@@ -5,9 +5,9 @@ use crate::protocol::support::native;
 use crate::protocol::{Expect, Malformed, Outcome, Refusal, Scan};
 
 /// A whole reply to a request that expects what stands first.
-pub(super) const REPLIES: [(Expect, &str, Result<Outcome, Malformed>); 71] = [
-    (Expect::Meta, "HD\r\n", Ok(Outcome::Done)),
-    (Expect::Meta, "HD f0 c1 Oabc\r\n", Ok(Outcome::Done)),
+pub(super) const REPLIES: [(Expect, &str, Result<Outcome, Malformed>); 73] = [
+    (Expect::Meta, "HD\r\n", Ok(Outcome::Hit)),
+    (Expect::Meta, "HD f0 c1 Oabc\r\n", Ok(Outcome::Hit)),
     (Expect::Meta, "NS\r\n", Ok(Outcome::Done)),
     (Expect::Meta, "EX kfoo\r\n", Ok(Outcome::Done)),
     (Expect::Meta, "EN\r\n", Ok(Outcome::Miss)),
@@ -20,8 +20,10 @@ pub(super) const REPLIES: [(Expect, &str, Result<Outcome, Malformed>); 71] = [
     (Expect::Meta, "STORED\r\n", Err(Malformed::Unexpected)),
     (Expect::Meta, "CLIENT_ERROR x\r\n", Ok(Outcome::Error)),
     (Expect::MetaQuiet, "MN\r\n", Ok(Outcome::Done)),
-    (Expect::MetaQuiet, "VA 4\r\nMN\r\n\r\nMN\r\n", Ok(Outcome::Done)),
-    (Expect::MetaQuiet, "CLIENT_ERROR x\r\nMN\r\n", Ok(Outcome::Done)),
+    (Expect::MetaQuiet, "VA 4\r\nMN\r\n\r\nMN\r\n", Ok(Outcome::Hit)),
+    (Expect::MetaQuiet, "HD O1\r\nMN\r\n", Ok(Outcome::Hit)),
+    (Expect::MetaQuiet, "EX O1\r\nMN\r\n", Ok(Outcome::Done)),
+    (Expect::MetaQuiet, "CLIENT_ERROR x\r\nMN\r\n", Ok(Outcome::Error)),
     (Expect::MetaQuiet, "END\r\n", Err(Malformed::Unexpected)),
     (Expect::Number, "0\r\n", Ok(Outcome::Done)),
     (Expect::Number, "0  \r\n", Ok(Outcome::Done)),
