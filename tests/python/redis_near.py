@@ -9,7 +9,6 @@ import time
 import redis
 from pymemcache.client.base import Client
 from redis.cache import CacheConfig
-from redis.connection import CacheProxyConnection
 
 
 def until(condition):
@@ -20,8 +19,6 @@ def until(condition):
 
 
 def main():
-    # It wants Redis 7.4, to be on the safe side; what it needs has been there since 6.
-    CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
     port, memcache_port = int(sys.argv[1]), int(sys.argv[2])
     near = redis.Redis("127.0.0.1", port, protocol=3, cache_config=CacheConfig(), socket_timeout=10)
     other = redis.Redis("127.0.0.1", port, socket_timeout=10)

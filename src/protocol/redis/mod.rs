@@ -27,4 +27,4 @@ pub use rest::{Rest, outline};
 
 /// The version of Redis whose commands the tables hold; clients read it to know what they may
 /// send.
-pub const VERSION: &str = "7.0.0";
+pub const VERSION: &str = "7.4.0";
