@@ -69,8 +69,7 @@ impl Generator {
 
     /// Adds `rate` new connections a second to the load.
     pub(crate) fn add_storm(&mut self, rate: u32) {
-        let now = self.now();
-        self.storm = Some(Storm::new(self.target.clone(), rate, self.clients.len(), now));
+        self.storm = Some(Storm::begin(self.target.clone(), self.workload, rate));
     }
 
     /// Ends that, once those who have come have got their replies.
@@ -78,12 +77,9 @@ impl Generator {
     /// # Errors
     /// As [`Generator::run`].
     pub(crate) fn end_storm(&mut self) -> io::Result<()> {
-        let end = self.now() + DRAIN.as_nanos() as u64;
-        self.storm.iter_mut().for_each(Storm::stop);
-        while self.now() < end && self.storm.as_ref().is_some_and(|storm| !storm.is_over()) {
-            self.run(Duration::from_millis(1))?;
+        if let Some(storm) = self.storm.take() {
+            self.tally.add(&storm.end()?);
         }
-        self.storm = None;
         Ok(())
     }
 
@@ -124,6 +120,7 @@ impl Generator {
 
     /// The tally since the last call.
     pub(crate) fn take_tally(&mut self) -> Tally {
+        self.tally.storm_done += self.storm.as_ref().map_or(0, Storm::take_served);
         std::mem::take(&mut self.tally)
     }
 
@@ -148,10 +145,6 @@ impl Generator {
                 wake = self.due_ns;
             }
         }
-        if let Some(storm) = &mut self.storm {
-            storm.feed(now, &mut self.recipe, &self.poller, &mut self.tally);
-            wake = wake.min(storm.next_ns());
-        }
         wake
     }
 
@@ -169,11 +162,7 @@ impl Generator {
         let count = self.poller.wait(Some(Duration::from_nanos(limit_ns)))?;
         for index in 0..count {
             let ready = self.poller.ready(index);
-            if ready.token < self.clients.len() {
-                self.serve(ready);
-            } else if let Some(storm) = &mut self.storm {
-                storm.serve(ready, &self.recipe, &self.poller, &mut self.tally);
-            }
+            self.serve(ready);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The load generator: one thread, one epoll, no allocation per request.
+//! The load generator: one thread, one epoll, no allocation per request; a storm has its own.
 //!
 //! ```text
 //!   generator ── arrivals ─▶ client ── requests ─▶ proxy

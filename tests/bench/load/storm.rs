@@ -1,7 +1,16 @@
 //! New connections at a fixed rate: each does one request and closes.
+//!
+//! They have a thread of their own, whose turn comes after everybody else's: the clients that they
+//! stand for are elsewhere, and what these cost (a TLS handshake above all) must neither be seen as
+//! time that the steady ones wait, nor take a core from the proxy.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use crate::load::Workload;
 use crate::load::client::Client;
 use crate::load::exchange::Recipe;
 use crate::load::tally::Tally;
@@ -10,97 +19,147 @@ use crate::wire::Target;
 
 /// Input of a connection that gets one short reply, in bytes.
 const ROOM: usize = 1024;
+/// The longest that connections may stay unanswered when the storm ends.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How far the thread stands back, in the steps of nice(1).
+const NICE: i32 = 10;
 
-/// The connections that come and go.
+/// A storm that is on.
 pub(crate) struct Storm {
-    target: Target,
-    interval_ns: u64,
-    next_ns: u64,
-    /// Token of the first; the steady clients have those below.
-    first_token: usize,
-    clients: Vec<Option<Client>>,
-    free: Vec<usize>,
+    thread: JoinHandle<io::Result<Tally>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    over: AtomicBool,
+    /// Connections that got their reply and have not been asked for.
+    served: AtomicU64,
 }
 
 impl Storm {
-    /// `rate` connections a second, from `now_ns` on.
-    pub(crate) fn new(target: Target, rate: u32, first_token: usize, now_ns: u64) -> Self {
-        Self {
+    /// Begins with `rate` connections a second.
+    pub(crate) fn begin(target: Target, workload: Workload, rate: u32) -> Self {
+        let shared = Arc::<Shared>::default();
+        let theirs = Arc::clone(&shared);
+        let run = move || Run::new(target, workload, rate)?.blow(&theirs);
+        Self { thread: thread::spawn(run), shared }
+    }
+
+    /// Connections that got their reply since this was asked last.
+    pub(crate) fn take_served(&self) -> u64 {
+        self.shared.served.swap(0, Ordering::Relaxed)
+    }
+
+    /// Opens no more and waits for the replies that are due; what went wrong.
+    ///
+    /// # Errors
+    /// Those of epoll; what befalls a connection is in the tally.
+    pub(crate) fn end(self) -> io::Result<Tally> {
+        self.shared.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the storm has panicked")))
+    }
+}
+
+/// The connections that come and go.
+struct Run {
+    target: Target,
+    recipe: Recipe,
+    poller: Poller,
+    interval: Duration,
+    clients: Vec<Option<Client>>,
+    free: Vec<usize>,
+    tally: Tally,
+}
+
+impl Run {
+    fn new(target: Target, workload: Workload, rate: u32) -> io::Result<Self> {
+        rustix::process::setpriority_process(None, NICE)?;
+        Ok(Self {
             target,
-            interval_ns: 1_000_000_000 / u64::from(rate.max(1)),
-            next_ns: now_ns,
-            first_token,
+            recipe: Recipe::new(&workload, 2),
+            poller: Poller::new()?,
+            interval: Duration::from_secs(1) / rate.max(1),
             clients: Vec::new(),
             free: Vec::new(),
-        }
+            tally: Tally::default(),
+        })
     }
 
-    /// Opens no more.
-    pub(crate) fn stop(&mut self) {
-        self.next_ns = u64::MAX;
-    }
-
-    /// Whether all have got their replies.
-    pub(crate) fn is_over(&self) -> bool {
-        self.clients.iter().all(Option::is_none)
-    }
-
-    /// When the next connection is due.
-    pub(crate) fn next_ns(&self) -> u64 {
-        self.next_ns
-    }
-
-    /// Opens the connections that are due.
-    pub(crate) fn feed(
-        &mut self,
-        now_ns: u64,
-        recipe: &mut Recipe,
-        poller: &Poller,
-        tally: &mut Tally,
-    ) {
-        while self.next_ns <= now_ns {
-            self.next_ns += self.interval_ns;
-            if let Err(error) = self.open(now_ns, recipe, poller) {
-                tally.lost += 1;
-                tally.complain(|| format!("storm: {error}"));
+    fn blow(mut self, shared: &Shared) -> io::Result<Tally> {
+        let mut due = Instant::now();
+        let mut end = None;
+        loop {
+            let now = Instant::now();
+            if shared.over.load(Ordering::Relaxed) {
+                let end = *end.get_or_insert(now + DRAIN);
+                if now >= end || self.clients.iter().all(Option::is_none) {
+                    return Ok(self.tally);
+                }
+            } else {
+                while due <= now {
+                    due += self.interval;
+                    self.open();
+                }
             }
+            let wait = due.saturating_duration_since(now).max(Duration::from_micros(50));
+            let served = self.turn(wait)?;
+            shared.served.fetch_add(served, Ordering::Relaxed);
         }
     }
 
-    /// Serves a connection that is ready.
-    pub(crate) fn serve(
-        &mut self,
-        ready: Ready,
-        recipe: &Recipe,
-        poller: &Poller,
-        tally: &mut Tally,
-    ) {
-        let slot = ready.token - self.first_token;
-        let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else { return };
-        match exchange(client, ready, recipe, poller) {
-            Ok(None) => return,
+    /// Serves who is ready; how many got their reply.
+    fn turn(&mut self, limit: Duration) -> io::Result<u64> {
+        let count = self.poller.wait(Some(limit))?;
+        let mut served = 0;
+        for index in 0..count {
+            let ready = self.poller.ready(index);
+            served += u64::from(self.serve(ready));
+        }
+        Ok(served)
+    }
+
+    /// Serves a connection that is ready; whether it got its reply.
+    fn serve(&mut self, ready: Ready) -> bool {
+        let slot = ready.token;
+        let Some(client) = self.clients.get_mut(slot).and_then(Option::as_mut) else {
+            return false;
+        };
+        let served = match exchange(client, ready, &self.recipe, &self.poller) {
+            Ok(None) => return false,
             Ok(Some(right)) => {
-                tally.storm_done += 1;
-                tally.wrong += u64::from(!right);
+                self.tally.wrong += u64::from(!right);
+                true
             }
             Err(error) => {
-                tally.lost += 1;
-                tally.complain(|| format!("storm: {error}"));
+                self.lose(&error);
+                false
             }
-        }
+        };
         self.clients[slot] = None;
         self.free.push(slot);
+        served
     }
 
-    fn open(&mut self, now_ns: u64, recipe: &mut Recipe, poller: &Poller) -> io::Result<()> {
+    fn open(&mut self) {
         let slot = self.free.pop().unwrap_or(self.clients.len());
         if slot == self.clients.len() {
             self.clients.push(None);
         }
-        let mut client = Client::open(&self.target, ROOM, poller, self.first_token + slot)?;
-        client.ask(recipe, 1, now_ns, poller)?;
-        self.clients[slot] = Some(client);
-        Ok(())
+        match Client::open(&self.target, ROOM, &self.poller, slot).and_then(|mut client| {
+            client.ask(&mut self.recipe, 1, 0, &self.poller).map(|()| client)
+        }) {
+            Ok(client) => self.clients[slot] = Some(client),
+            Err(error) => {
+                self.free.push(slot);
+                self.lose(&error);
+            }
+        }
+    }
+
+    fn lose(&mut self, error: &io::Error) {
+        self.tally.lost += 1;
+        self.tally.complain(|| format!("storm: {error}"));
     }
 }
 
