@@ -221,7 +221,7 @@ fn workers(protocol: Protocol) -> Vec<Scenario> {
 }
 
 /// 90 % reads of 100-byte values, one at a time.
-fn small(protocol: Protocol) -> Workload {
+pub(crate) fn small(protocol: Protocol) -> Workload {
     Workload {
         protocol,
         clients: STEADY,
@@ -251,4 +251,10 @@ fn scenario(name: &str, workload: Workload) -> Scenario {
 fn with_cpu_bar(scenario: Scenario, bar: f64) -> Scenario {
     let goals = vec![Goal { figure: Figure::CpuUs, bar: Bar::Ratio(bar) }];
     Scenario { goals, ..scenario }
+}
+
+/// Whether a row called `name` is among what `--only` says, of which the words that `is_meant`
+/// takes are about rows like it; all are if it says nothing.
+pub(crate) fn is_among(only: &[String], is_meant: fn(&str) -> bool, name: &str) -> bool {
+    only.is_empty() || only.iter().any(|part| is_meant(part) && name.contains(part.as_str()))
 }

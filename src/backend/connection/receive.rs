@@ -249,14 +249,7 @@ impl Connection {
         bytes: &[u8],
         replies: &mut impl Replies,
     ) -> Result<(usize, Flow, bool), Failure> {
-        let Scanner::Redis(scanner) = &mut self.scanner else { return Err(Failure::Trailing) };
-        let scan = scanner.scan(&bytes[self.scanned..], self.value_bytes_max);
-        let scan = scan.map_err(Failure::BadReply)?;
-        self.scanned += scan.used;
-        if scan.end.is_none() {
-            return Ok((0, Flow::Go, false));
-        }
-        let len = std::mem::take(&mut self.scanned);
+        let Some(len) = self.whole(bytes)? else { return Ok((0, Flow::Go, false)) };
         replies.frame(&bytes[..len]);
         Ok((len, Flow::Go, true))
     }
@@ -267,21 +260,25 @@ impl Connection {
         bytes: &[u8],
         replies: &mut impl Replies,
     ) -> Result<(usize, Flow, bool), Failure> {
+        let whole = self.whole(bytes)?;
+        self.pushing = whole.is_none();
+        let Some(len) = whole else {
+            let fits = self.scanned < PUSH_BYTES_MAX;
+            let oversize = Failure::BadReply(Malformed::Oversize);
+            return fits.then_some((0, Flow::Go, false)).ok_or(oversize);
+        };
+        replies.push(&bytes[..len]);
+        Ok((len, Flow::Go, true))
+    }
+
+    /// The length of the value that `bytes` begin with, in bytes, once it is whole; what has been
+    /// scanned of it before is not scanned again.
+    fn whole(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
         let Scanner::Redis(scanner) = &mut self.scanner else { return Err(Failure::Trailing) };
         let scan = scanner.scan(&bytes[self.scanned..], self.value_bytes_max);
         let scan = scan.map_err(Failure::BadReply)?;
         self.scanned += scan.used;
-        self.pushing = scan.end.is_none();
-        if self.pushing {
-            return if self.scanned < PUSH_BYTES_MAX {
-                Ok((0, Flow::Go, false))
-            } else {
-                Err(Failure::BadReply(Malformed::Oversize))
-            };
-        }
-        let len = std::mem::take(&mut self.scanned);
-        replies.push(&bytes[..len]);
-        Ok((len, Flow::Go, true))
+        Ok(scan.end.map(|_| std::mem::take(&mut self.scanned)))
     }
 
     /// Nobody waits for a push on a connection that sessions share.

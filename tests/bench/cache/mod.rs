@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::peers::Failure;
+use crate::scenario::is_among;
 use crate::stage::Stage;
 use crate::wire::Protocol;
 
@@ -127,9 +128,7 @@ pub(crate) fn is_meant(part: &str) -> bool {
 
 /// The rows whose name contains one of these words; all of them without any.
 pub(crate) fn chosen(only: &[String]) -> Vec<Row> {
-    let named =
-        |row: &Row| only.iter().any(|part| is_meant(part) && row.name().contains(part.as_str()));
-    ROWS.into_iter().filter(|row| only.is_empty() || named(row)).collect()
+    ROWS.into_iter().filter(|row| is_among(only, is_meant, &row.name())).collect()
 }
 
 /// Measures the rows and prints their table; how many replies were wrong.

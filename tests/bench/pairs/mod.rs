@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::load::{Generator, Tally, Workload, fill};
 use crate::peers::{Backends, Failure, Kind};
 use crate::probe::Window;
+use crate::scenario::{is_among, small};
 use crate::stage::Stage;
 use crate::tls::Certificate;
 use crate::wire::Protocol;
@@ -125,17 +126,10 @@ impl Row {
         };
         let storm = matches!(self, Self::Storm(..));
         Workload {
-            protocol,
             clients: if storm { 50 } else { 200 },
             depth,
-            reads_permille: 900,
-            meta: false,
-            keys_per_read: 1,
-            value_bytes: 100,
-            sizes: 1,
-            keys: 100_000,
-            skew: 0.0,
             rate: storm.then_some(10_000.0),
+            ..small(protocol)
         }
     }
 }
@@ -155,9 +149,7 @@ pub(crate) fn is_meant(part: &str) -> bool {
 
 /// The rows whose name contains one of these words; all of them without any.
 pub(crate) fn chosen(only: &[String]) -> Vec<Row> {
-    let named =
-        |row: &Row| only.iter().any(|part| is_meant(part) && row.name().contains(part.as_str()));
-    ROWS.into_iter().filter(|row| only.is_empty() || named(row)).collect()
+    ROWS.into_iter().filter(|row| is_among(only, is_meant, &row.name())).collect()
 }
 
 /// Measures the rows and prints their table; how many measurements came to nothing.
