@@ -44,4 +44,5 @@ mod support;
 mod tidy;
 mod tls;
 mod topology;
+mod topology_tls;
 mod transcripts;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -15,6 +16,7 @@ use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Error, Permission}
 
 use super::ports::{Port, Scratch};
 use super::process::Process;
+use super::tls::Files;
 use super::wait::wait_until;
 
 /// A Java machine starts in a second where nothing else runs.
@@ -41,6 +43,30 @@ impl Ensemble {
 
     /// So many servers, of which more than half must live.
     pub(crate) fn of(count: usize) -> Self {
+        Self::with(count, "")
+    }
+
+    /// A single server that has a port with TLS beside its plain one, and asks clients there for a
+    /// certificate; its own is in `own`.
+    pub(crate) fn secure(port: &Port, own: &Files, authority: &Path) -> Self {
+        let read = |path: &Path| fs::read_to_string(path).expect("a file");
+        let both = own.certificate.with_extension("both.pem");
+        fs::write(&both, read(&own.key) + &read(&own.certificate)).expect("a file");
+        let (both, authority, port) = (both.display(), authority.display(), port.number());
+        let text = format!(
+            "secureClientPort={port}\nsecureClientPortAddress=127.0.0.1\n\
+             serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+             ssl.keyStore.location={both}\nssl.keyStore.type=PEM\n\
+             ssl.trustStore.location={authority}\nssl.trustStore.type=PEM\nssl.clientAuth=need\n"
+        );
+        let ensemble = Self::with(1, &text);
+        // It has read its files before it listened.
+        let open = wait_until(START, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+        assert!(open, "no TLS:\n{}", ensemble.servers[0].process.output());
+        ensemble
+    }
+
+    fn with(count: usize, more: &str) -> Self {
         let ports: Vec<[Port; 3]> =
             (0..count).map(|_| [Port::take(), Port::take(), Port::take()]).collect();
         let mut peers = String::new();
@@ -58,7 +84,7 @@ impl Ensemble {
             let data = scratch.path().join("data");
             let text = format!(
                 "tickTime=200\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\
-                 admin.enableServer=false\nmaxClientCnxns=0\n{peers}",
+                 admin.enableServer=false\nmaxClientCnxns=0\n{peers}{more}",
                 data.display(),
                 port.number()
             );
@@ -117,10 +143,19 @@ impl Server {
 fn start(scratch: &Scratch) -> Process {
     let mut command = Command::new("java");
     command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-    command.args(["-cp", "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"]);
+    command.arg("-cp").arg(class_path());
     command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
     command.arg(scratch.path().join("zoo.cfg"));
     Process::start(command)
+}
+
+/// Where Debian keeps what ZooKeeper is made of; what TLS needs is not named in its own file.
+fn class_path() -> String {
+    let netty = ["buffer", "codec", "common", "handler", "resolver", "transport"];
+    let more = ["transport-native-unix-common", "transport-native-epoll"];
+    let jar = |name: &&str| format!(":/usr/share/java/netty-{name}.jar");
+    let netty: String = netty.iter().chain(&more).map(jar).collect();
+    format!("/etc/zookeeper/conf:/usr/share/java/zookeeper.jar{netty}")
 }
 
 /// A client that waits for each answer.

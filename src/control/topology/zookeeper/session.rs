@@ -1,6 +1,8 @@
 //! One session with an ensemble: what is read, watched and written there.
 
+use std::fmt::Display;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use zookeeper_client::{
@@ -222,13 +224,15 @@ impl Session {
 }
 
 fn options(tls: &ServerTls) -> Result<TlsOptions, String> {
-    let read = |path: &std::path::Path| {
-        fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-    };
-    let wrong = |error: Error| error.to_string();
-    let mut options = TlsOptions::new().with_pem_ca(&read(&tls.ca)?).map_err(wrong)?;
+    fn wrong(path: &Path) -> impl Fn(&dyn Display) -> String {
+        move |error| format!("{}: {error}", path.display())
+    }
+    let read = |path: &Path| fs::read_to_string(path).map_err(|error| wrong(path)(&error));
+    let ca = TlsOptions::new().with_pem_ca(&read(&tls.ca)?);
+    let mut options = ca.map_err(|error| wrong(&tls.ca)(&error))?;
     if let (Some(certificate), Some(key)) = (&tls.certificate, &tls.key) {
-        options = options.with_pem_identity(&read(certificate)?, &read(key)?).map_err(wrong)?;
+        let own = options.with_pem_identity(&read(certificate)?, &read(key)?);
+        options = own.map_err(|error| wrong(certificate)(&error))?;
     }
     Ok(options)
 }
