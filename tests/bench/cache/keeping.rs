@@ -74,32 +74,64 @@ pub(super) fn hits(
 
 /// Reads, and stores what was missed, batch by batch; the hits of a hundred reads counted.
 fn look_aside(server: &Server, expiring: bool) -> Result<f64, Failure> {
-    let mut wire = Wire::connect(server.port, server.protocol == Protocol::Redis)?;
-    let mut keys = Keys::new();
-    let start = Instant::now();
-    let (mut hits, mut reads) = (0_u32, 0_u32);
-    for first in (0..REQUESTS).step_by(BATCH as usize) {
-        let wanted: Vec<u32> = (0..BATCH).map(|_| keys.draw()).collect();
+    let client = Aside::connect(server.port, server.protocol)?;
+    let mut client = Aside { paced: expiring.then(Instant::now), ..client };
+    client.hits(REQUESTS / 2)?;
+    client.hits(REQUESTS / 2)
+}
+
+/// A client that stores what it misses.
+pub(crate) struct Aside {
+    wire: Wire,
+    keys: Keys,
+    /// Requests so far.
+    asked: u32,
+    /// Items expire, so that time must mean the same for all: since when it runs.
+    paced: Option<Instant>,
+}
+
+impl Aside {
+    pub(crate) fn connect(port: u16, protocol: Protocol) -> Result<Self, Failure> {
+        let wire = Wire::connect(port, protocol == Protocol::Redis)?;
+        Ok(Self { wire, keys: Keys::new(), asked: 0, paced: None })
+    }
+
+    /// Goes on at another port.
+    pub(crate) fn turn_to(&mut self, port: u16) -> Result<(), Failure> {
+        self.wire = Wire::connect(port, false)?;
+        Ok(())
+    }
+
+    /// The hits of a hundred of the next `reads` reads.
+    pub(crate) fn hits(&mut self, reads: u32) -> Result<f64, Failure> {
+        let batches = reads / BATCH;
+        let mut missed = 0;
+        for _ in 0..batches {
+            missed += self.batch()?;
+        }
+        Ok(100.0 - f64::from(missed) * 100.0 / f64::from(batches * BATCH))
+    }
+
+    /// Reads some keys and stores those that were missed; how many.
+    fn batch(&mut self) -> Result<u32, Failure> {
+        let wanted: Vec<u32> = (0..BATCH).map(|_| self.keys.draw()).collect();
         let gets: Vec<Request> =
             wanted.iter().map(|key| Request::Get { key: name(*key) }).collect();
-        let replies = exchange(&mut wire, &gets)?;
+        let replies = exchange(&mut self.wire, &gets)?;
         let missed: Vec<Request> = wanted
             .iter()
             .zip(&replies)
             .filter(|(_, reply)| **reply == Reply::Missing)
-            .map(|(key, _)| store(*key, expiring))
+            .map(|(key, _)| store(*key, self.paced.is_some()))
             .collect();
-        if first >= REQUESTS / 2 {
-            reads += BATCH;
-            hits += BATCH - missed.len() as u32;
-        }
-        exchange(&mut wire, &missed)?;
-        if expiring {
-            let due = Duration::from_secs_f64(f64::from(first) / PER_SECOND);
+        exchange(&mut self.wire, &missed)?;
+        if let Some(start) = self.paced {
+            let due = Duration::from_secs_f64(f64::from(self.asked) / PER_SECOND);
             pause(due.saturating_sub(start.elapsed()));
         }
+        self.asked += BATCH;
+        Ok(missed.len() as u32)
     }
-    Ok(f64::from(hits) * 100.0 / f64::from(reads))
 }
 
 /// Millions of items of 24-byte keys and 32-byte values that are there when more were stored.

@@ -24,6 +24,8 @@ use crate::scenario::is_among;
 use crate::stage::Stage;
 use crate::wire::Protocol;
 
+pub(crate) use keeping::Aside;
+
 use server::Program;
 use table::Outcome;
 

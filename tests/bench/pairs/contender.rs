@@ -30,6 +30,10 @@ pub(super) enum Contender {
     /// twinring with a near cache and without.
     Near,
     Alone,
+    /// twinring with two rings and with one, or from one to the other at once.
+    TwoRings,
+    OneRing,
+    AtOnce,
 }
 
 /// How they are started.
@@ -64,6 +68,9 @@ impl Contender {
             Self::Calm => "calm",
             Self::Near => "near cache",
             Self::Alone => "none",
+            Self::TwoRings => "two rings",
+            Self::OneRing => "one ring",
+            Self::AtOnce => "at once",
         }
     }
 

@@ -1,12 +1,15 @@
-//! Rows of two: mg beside get, TLS beside that of others, a near cache beside none.
+//! Rows of two: mg beside get, TLS beside that of others, a near cache beside none, two rings beside
+//! one.
 //!
 //! ```text
 //!   row ─▶ two contenders, in turn ─▶ load ─▶ CPU time per request ─▶ table
 //!      └─▶ storm : calm and beside new TLS connections, ours alone
 //! ```
-//! * [`contender`]: what is measured, and how it is started; [`storm`], [`near`]; [`table`].
+//! * [`contender`]: what is measured, and how it is started; [`storm`], [`near`], [`growth`];
+//!   [`table`].
 
 mod contender;
+mod growth;
 mod near;
 mod storm;
 mod table;
@@ -25,6 +28,7 @@ use crate::tls::Certificate;
 use crate::wire::Protocol;
 
 use contender::{Contender, Way};
+use growth::Growth;
 use near::Near;
 use table::Outcome;
 
@@ -44,10 +48,12 @@ pub(crate) enum Row {
     Storm(Protocol, u32),
     /// With a near cache and without.
     Near(Near),
+    /// With two rings and with one.
+    Growth(Growth),
 }
 
 /// All of them, in the order in which they are run.
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 23] = [
     Row::Meta,
     Row::Cache(Protocol::Memcache, 1),
     Row::Cache(Protocol::Memcache, 16),
@@ -68,6 +74,9 @@ const ROWS: [Row; 20] = [
     Row::Near(Near::Cold(Protocol::Redis, 16)),
     Row::Near(Near::Zipf),
     Row::Near(Near::Top),
+    Row::Growth(Growth::Staying(1)),
+    Row::Growth(Growth::Staying(16)),
+    Row::Growth(Growth::Hits),
 ];
 
 impl Row {
@@ -79,6 +88,7 @@ impl Row {
             Self::Front(of, depth) => format!("pair-tls-front-{}{}", of.name(), deep(depth)),
             Self::Storm(of, _) => format!("pair-tls-storm-{}", of.name()),
             Self::Near(near) => near.name(),
+            Self::Growth(growth) => growth.name(),
         }
     }
 
@@ -86,6 +96,7 @@ impl Row {
         match self {
             Self::Storm(..) => "p99 µs",
             Self::Near(near) => near.figure(),
+            Self::Growth(growth) => growth.figure(),
             _ => "CPU µs/request",
         }
     }
@@ -98,6 +109,7 @@ impl Row {
             Self::Front(..) => 0.8,
             Self::Storm(..) => 1.25,
             Self::Near(near) => near.bar(),
+            Self::Growth(growth) => growth.bar(),
         }
     }
 
@@ -110,6 +122,8 @@ impl Row {
             Self::Front(..) => [Contender::Front, Contender::Haproxy],
             Self::Storm(..) => [Contender::Storm, Contender::Calm],
             Self::Near(_) => [Contender::Near, Contender::Alone],
+            Self::Growth(Growth::Staying(_)) => [Contender::TwoRings, Contender::OneRing],
+            Self::Growth(Growth::Hits) => [Contender::TwoRings, Contender::AtOnce],
         }
     }
 
@@ -123,6 +137,7 @@ impl Row {
                 (protocol, depth)
             }
             Self::Near(Near::Zipf | Near::Top) => (Protocol::Redis, 1),
+            Self::Growth(_) => (Protocol::Memcache, 1),
         };
         let storm = matches!(self, Self::Storm(..));
         Workload {
@@ -194,6 +209,9 @@ fn measure(row: Row, way: &Way<'_>, stage: &Stage) -> Result<[f64; 2], Failure> 
     }
     if let Row::Near(near) = row {
         return near.measure(way, stage);
+    }
+    if let Row::Growth(growth) = row {
+        return growth.measure(way, stage);
     }
     let [ours, theirs] = row.contenders();
     Ok([cpu(row, ours, way, stage)?, cpu(row, theirs, way, stage)?])

@@ -120,13 +120,17 @@ impl Near {
             Kind::Real => "{ memory: 64MiB }",
             Kind::Floor => "{ memory: 64MiB, mode: ttl }",
         };
+        let warm_up = if near { self.warm_up() } else { Duration::from_secs(1) };
         let settings = near.then_some(settings);
-        let proxy = Running::start(way, workload.protocol, &servers.ports, settings)?;
+        let near = settings.map(|settings| format!("near_cache: {settings}"));
+        let lines: Vec<String> =
+            servers.ports.iter().map(|port| format!("127.0.0.1:{port}:1")).collect();
+        let proxy = Running::start(way, workload.protocol, &lines, near.as_deref())?;
         if kind == Kind::Real {
             fill(proxy.port, &workload).map_err(|error| format!("storing values: {error}"))?;
         }
         let mut load = Generator::connect(proxy.port, workload, 1)?;
-        load.run(if near { self.warm_up() } else { Duration::from_secs(1) })?;
+        load.run(warm_up)?;
         judge(&load.take_tally())?;
         let before = proxy.at_servers()?;
         let window = Window::open(proxy.process.pid(), servers.pids().collect())?;
@@ -142,28 +146,27 @@ impl Near {
     }
 }
 
-/// A proxy with or without a near cache.
-struct Running {
-    process: Process,
-    port: u16,
+/// A proxy with one setting more than it needs, or without.
+pub(super) struct Running {
+    pub(super) process: Process,
+    pub(super) port: u16,
     admin: u16,
 }
 
 impl Running {
-    fn start(
+    pub(super) fn start(
         way: &Way<'_>,
         protocol: Protocol,
-        servers: &[u16],
-        near: Option<&str>,
+        servers: &[String],
+        more: Option<&str>,
     ) -> Result<Self, Failure> {
         let (port, admin) = (free_port()?, free_port()?);
-        let near = near.map_or(String::new(), |near| format!("    near_cache: {near}\n"));
-        let servers: String =
-            servers.iter().map(|port| format!("      - 127.0.0.1:{port}:1\n")).collect();
+        let more = more.map_or(String::new(), |more| format!("    {more}\n"));
+        let servers: String = servers.iter().map(|line| format!("      - {line}\n")).collect();
         let text = format!(
             "workers: 1\nadmin: {{ listen: 127.0.0.1:{admin} }}\npools:\n  bench:\n    \
              listen: 127.0.0.1:{port}\n    protocol: {}\n    hash: fnv1a_64\n    \
-             backlog: 4096\n{near}    servers:\n{servers}",
+             backlog: 4096\n{more}    servers:\n{servers}",
             protocol.name()
         );
         let file = scratch("yml");
@@ -179,12 +182,19 @@ impl Running {
         started
     }
 
-    /// Requests sent to servers so far, whatever they ask.
-    fn at_servers(&self) -> Result<f64, Failure> {
+    /// What the admin listener answers to a method and a path.
+    pub(super) fn ask(&self, what: &str) -> Result<String, Failure> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+        let head = "Host: localhost\r\nConnection: close\r\nContent-Length: 0";
+        write!(stream, "{what} HTTP/1.1\r\n{head}\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Requests sent to servers so far, whatever they ask.
+    fn at_servers(&self) -> Result<f64, Failure> {
+        let text = self.ask("GET /metrics")?;
         let lines = text.lines().filter(|line| line.starts_with("twinring_backend_requests_total"));
         Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
