@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -268,7 +268,7 @@ fn addresses_change_under_their_names_under_load() {
 }
 
 #[test]
-fn a_change_is_in_force_in_every_worker_at_once() {
+fn a_change_is_in_force_in_every_worker_at_once_and_within_100_ms() {
     let servers = [Memcached::start(), Memcached::start()];
     for (server, value) in servers.iter().zip(["old", "new"]) {
         server.client().ask(format!("set k 0 0 3\r\n{value}\r\n"), "STORED\r\n");
@@ -277,6 +277,7 @@ fn a_change_is_in_force_in_every_worker_at_once() {
     let at = |index: usize| pool("main", &port, "", &[server(servers[index].port(), 1, "a")]);
     let stand = Stand::start("workers: 3\n", &at(0), &port);
     let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(port.number())).collect();
+    let mut times = Vec::new();
     for round in 1..=9 {
         stand.write(&at(round % 2));
         let wanted = ["old", "new"][round % 2];
@@ -289,8 +290,12 @@ fn a_change_is_in_force_in_every_worker_at_once() {
         for client in &mut clients {
             client.ask("get k\r\n", format!("VALUE k 0 3\r\n{wanted}\r\nEND\r\n"));
         }
-        println!("answered by the new server in all workers after {:?}", begun.elapsed());
+        times.push(begun.elapsed());
     }
+    // Other tests run meanwhile: they only add to it.
+    times.sort();
+    println!("answered by the new server in all workers after {times:?}");
+    assert!(times[0] < Duration::from_millis(100), "{times:?}");
 }
 
 #[test]
