@@ -14,6 +14,8 @@ pub enum Kind {
     Plain,
     /// A hash: its fields and values as the elements of a RESP array, without its header.
     Hash,
+    /// Some fields of a hash: what HMGET answers.
+    Fields,
     /// That there is nothing.
     Absent,
 }
@@ -36,7 +38,7 @@ pub struct Entry<'a> {
     pub value: &'a [u8],
     /// The client's 32 bits (memcached).
     pub flags: u32,
-    /// The server's version of the value (memcached).
+    /// The server's version of the value (memcached); of fields, what had happened to their key.
     pub cas: u64,
     /// Where and when it came from.
     pub origin: Origin,
@@ -52,7 +54,8 @@ pub(super) fn header(kind: Kind, token: &Token) -> [u8; HEADER] {
     header[0] = match kind {
         Kind::Plain => 0,
         Kind::Hash => 1,
-        Kind::Absent => 2,
+        Kind::Fields => 2,
+        Kind::Absent => 3,
     };
     header[1..9].copy_from_slice(&origin.sent.millis().to_le_bytes());
     header[9..13].copy_from_slice(&origin.lease.place.to_le_bytes());
@@ -70,6 +73,7 @@ impl<'a> Entry<'a> {
         let kind = match header[0] {
             0 => Kind::Plain,
             1 => Kind::Hash,
+            2 => Kind::Fields,
             _ => Kind::Absent,
         };
         let long = |at: usize| header[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));

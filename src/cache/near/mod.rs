@@ -22,6 +22,7 @@
 mod entry;
 mod hot;
 mod leases;
+mod name;
 mod presence;
 mod shunned;
 mod sketch;
@@ -37,17 +38,19 @@ use super::clock::Clock;
 use crate::config::{Admission, Eviction, NearCache, NearMode, Storage};
 use crate::storage::{NewItem, PutError, Settings, Store};
 
-pub use crate::storage::{Key, Time, Usage};
+pub use crate::storage::{Time, Usage};
 pub use entry::{Entry, Kind, Origin};
 use hot::Hot;
 pub use hot::HotKey;
 pub use leases::Lease;
 use leases::Leases;
+pub use name::Name;
 use shunned::Shunned;
 use slots::Slots;
 
-/// Longer keys are not kept: there is nothing to gain from them.
+/// Longer keys are not kept: there is nothing to gain from them. Nor are longer parts of keys.
 const KEY_BYTES: usize = 250;
+const PART_BYTES: usize = 1024;
 
 /// Bytes of memory for each slot: so many that two keys seldom meet in one at the same time, and so
 /// few that all of them stay near the processor.
@@ -57,7 +60,7 @@ const MEMORY_PER_SLOT: u64 = 4096;
 const SHARDS: usize = 32;
 
 /// Room for a key and what stands in front of a value.
-const ITEM_ROOM: usize = 512;
+const ITEM_ROOM: usize = PART_BYTES + 512;
 
 /// Of how much memory a part must be free for every key that is asked for twice to be let in.
 const ROOMY_PART: u64 = 8;
@@ -184,24 +187,29 @@ impl Near {
 
     /// `bytes` as a key of this cache; `None` if it does not keep such keys.
     #[inline]
-    pub fn key<'k>(&self, bytes: &'k [u8]) -> Option<Key<'k>> {
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Option<Name<'k>> {
         let prefixes = &self.settings.prefixes;
         let covered = prefixes.is_empty() || prefixes.iter().any(|it| bytes.starts_with(it));
         let named = !bytes.is_empty() && bytes.len() <= KEY_BYTES;
-        (covered && named).then(|| self.store.key(bytes))
+        (covered && named).then(|| Name::of(self.store.key(bytes), &self.slots))
+    }
+
+    /// `bytes` as a part of a key: some of its fields, in a writing that no other fields of any key
+    /// have; `None` if it does not keep such parts.
+    pub fn part<'p>(&self, owner: Name<'_>, bytes: &'p [u8]) -> Option<Name<'p>> {
+        (bytes.len() <= PART_BYTES).then(|| owner.part(self.store.key(bytes)))
     }
 
     /// Looks for an entry and has `show` make something of it, which may decline.
     pub fn look<T>(
         &self,
-        key: Key<'_>,
+        name: Name<'_>,
         now: Time,
         show: impl FnOnce(&Entry<'_>) -> Option<T>,
     ) -> Look<T> {
-        let slot = self.slots.of(key.hash());
-        if slot.happened().is_none() {
-            return Look::Busy;
-        }
+        let Name { key, slot, is_part } = name;
+        let slot = self.slots.at(slot);
+        let Some(happened) = slot.happened() else { return Look::Busy };
         let flushes = self.flushes.load(Ordering::SeqCst);
         if !flushes.is_multiple_of(FLUSH_ONCE) {
             return Look::Busy;
@@ -214,6 +222,9 @@ impl Near {
         let Some(entry) = Entry::of(&item) else { return Look::Miss };
         match self.leases.until(entry.origin.lease) {
             _ if entry.flushes != flushes / FLUSH_ONCE => Look::Miss,
+            _ if is_part != (entry.kind == Kind::Fields) => Look::Miss,
+            // Of a part that is its count (see `settle`).
+            _ if is_part && entry.cas != happened => Look::Miss,
             None => Look::Miss,
             // In whole milliseconds of both: what is equal may be over.
             Some(until) if until <= now => Look::Lapsed,
@@ -223,27 +234,26 @@ impl Near {
 
     /// Counts a request for a key; true if it is asked for so often that it is to be kept.
     #[inline]
-    pub fn admits(&self, key: Key<'_>, now: Time) -> bool {
-        let count = self.slots.count(key.hash());
+    pub fn admits(&self, name: Name<'_>, now: Time) -> bool {
+        let count = self.slots.count(name.slot, name.hash());
         let asked = match self.settings.admit {
             Admission::All => true,
             Admission::Hot => count >= self.threshold.load(Ordering::Relaxed),
         };
-        asked && !self.shunned.has(key.hash(), now)
+        asked && !self.shunned.has(name.hash(), now)
     }
 
     /// A fill of a key was of no use: there shall be none for a while.
-    pub fn shun(&self, key: Key<'_>, now: Time) {
-        self.shunned.add(key.hash(), now);
+    pub fn shun(&self, name: Name<'_>, now: Time) {
+        self.shunned.add(name.hash(), now);
     }
 
     /// The right to fill a key by a request that is sent at `now`; `None` while it is written.
-    pub fn token(&self, key: Key<'_>, lease: Lease, now: Time) -> Option<Token> {
-        let slot = self.slots.number(key.hash());
+    pub fn token(&self, name: Name<'_>, lease: Lease, now: Time) -> Option<Token> {
         let flushes = self.flushes.load(Ordering::SeqCst);
         let token = Token {
-            slot,
-            count: self.slots.at(slot).happened()?,
+            slot: name.slot,
+            count: self.slots.at(name.slot).happened()?,
             flushes: flushes / FLUSH_ONCE,
             opened: self.leases.opened(),
             origin: Origin { sent: now, lease },
@@ -259,7 +269,7 @@ impl Near {
     }
 
     /// Stores what a fill has brought, if its token still holds.
-    pub fn settle(&self, key: Key<'_>, token: &Token, fill: &Fill<'_>, now: Time) -> Settled {
+    pub fn settle(&self, name: Name<'_>, token: &Token, fill: &Fill<'_>, now: Time) -> Settled {
         let len: usize = fill.value.iter().map(|piece| piece.len()).sum();
         if len as u64 > self.settings.max_value {
             return Settled::TooBig;
@@ -275,12 +285,14 @@ impl Near {
             value: &value,
             flags: fill.flags,
             expiry: Some(deadline),
-            cas: Some(fill.cas),
+            // Nobody removes a part: it is over when its key's slot has another count.
+            cas: Some(if fill.kind == Kind::Fields { token.count } else { fill.cas }),
             ..NewItem::default()
         };
+        let key = name.key;
         let mut locked = self.store.lock(key, now);
         // First made known, then looked at: see `Slots`.
-        self.slots.of(key.hash()).note(key.hash());
+        self.slots.at(name.slot).note(key.hash());
         if !self.holds(token) {
             return Settled::Raced;
         }
@@ -297,13 +309,14 @@ impl Near {
     /// connection that has been there since before the entry was, and the entry's own be there too.
     pub fn renew(
         &self,
-        key: Key<'_>,
+        name: Name<'_>,
         token: &Token,
         (cas, left): (u64, Option<u64>),
         now: Time,
     ) -> bool {
         let mut value = Vec::new();
         let mut known = None;
+        let key = name.key;
         let mut locked = self.store.lock(key, now);
         if let Some(entry) = locked.peek(key, now).and_then(|item| Entry::of(&item))
             && entry.cas == cas
@@ -318,7 +331,7 @@ impl Near {
         let Some((kind, flags)) = known else { return false };
         let value: &[&[u8]] = &[&value];
         let fill = Fill { kind, value, flags, cas, left, tracked: false };
-        self.settle(key, token, &fill, now) == Settled::Stored
+        self.settle(name, token, &fill, now) == Settled::Stored
     }
 
     /// Milliseconds for which something may be served, from its sending on.
@@ -327,7 +340,7 @@ impl Near {
         let most = if fill.tracked { settings.tracked_max } else { settings.max_age };
         let most = match fill.kind {
             Kind::Absent => most.min(settings.negative),
-            Kind::Plain | Kind::Hash => most,
+            Kind::Plain | Kind::Hash | Kind::Fields => most,
         };
         let most = most.as_millis() as u64;
         fill.left.map_or(most, |left| left.min(most))
@@ -335,11 +348,10 @@ impl Near {
 
     /// A write of a key is about to be sent: its entry goes, and comes back no sooner than after
     /// [`Near::end_write`] with what this returns.
-    pub fn begin_write(&self, key: Key<'_>, now: Time) -> u32 {
-        let slot = self.slots.number(key.hash());
-        self.slots.at(slot).begin();
-        self.remove(key, now);
-        slot
+    pub fn begin_write(&self, name: Name<'_>, now: Time) -> u32 {
+        self.slots.at(name.slot).begin();
+        self.remove(name, now);
+        name.slot
     }
 
     /// The write is answered, and nobody has been told yet.
@@ -348,13 +360,14 @@ impl Near {
     }
 
     /// A key has changed; true if there was an entry.
-    pub fn forget(&self, key: Key<'_>, now: Time) -> bool {
-        self.slots.of(key.hash()).bump();
-        self.remove(key, now)
+    pub fn forget(&self, name: Name<'_>, now: Time) -> bool {
+        self.slots.at(name.slot).bump();
+        self.remove(name, now)
     }
 
-    fn remove(&self, key: Key<'_>, now: Time) -> bool {
-        self.slots.of(key.hash()).may_have(key.hash()) && self.store.lock(key, now).remove(key, now)
+    fn remove(&self, name: Name<'_>, now: Time) -> bool {
+        let Name { key, slot, .. } = name;
+        self.slots.at(slot).may_have(key.hash()) && self.store.lock(key, now).remove(key, now)
     }
 
     /// Everything is forgotten.
@@ -388,13 +401,13 @@ impl Near {
     }
 
     /// Notes for the report of hot keys how large a key's value is.
-    pub fn weigh(&self, key: Key<'_>, bytes: usize) {
-        self.hot.weigh(key.bytes, bytes);
+    pub fn weigh(&self, name: Name<'_>, bytes: usize) {
+        self.hot.weigh(name.key.bytes, bytes);
     }
 
     /// Notes a request for the report of hot keys; to be called for one in so many.
-    pub fn note_hot(&self, key: Key<'_>) {
-        self.hot.note(key.bytes);
+    pub fn note_hot(&self, name: Name<'_>) {
+        self.hot.note(name.key.bytes);
     }
 
     /// The keys that are asked for most, those asked for most first.

@@ -5,6 +5,7 @@
 //!          └─ all others ─▶ released ─▶ the usual way
 //! ```
 
+use super::fields;
 use super::filling::VALUE;
 use super::fills::{Question, Waiter, Whom};
 use super::forms::{self, Form};
@@ -46,7 +47,7 @@ impl Proxy {
         if let Some(waiter) = first {
             let entry = matches!(question, Question::Version(_)).then_some(&name[..]);
             if !entry.is_some_and(|name| self.serve_old(turn, pool, &waiter, name)) {
-                self.fail_waiter(turn, pool, &waiter, (passing, failure));
+                self.fail_waiter(turn, (pool, question), &waiter, (passing, failure));
             }
         }
         self.answer_released(turn);
@@ -63,7 +64,7 @@ impl Proxy {
     ) -> bool {
         let Whom::Client(ticket) = waiter.whom else { return false };
         let mut reply = Vec::new();
-        let looked = self.look_near((pool, turn.now), name, |entry| {
+        let looked = self.look_near((pool, turn.now), (name, None), |entry| {
             let found = (entry.kind == Kind::Plain).then_some((entry.value, entry.flags));
             forms::write_get(name, found, &mut reply);
             Some(())
@@ -80,7 +81,7 @@ impl Proxy {
     fn fail_waiter<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        pool: u16,
+        (pool, question): (u16, Question),
         waiter: &Waiter,
         (passing, failure): (bool, Failure),
     ) {
@@ -92,8 +93,8 @@ impl Proxy {
                 if passing {
                     return turn.clients.cut(ticket);
                 }
-                let resp3 = matches!(waiter.form, Form::Redis { resp3: true });
-                let miss = Some(waiter.form.expects());
+                let resp3 = waiter.form.is_resp3();
+                let miss = question.may_miss().then(|| waiter.form.expects());
                 self.fail_client(turn, (pool, resp3), (ticket, miss), failure);
             }
             Whom::Part { gather, serial, part, ticket } => {
@@ -109,29 +110,27 @@ impl Proxy {
     pub(in crate::service) fn answer_released<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
         while let Some(released) = self.nearby.fills.released.pop() {
             let (pool, waiter) = (released.pool, released.waiter);
-            let (ticket, to, resp3) = match waiter.whom {
-                Whom::Client(ticket) => (
-                    Some(ticket),
-                    To::Client(ticket),
-                    matches!(waiter.form, Form::Redis { resp3: true }),
-                ),
+            let resp3 = waiter.form.is_resp3();
+            let (ticket, to) = match waiter.whom {
+                Whom::Client(ticket) => (Some(ticket), To::Client(ticket)),
                 Whom::Part { gather, serial, part, ticket } => {
-                    let resp3 = matches!(waiter.form, Form::Element { resp3: true });
-                    (ticket, To::Part { gather, serial, part }, resp3)
+                    (ticket, To::Part { gather, serial, part })
                 }
             };
             let session = ticket.map_or(0, |ticket| ticket.session);
             if waiter.abroad {
                 self.nearby.come_home(session);
             }
-            let Some(server) = self.pools[pool as usize].router.server_of(&released.key) else {
+            let key = released.question.key_in(&released.key);
+            let Some(server) = self.pools[pool as usize].router.server_of(key) else {
                 self.fail(turn, pool, to, Failure::NoServer);
                 continue;
             };
             let link = self.connection(pool, server, Lane { session, resp3 });
             let asked = (released.question, &released.key[..]);
             let (wire, expect, key) = plain_request(&waiter.form, asked, to);
-            let ask = Ask { to, expect, read: true, key, may_miss: true, patient: false, mark: 0 };
+            let may_miss = released.question.may_miss();
+            let ask = Ask { to, expect, read: true, key, may_miss, patient: false, mark: 0 };
             self.send(turn, link, ask, &[&wire]);
         }
     }
@@ -165,7 +164,11 @@ fn plain_request(
             redis::write_command([b"MGET".as_slice(), key].into_iter(), &mut wire);
             Expect::Resp
         }
-        Form::Redis { .. } => {
+        Form::Field { .. } | Form::Redis { .. } if question == Question::Fields => {
+            fields::write_request(matches!(form, Form::Field { .. }), key, &mut wire);
+            Expect::Resp
+        }
+        Form::Field { .. } | Form::Redis { .. } => {
             let word: &[u8] = if question == Question::Hash { b"HGETALL" } else { b"GET" };
             redis::write_command([word, key].into_iter(), &mut wire);
             Expect::Resp

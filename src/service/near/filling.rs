@@ -6,13 +6,13 @@
 //!  PTTL        ─▶ left ──────┴─▶ Near::settle
 //! ```
 
+use super::brought::{Shown, begin_of, fill_of, is_error, is_key, left, show_meta};
 use super::fills::{Question, Released, Whom};
-use super::forms::{self, Answer, Form};
+use super::forms::{self, Form};
 use crate::backend::{Flow, Io};
-use crate::cache::near::{Fill, Kind, Settled};
+use crate::cache::near::{Fill, Kind, Look, Settled};
 use crate::metrics::PoolMetric;
-use crate::protocol::memcache::{self, MetaReply};
-use crate::protocol::{Outcome, Span, redis};
+use crate::protocol::{Outcome, memcache, redis};
 use crate::service::replies::{Clients, Sink, count_lookup};
 
 /// The questions of a fill: that the next one's key is to be told of, the value, the time left.
@@ -22,17 +22,6 @@ pub(super) const LEFT: u8 = 2;
 
 /// Bytes of a reply that are not its value.
 const FRAME: usize = 1024;
-
-/// A server clock of whole seconds: an item that says so many has at least one less.
-const SECOND: u64 = 1000;
-
-/// What a waiter gets of a reply.
-enum Shown {
-    /// This, which is in the buffer.
-    Reply(Outcome),
-    /// Nothing: it must ask for itself.
-    Again,
-}
 
 impl<C: Clients> Sink<'_, C> {
     /// Takes the next stretch of the reply to one of a fill's questions.
@@ -68,16 +57,20 @@ impl<C: Clients> Sink<'_, C> {
 
     /// The value is too large to be kept: it goes on as it comes to the one whose request it is.
     fn begin_passing(&mut self, io: &mut Io, (place, serial): (u32, u32)) -> Flow {
-        self.nearby.fills.release(place, 1);
         self.metrics.add(PoolMetric::FillsTooBig, 1);
         let Some(near) = self.nearby.nears.get(self.pool as usize).and_then(Option::as_ref) else {
             return Flow::Go;
         };
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
-        if let Some(key) = near.key(&it.key) {
+        if let Some(key) = it.question.name_in(near, &it.key) {
             near.shun(key, near.time(self.now));
         }
         it.passing = true;
+        // What is missing among several fields is written in one version of the protocol only.
+        let form = it.waiters.first().map(|waiter| &waiter.form);
+        let fits = it.question != Question::Fields || matches!(form, Some(Form::Field { .. }));
+        self.nearby.fills.release(place, usize::from(fits));
+        let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
         let reply = std::mem::take(&mut it.reply);
         let mut begun = Vec::new();
         let rest = match it.waiters.first() {
@@ -96,7 +89,12 @@ impl<C: Clients> Sink<'_, C> {
         end: Option<Outcome>,
     ) -> Flow {
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
-        let Some(first) = it.waiters.first() else { return Flow::Go };
+        let Some(first) = it.waiters.first() else {
+            if end.is_some() {
+                self.nearby.fills.finish(place);
+            }
+            return Flow::Go;
+        };
         let (whom, abroad) = (first.whom, first.abroad);
         let with_end;
         let closes = end.is_some() && matches!(first.form, Form::Get);
@@ -146,11 +144,9 @@ impl<C: Clients> Sink<'_, C> {
         match it.question {
             Question::Meta => self.settle(place, serial, None),
             Question::Version(_) => self.nearby.fills.finish(place),
-            Question::Value | Question::Hash if is_error(outcome) || it.spoilt => {
-                self.settle(place, serial, None);
-            }
+            _ if is_error(outcome) || it.spoilt => self.settle(place, serial, None),
             // The time left is still to come.
-            Question::Value | Question::Hash => {}
+            Question::Value | Question::Hash | Question::Fields => {}
         }
         flow
     }
@@ -170,7 +166,7 @@ impl<C: Clients> Sink<'_, C> {
             if wrong_type {
                 // MGET takes what is no string for absent.
                 out.extend_from_slice(b"*1\r\n");
-                forms::write_value(None, self.resp3_of(form), out);
+                forms::write_value(None, form.is_resp3(), out);
                 return Shown::Reply(Outcome::Hit);
             }
             out.extend_from_slice(reply);
@@ -186,19 +182,24 @@ impl<C: Clients> Sink<'_, C> {
             }
             (Question::Value, _) => {
                 let found = redis::bulk_text(reply);
-                forms::write_value(found, self.resp3_of(form), out);
+                forms::write_value(found, form.is_resp3(), out);
                 Shown::Reply(if found.is_some() { Outcome::Hit } else { Outcome::Miss })
             }
+            (Question::Fields, Form::Field { resp3 }) => {
+                let Some(value) = forms::first_of(reply) else { return Shown::Again };
+                forms::write_value(value, *resp3, out);
+                Shown::Reply(if value.is_some() { Outcome::Hit } else { Outcome::Miss })
+            }
+            (Question::Fields, _) => match forms::write_all(reply, form.is_resp3(), out) {
+                Some(()) => Shown::Reply(Outcome::Hit),
+                None => Shown::Again,
+            },
             (Question::Hash, _) => {
                 let Some((count, pairs)) = forms::pairs(reply) else { return Shown::Again };
-                forms::write_hash(count, pairs, self.resp3_of(form), out);
+                forms::write_hash(count, pairs, form.is_resp3(), out);
                 Shown::Reply(Outcome::Hit)
             }
         }
-    }
-
-    fn resp3_of(&self, form: &Form) -> bool {
-        matches!(form, Form::Redis { resp3: true } | Form::Element { resp3: true })
     }
 
     /// The server has said whether an entry's version is still its own.
@@ -227,7 +228,7 @@ impl<C: Clients> Sink<'_, C> {
                 .then(|| forms::write_get(key, Some((entry.value, entry.flags)), out))
         });
         match shown {
-            crate::cache::near::Look::Hit(()) => Shown::Reply(Outcome::Hit),
+            Look::Hit(()) => Shown::Reply(Outcome::Hit),
             _ => Shown::Again,
         }
     }
@@ -253,19 +254,25 @@ impl<C: Clients> Sink<'_, C> {
         let Some(near) = self.nearby.nears[self.pool as usize].as_ref() else { return };
         let Some(it) = self.nearby.fills.get(place, serial) else { return };
         let mut settled = None;
-        if let (Some(token), Some(key), true) = (it.token, near.key(&it.key), it.answered)
+        let name = it.question.name_in(near, &it.key);
+        if let (Some(token), Some(name), true) = (it.token, name, it.answered)
             && let Some(fill) = fill_of(it.question, &it.key, &it.reply, millis)
             && !it.spoilt
         {
             let value: [&[u8]; 1] = [fill.0];
             let fill = Fill { value: &value, tracked: it.tracked, ..fill.1 };
-            near.weigh(key, value[0].len());
-            if fill.kind != Kind::Absent || !near.settings().negative.is_zero() {
-                settled = Some(near.settle(key, &token, &fill, near.time(self.now)));
+            near.weigh(name, value[0].len());
+            // That there is nothing concerns the whole key.
+            let key = near.key(it.question.key_in(&it.key));
+            let name = if fill.kind == Kind::Absent { key } else { Some(name) };
+            if let Some(name) = name
+                && (fill.kind != Kind::Absent || !near.settings().negative.is_zero())
+            {
+                settled = Some(near.settle(name, &token, &fill, near.time(self.now)));
             }
         }
-        if let (None | Some(Settled::TooBig), Some(key)) = (settled, near.key(&it.key)) {
-            near.shun(key, near.time(self.now));
+        if let (None | Some(Settled::TooBig), Some(name)) = (settled, name) {
+            near.shun(name, near.time(self.now));
         }
         self.metrics.add(
             match settled {
@@ -306,180 +313,6 @@ impl<C: Clients> Sink<'_, C> {
                     self.complete.push(gather);
                 }
                 Flow::Go
-            }
-        }
-    }
-}
-
-const fn is_error(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Error | Outcome::Auth | Outcome::Unavailable)
-}
-
-/// What a waiter for a memcache fill gets.
-fn show_meta(rank: usize, form: &Form, (key, reply): (&[u8], &[u8]), out: &mut Vec<u8>) -> Shown {
-    // An item of the same key in the other way of writing it is shown by the server alone.
-    let found = memcache::meta_reply(reply).filter(|it| is_key(it, key));
-    if found.is_none() && !says_absent(reply) {
-        return Shown::Again;
-    }
-    let value = found.and_then(|it| Some((it.value?, it.flags)));
-    let outcome = if value.is_some() { Outcome::Hit } else { Outcome::Miss };
-    let won = found.is_some_and(|it| it.won);
-    match form {
-        // Whoever is told that there is nothing makes the value anew, as the server wants.
-        Form::Get if won && rank == 0 => {
-            forms::write_get(key, None, out);
-            return Shown::Reply(Outcome::Miss);
-        }
-        Form::Get => forms::write_get(key, value, out),
-        Form::Meta(_) if won && rank > 0 => return Shown::Again,
-        Form::Meta(line) => {
-            let args = words(line);
-            let marks = marks_of(reply);
-            let answer = match value {
-                Some((value, client)) => Answer::Item { value, client, marks: &marks },
-                None => Answer::Absent { says_more: says_more(reply) },
-            };
-            forms::write_meta((line, &args), &answer, out);
-        }
-        Form::Redis { .. } | Form::Element { .. } => return Shown::Again,
-    }
-    Shown::Reply(outcome)
-}
-
-/// The beginning of what a waiter gets of a long reply, of which `reply` is the beginning: what
-/// follows the line that was made anew.
-fn begin_of<'r>(
-    question: Question,
-    key: &[u8],
-    form: &Form,
-    reply: &'r [u8],
-    out: &mut Vec<u8>,
-) -> &'r [u8] {
-    let Some(end) = memchr::memchr(b'\n', reply).map(|at| at + 1) else { return reply };
-    if question != Question::Meta {
-        return match (form, forms::pairs(reply)) {
-            (Form::Redis { resp3 }, Some((count, _))) if question == Question::Hash => {
-                forms::write_hash(count, &[], *resp3, out);
-                &reply[end..]
-            }
-            (Form::Element { .. }, _) => {
-                out.extend_from_slice(b"*1\r\n");
-                reply
-            }
-            _ => reply,
-        };
-    }
-    let Some((len, client)) = long_header(&reply[..end]) else { return reply };
-    match form {
-        Form::Meta(line) => {
-            let args = words(line);
-            forms::write_meta_header((line, &args), (len, client), &marks_of(reply), out);
-        }
-        _ => forms::write_block_header(key, client, len, out),
-    }
-    &reply[end..]
-}
-
-/// Length and client's bits in the line of a value that has not come in yet.
-fn long_header(line: &[u8]) -> Option<(usize, u32)> {
-    let text = std::str::from_utf8(line).ok()?.trim_end();
-    let mut words = text.split(' ').skip(1);
-    let len = words.next()?.parse().ok()?;
-    let client = words.find_map(|word| word.strip_prefix('f'))?.parse().ok()?;
-    Some((len, client))
-}
-
-/// What a server adds for whoever has asked by mg, in its order.
-fn marks_of(reply: &[u8]) -> Vec<u8> {
-    let end = memchr::memchr(b'\r', reply).unwrap_or(0);
-    let words = reply[..end].split(|byte| *byte == b' ');
-    words
-        .filter(|word| matches!(*word, b"W" | b"X" | b"Z"))
-        .flat_map(|word| [b' ', word[0]])
-        .collect()
-}
-
-/// The words of a meta request's line.
-fn words(line: &[u8]) -> Vec<Span> {
-    let (mut spans, mut start) = (Vec::new(), 0);
-    let end = line.iter().position(|byte| *byte == b'\r' || *byte == b'\n').unwrap_or(line.len());
-    for word in line[..end].split(|byte| *byte == b' ') {
-        if !word.is_empty() {
-            spans.push(Span { start: start as u32, end: (start + word.len()) as u32 });
-        }
-        start += word.len() + 1;
-    }
-    spans
-}
-
-/// Whether a server has answered for this key, written as it was asked for.
-fn is_key(reply: &MetaReply<'_>, key: &[u8]) -> bool {
-    let mut expected = Vec::new();
-    forms::write_meta_key(key, &mut expected);
-    reply.key == expected && reply.binary != memcache::is_plain_key(key)
-}
-
-/// Whether a server says that there is nothing.
-fn says_absent(reply: &[u8]) -> bool {
-    reply == b"EN\r\n" || says_more(reply)
-}
-
-/// Whether it says so with the key, as it is asked.
-fn says_more(reply: &[u8]) -> bool {
-    reply.starts_with(b"EN ")
-}
-
-/// Milliseconds left at least.
-fn left(reply: &MetaReply<'_>) -> Option<u64> {
-    reply.left.map(|seconds| seconds.saturating_sub(1) * SECOND)
-}
-
-/// What is to be stored, its value apart; `None` if that must not be.
-fn fill_of<'r>(
-    question: Question,
-    key: &[u8],
-    reply: &'r [u8],
-    millis: Option<i64>,
-) -> Option<(&'r [u8], Fill<'static>)> {
-    let bare = Fill { kind: Kind::Plain, value: &[], flags: 0, cas: 0, left: None, tracked: false };
-    let absent = Fill { kind: Kind::Absent, ..bare };
-    match question {
-        Question::Version(_) => None,
-        Question::Meta if says_absent(reply) => {
-            Some((&[], Fill { flags: says_more(reply).into(), ..absent }))
-        }
-        Question::Meta => {
-            let it = memcache::meta_reply(reply).filter(|it| is_key(it, key))?;
-            if it.won || it.stale {
-                return None;
-            }
-            let fill = Fill { flags: it.flags, cas: it.cas, left: left(&it), ..bare };
-            Some((it.value?, fill))
-        }
-        Question::Value | Question::Hash => {
-            let left = match millis? {
-                -1 => None,
-                millis => Some(u64::try_from(millis).ok()),
-            };
-            if question == Question::Hash {
-                let (count, pairs) = forms::pairs(reply)?;
-                return match (count, left) {
-                    (0, Some(None)) => Some((&[], absent)),
-                    (0, _) | (_, Some(None)) => None,
-                    (_, left) => {
-                        let flags = u32::try_from(count).ok()?;
-                        let fill = Fill { kind: Kind::Hash, flags, left: left.flatten(), ..bare };
-                        Some((pairs, fill))
-                    }
-                };
-            }
-            match (redis::bulk_text(reply), left) {
-                (Some(value), None) => Some((value, bare)),
-                (Some(value), Some(Some(left))) => Some((value, Fill { left: Some(left), ..bare })),
-                // It was there, and is not any more; or the other way round.
-                (None, Some(None)) => Some((&[], absent)),
-                _ => None,
             }
         }
     }

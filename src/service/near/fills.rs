@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::fields;
 use super::forms::Form;
 use crate::backend::Ticket;
-use crate::cache::near::{Near, Token};
+use crate::cache::near::{Name, Near, Token};
 
 /// A reply longer than this gives its memory back.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -34,6 +35,26 @@ pub(super) enum Question {
     Value,
     /// Redis: HGETALL and PTTL.
     Hash,
+    /// Redis: HMGET and PTTL; the fill's key is the name of the fields.
+    Fields,
+}
+
+impl Question {
+    /// The key that a fill asks for.
+    pub(super) fn key_in(self, key: &[u8]) -> &[u8] {
+        if self == Self::Fields { fields::words(key).next().unwrap_or_default() } else { key }
+    }
+
+    /// Whether nothing can be the answer where a server is dead, as to a read of one value.
+    pub(super) const fn may_miss(self) -> bool {
+        !matches!(self, Self::Hash | Self::Fields)
+    }
+
+    /// What the answer is filed under.
+    pub(super) fn name_in<'k>(self, near: &Near, key: &'k [u8]) -> Option<Name<'k>> {
+        let owner = near.key(self.key_in(key))?;
+        if self == Self::Fields { near.part(owner, key) } else { Some(owner) }
+    }
 }
 
 /// One fill.

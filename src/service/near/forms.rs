@@ -11,8 +11,10 @@ pub(super) enum Form {
     Get,
     /// memcache mg: the request itself.
     Meta(Box<[u8]>),
-    /// GET, or HGETALL, in RESP3 or RESP2.
+    /// GET, HGETALL or HMGET, in RESP3 or RESP2.
     Redis { resp3: bool },
+    /// HGET, by an HMGET of one field.
+    Field { resp3: bool },
     /// One element of what MGET answers.
     Element { resp3: bool },
 }
@@ -24,7 +26,15 @@ impl Form {
             Self::Get => Expect::Value,
             Self::Meta(line) if line.windows(2).any(|it| it == b" q") => Expect::MetaQuiet,
             Self::Meta(_) => Expect::Meta,
-            Self::Redis { .. } | Self::Element { .. } => Expect::Resp,
+            Self::Redis { .. } | Self::Field { .. } | Self::Element { .. } => Expect::Resp,
+        }
+    }
+
+    /// Whether it is one of RESP3.
+    pub(super) const fn is_resp3(&self) -> bool {
+        match self {
+            Self::Redis { resp3 } | Self::Field { resp3 } | Self::Element { resp3 } => *resp3,
+            Self::Get | Self::Meta(_) => false,
         }
     }
 }
@@ -59,7 +69,9 @@ impl Asked<'_> {
             Wanted::Length if plain || absent => {
                 redis::write_header(b':', found.map_or(0, <[u8]>::len), out);
             }
-            Wanted::Existence => redis::write_header(b':', usize::from(!absent), out),
+            Wanted::Existence if plain || hash || absent => {
+                redis::write_header(b':', usize::from(!absent), out)
+            }
             Wanted::Range if plain || absent => {
                 let bounds = [2, 3].map(|at| integer(self.request.arg(at)));
                 let [Some(from), Some(to)] = bounds else { return None };
@@ -68,6 +80,12 @@ impl Asked<'_> {
             Wanted::Hash if hash || absent => {
                 let pairs = if hash { entry.flags as usize } else { 0 };
                 write_hash(pairs, if hash { entry.value } else { &[] }, self.resp3, out);
+            }
+            Wanted::Field if entry.kind == Kind::Fields => {
+                write_value(first_of(entry.value)?, self.resp3, out);
+            }
+            Wanted::Fields if entry.kind == Kind::Fields => {
+                write_all(entry.value, self.resp3, out)?;
             }
             Wanted::Field if hash || absent => {
                 write_value(field(entry, self.request.arg(2)), self.resp3, out);
@@ -84,6 +102,20 @@ impl Asked<'_> {
         }
         Some(())
     }
+}
+
+/// The first of what HMGET answers.
+pub(super) fn first_of(reply: &[u8]) -> Option<Option<&[u8]>> {
+    redis::elements(reply)?.next().map(|it| redis::bulk_text(it.of(reply)))
+}
+
+/// Appends what HMGET answers, which is written in either version.
+pub(super) fn write_all(reply: &[u8], resp3: bool, out: &mut Vec<u8>) -> Option<()> {
+    redis::write_header(b'*', redis::elements(reply)?.count(), out);
+    for element in redis::elements(reply)? {
+        write_value(redis::bulk_text(element.of(reply)), resp3, out);
+    }
+    Some(())
 }
 
 /// The value of a field of a hash.

@@ -52,7 +52,7 @@ impl Proxy {
         reply: &mut Vec<u8>,
     ) -> Found {
         let pool = caller.pool;
-        let looked = self.look_near((pool, turn.now), name, |entry| {
+        let looked = self.look_near((pool, turn.now), (name, None), |entry| {
             match entry.kind {
                 Kind::Plain if memcache => {
                     forms::write_block_header(name, entry.flags, entry.value.len(), reply);
@@ -60,6 +60,7 @@ impl Proxy {
                     reply.extend_from_slice(b"\r\n");
                 }
                 Kind::Plain => redis::write_bulk(entry.value, reply),
+                Kind::Fields => return None,
                 // memcache: no block. MGET takes what is no string for absent.
                 _ if memcache => {}
                 _ => forms::write_value(None, caller.resp3, reply),

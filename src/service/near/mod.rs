@@ -7,11 +7,14 @@
 //!                         └─ anything else ─▶ the usual way
 //! ```
 //! What is promised, and the rules behind it, stand in [`crate::cache::near`]; here is when they are
-//! called. `reads` has requests for one key and `many` those for several, `fills` what is under way,
-//! `filling` what comes of it, `endings` what becomes of those whom it fails, `forms` how it is shown
-//! to whoever asked, `marks` writes, `trust` the connections to the servers.
+//! called. `reads` has requests for one key and `many` those for several, `fields` what is wanted of a
+//! hash, `fills` what is under way, `filling` what comes of it, `brought` what a server's reply says,
+//! `endings` what becomes of those whom it fails, `forms` how it is shown to whoever asked, `marks`
+//! writes, `trust` the connections to the servers.
 
+mod brought;
 mod endings;
+mod fields;
 mod filling;
 mod fills;
 mod forms;
@@ -39,6 +42,8 @@ pub(in crate::service) struct Nearby {
     abroad: HashMap<u32, u32>,
     /// Counts lookups: one in so many is noted for the report of hot keys.
     lookups: u64,
+    /// Names of fields are written here.
+    part: Vec<u8>,
 }
 
 /// What a command is to the near cache.
@@ -82,6 +87,7 @@ impl Nearby {
             marks: Marks::default(),
             abroad: HashMap::new(),
             lookups: 0,
+            part: Vec::new(),
         }
     }
 
@@ -120,6 +126,13 @@ impl Nearby {
     /// overtake what it has asked for on another one.
     pub(in crate::service) fn is_abroad(&self, session: u32) -> bool {
         !self.abroad.is_empty() && self.abroad.contains_key(&session)
+    }
+}
+
+impl Wanted {
+    /// Whether it is some fields of a hash.
+    const fn is_of_hash(self) -> bool {
+        matches!(self, Self::Field | Self::Fields)
     }
 }
 

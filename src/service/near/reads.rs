@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::fields;
 use super::filling::{LEFT, PERMIT, VALUE};
 use super::fills::{Question, Waiter, Whom};
 use super::forms::{self, Asked, Form};
@@ -93,6 +94,10 @@ impl Proxy {
         let asked = Asked { wanted, request, resp3: caller.resp3 };
         let mut reply = std::mem::take(&mut self.merged);
         reply.clear();
+        let mut part = std::mem::take(&mut self.nearby.part);
+        let words = || request.args.iter().skip(1).map(|word| word.of(request.bytes));
+        let parted = wanted.is_of_hash() && fields::write_name(words(), &mut part);
+        let name = (name, parted.then_some(&part[..]));
         let looked = self.look_near((pool, turn.now), name, |entry| asked.show(entry, &mut reply));
         let done = match looked {
             Looked::Hit(seen) => {
@@ -106,18 +111,19 @@ impl Proxy {
             Looked::Hot if self.fill_for(turn, caller, request, (wanted, name)) => None,
             Looked::Hot | Looked::There => Some(0),
         };
+        self.nearby.part = part;
         self.merged = reply;
         done
     }
 
-    /// Looks for a key, counts what came of it, and says where the value is to be had; `show` makes
-    /// a reply of an entry.
+    /// Looks for a key, or else for a part of it, counts what came of it, and says where the value is
+    /// to be had; `show` makes a reply of an entry.
     #[inline]
     pub(super) fn look_near(
         &mut self,
         (pool, now): (u16, Instant),
-        name: &[u8],
-        show: impl FnOnce(&Entry<'_>) -> Option<()>,
+        (name, part): (&[u8], Option<&[u8]>),
+        mut show: impl FnMut(&Entry<'_>) -> Option<()>,
     ) -> Looked {
         let metrics = &self.metrics.pools[pool as usize];
         let nearby = &mut self.nearby;
@@ -134,12 +140,18 @@ impl Proxy {
             near.note_hot(key);
         }
         let now = near.time(now);
-        let looked = near.look(key, now, |entry| {
+        let mut see = |entry: &Entry<'_>| {
             show(entry)?;
             let age = now.since(entry.origin.sent);
             let bytes = entry.value.len();
             Some(Seen { absent: entry.kind == Kind::Absent, age, cas: entry.cas, bytes })
-        });
+        };
+        let (mut looked, mut key) = (near.look(key, now, &mut see), key);
+        if let (Some(part), Look::Miss | Look::Unfit) = (part, &looked)
+            && let Some(part) = near.part(key, part)
+        {
+            (looked, key) = (near.look(part, now, &mut see), part);
+        }
         let (metric, looked) = match looked {
             Look::Hit(seen) => {
                 if sampled {
@@ -214,7 +226,7 @@ impl Proxy {
         turn: &mut Turn<'_, C>,
         caller: Caller,
         request: &Request<'_>,
-        (wanted, name): (Wanted, &[u8]),
+        (wanted, (name, part)): (Wanted, (&[u8], Option<&[u8]>)),
     ) -> bool {
         let wants_value = || request.args.iter().skip(2).any(|it| it.of(request.bytes) == b"v");
         let (question, form) = match wanted {
@@ -224,11 +236,18 @@ impl Proxy {
             Wanted::Meta => (Question::Meta, Form::Meta(request.bytes.into())),
             Wanted::Value => (Question::Value, Form::Redis { resp3: caller.resp3 }),
             Wanted::Hash => (Question::Hash, Form::Redis { resp3: caller.resp3 }),
+            Wanted::Field if part.is_some() => {
+                (Question::Fields, Form::Field { resp3: caller.resp3 })
+            }
+            Wanted::Fields if part.is_some() => {
+                (Question::Fields, Form::Redis { resp3: caller.resp3 })
+            }
             // These are answered from entries that others have filled.
             Wanted::Length | Wanted::Existence | Wanted::Range | Wanted::Field | Wanted::Fields => {
                 return false;
             }
         };
+        let name = part.unwrap_or(name);
         let whom = Whom::Client(caller.ticket);
         self.join_or_fill(turn, (caller.pool, caller.lane()), (name, question), (whom, form))
     }
@@ -244,7 +263,7 @@ impl Proxy {
         let Some(near) = self.nearby.nears.get(pool as usize).and_then(Option::as_ref) else {
             return false;
         };
-        let Some(key) = near.key(name) else { return false };
+        let Some(key) = question.name_in(near, name) else { return false };
         let Some(it) = self.nearby.fills.of(pool, (name, key.hash())) else {
             return self.begin_fill(turn, (pool, lane), (name, question), (whom, form));
         };
@@ -253,7 +272,7 @@ impl Proxy {
         }
         let link = it.link;
         let abroad = self.home_of(pool, link, lane) != link;
-        if let Some(near) = self.nearby.of(pool).and_then(|near| near.key(name))
+        if let Some(near) = self.nearby.of(pool).and_then(|near| question.name_in(near, name))
             && let Some(it) = self.nearby.fills.of(pool, (name, near.hash()))
         {
             it.waiters.push(Waiter { whom, form, abroad });
@@ -279,14 +298,15 @@ impl Proxy {
         (name, question): (&[u8], Question),
         (whom, form): (Whom, Form),
     ) -> bool {
-        let Some(server) = self.pools[pool as usize].router.server_of(name) else { return false };
+        let router = &self.pools[pool as usize].router;
+        let Some(server) = router.server_of(question.key_in(name)) else { return false };
         let Some((link, lease, tracked)) = self.trusted_link(turn, (pool, server), lane) else {
             self.metrics.pools[pool as usize].add(PoolMetric::FillsPaused, 1);
             return false;
         };
         let Some(near) = self.nearby.of(pool) else { return false };
         let now = near.time(turn.now);
-        let Some(key) = near.key(name) else { return false };
+        let Some(key) = question.name_in(near, name) else { return false };
         let Some(token) = near.token(key, lease, now) else { return false };
         let hash = key.hash();
         let abroad = self.home_of(pool, link, lane) != link;
@@ -295,7 +315,7 @@ impl Proxy {
         }
         // What its fields' times mean the server does not tell.
         let kept = !self.links[link as usize].connection.has_field_times();
-        let told = tracked && (question != Question::Hash || kept);
+        let told = tracked && (kept || !matches!(question, Question::Hash | Question::Fields));
         let begun = self.nearby.fills.begin((pool, link), (name, hash), (question, token, told));
         if let Some(it) = self.nearby.fills.get(begun.0, begun.1) {
             it.waiters.push(Waiter { whom, form, abroad });
@@ -319,7 +339,7 @@ impl Proxy {
                 expect,
                 read,
                 key: Span::default(),
-                may_miss: step == VALUE && question != Question::Hash,
+                may_miss: step == VALUE && question.may_miss(),
                 patient: false,
                 mark: 0,
             };
@@ -334,21 +354,23 @@ impl Proxy {
                 forms::ask_meta(name, b" c t", &mut wire);
                 return say(self, VALUE, true, Expect::Meta, &wire);
             }
-            Question::Value | Question::Hash => {}
+            Question::Value | Question::Hash | Question::Fields => {}
         }
         if tracked {
             let words = [b"CLIENT".as_slice(), b"CACHING", b"YES"];
             redis::write_command(words.into_iter(), &mut wire);
             say(self, PERMIT, false, Expect::Resp, &wire);
         }
-        for (step, word) in [
-            (VALUE, if question == Question::Hash { &b"HGETALL"[..] } else { b"GET" }),
-            (LEFT, b"PTTL"),
-        ] {
-            wire.clear();
-            redis::write_command([word, name].into_iter(), &mut wire);
-            say(self, step, true, Expect::Resp, &wire);
+        wire.clear();
+        match question {
+            Question::Fields => fields::write_request(false, name, &mut wire),
+            Question::Hash => redis::write_command([b"HGETALL", name].into_iter(), &mut wire),
+            _ => redis::write_command([b"GET", name].into_iter(), &mut wire),
         }
+        say(self, VALUE, true, Expect::Resp, &wire);
+        wire.clear();
+        redis::write_command([b"PTTL", question.key_in(name)].into_iter(), &mut wire);
+        say(self, LEFT, true, Expect::Resp, &wire);
     }
 
     /// Whether a fill of a request's key is under way on another connection that the request cannot

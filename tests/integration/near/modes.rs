@@ -84,6 +84,42 @@ fn a_server_that_tells_is_heard() {
     assert!(lookups(&proxy, "hit") > 5.0 && metric(&proxy, "invalidations_total") > 5.0);
 }
 
+/// What is asked of a hash is kept as it was asked for; nobody asks for all of a large one for it.
+#[test]
+fn fields_are_kept_without_their_hash() {
+    let redis = Redis::start(&[]);
+    for near in ["mode: tracked", "mode: ttl, max_age: 10s"] {
+        let proxy = Proxy::twinring(redis_pool(&redis, near));
+        let mut direct = Client::connect(redis.port());
+        direct.ask("HSET h a 1 b 2\r\n", ":2\r\n");
+        assert!(warm(&proxy, ("HGET h a\r\n", "$1\r\n1\r\n")), "{near}");
+        assert!(warm(&proxy, ("HMGET h b x\r\n", "*2\r\n$1\r\n2\r\n$-1\r\n")), "{near}");
+        // One's own writes are seen at once, whichever field they are of.
+        let mut client = proxy.client();
+        for round in 10..20 {
+            let both = format!("*2\r\n$2\r\n{round}\r\n$2\r\n{round}\r\n");
+            client.ask(format!("HSET h a {round} b {round}\r\n"), ":0\r\n");
+            client.ask("HGET h a\r\n", format!("$2\r\n{round}\r\n"));
+            (0..3).for_each(|_| client.ask("HMGET h a b\r\n", &both));
+        }
+        client.ask("DEL h\r\nHGET h a\r\n", ":1\r\n$-1\r\n");
+    }
+    // What another writes is told.
+    let proxy = Proxy::twinring(redis_pool(&redis, ""));
+    let mut direct = Client::connect(redis.port());
+    direct.ask("HSET h a 1\r\n", ":1\r\n");
+    assert!(warm(&proxy, ("HGET h a\r\n", "$1\r\n1\r\n")));
+    direct.ask("HSET h b 2 a 3\r\n", ":1\r\n");
+    let mut client = proxy.client();
+    assert!(wait_until(LONG, || {
+        client.send("HGET h a\r\n");
+        client.redis_reply() == b"$1\r\n3\r\n"
+    }));
+    direct.send("INFO commandstats\r\n");
+    let stats = String::from_utf8(direct.redis_reply()).expect("a text");
+    assert!(stats.contains("cmdstat_hmget") && !stats.contains("cmdstat_hgetall"), "{stats}");
+}
+
 /// What came over a connection goes with it, long before its time.
 #[test]
 fn a_lost_connection_takes_all_that_came_over_it() {

@@ -246,8 +246,13 @@ fn a_value_larger_than_what_is_kept_passes_whole() {
         direct.send(command(words));
         assert_ne!(direct.redis_reply()[0], b'-');
     }
-    let reads: &[&[u8]] =
-        &[b"GET big\r\n", b"MGET big none\r\n", b"HGETALL hsh\r\n", b"HGET hsh f\r\n"];
+    let reads: &[&[u8]] = &[
+        b"GET big\r\n",
+        b"MGET big none\r\n",
+        b"HGETALL hsh\r\n",
+        b"HGET hsh f\r\n",
+        b"HMGET hsh none f\r\n",
+    ];
     same(&proxy, &mut direct, reads, redis_says);
     assert_eq!(lookups(&proxy, "hit"), 0.0);
 }

@@ -126,6 +126,46 @@ fn a_flush_forgets_everything_and_what_is_on_its_way() {
 }
 
 #[test]
+fn whatever_happens_to_a_key_ends_its_parts() {
+    let (near, lease) = near();
+    let (key, other) = (near.key(b"k").unwrap(), near.key(b"some other").unwrap());
+    let part = near.part(key, b"\x01k\x01f").unwrap();
+    let look = |now| near.look(part, at(now), |entry| Some(entry.value.to_vec()));
+    let fill = |now| {
+        let token = near.token(part, lease, at(now)).unwrap();
+        let (kind, value) = (Kind::Fields, &[&b"v"[..]]);
+        let fill = Fill { kind, value, flags: 0, cas: 0, left: None, tracked: false };
+        assert_eq!(near.settle(part, &token, &fill, at(now)), Settled::Stored);
+        assert_eq!(look(now), Look::Hit(b"v".to_vec()));
+    };
+    fill(1);
+    // Another key's end is none of it, if it does not share the slot.
+    if other.slot != key.slot {
+        near.forget(other, at(2));
+        assert_eq!(look(2), Look::Hit(b"v".to_vec()));
+    }
+    near.forget(key, at(3));
+    assert_eq!(look(3), Look::Miss);
+    fill(4);
+    let written = near.begin_write(key, at(5));
+    assert_eq!(look(5), Look::Busy);
+    near.end_write(written);
+    assert_eq!(look(6), Look::Miss);
+    fill(7);
+    near.flush();
+    assert_eq!(look(8), Look::Miss);
+    // A key that is called like a part is none, and the other way round.
+    fill(9);
+    let called_alike = near.key(b"\x01k\x01f").unwrap();
+    assert_eq!(near.look(called_alike, at(10), |_| Some(())), Look::Miss);
+    let token = near.token(called_alike, lease, at(10)).unwrap();
+    let (kind, value) = (Kind::Plain, &[&b"w"[..]]);
+    let plain = Fill { kind, value, flags: 0, cas: 0, left: None, tracked: false };
+    assert_eq!(near.settle(called_alike, &token, &plain, at(10)), Settled::Stored);
+    assert_eq!(look(11), Look::Miss);
+}
+
+#[test]
 fn a_lost_connection_takes_its_entries_and_fills_along() {
     let (near, lease) = near();
     let stored = token(&near, lease, 0).unwrap();

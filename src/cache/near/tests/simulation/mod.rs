@@ -181,6 +181,11 @@ fn lives_that_are_extended_are_caught() {
 }
 
 #[test]
+fn parts_that_their_keys_do_not_reach_are_caught() {
+    breaks(Mistake::PartElsewhere, Manner::Redis, &[Promise::OwnWrites, Promise::Staleness]);
+}
+
+#[test]
 fn reads_that_join_without_asking_are_caught() {
     breaks(Mistake::JoinsAll, Manner::Redis, &[Promise::OwnWrites]);
     breaks(Mistake::JoinsAll, Manner::Memcached, &[Promise::OwnWrites]);

@@ -41,6 +41,8 @@ pub(super) enum Mistake {
     BegunSecondsWhole,
     /// A read joins whatever is on its way.
     JoinsAll,
+    /// What is a part of a key is filed where its key's invalidations do not come.
+    PartElsewhere,
 }
 
 /// How a run is set up.
@@ -93,6 +95,11 @@ impl Plan {
             faults: random.of(&[0, 5, 20, 80]),
             delay: random.of(&[1, 4, 12]),
         }
+    }
+
+    /// Whether what is asked for of a key is a part of it.
+    pub(super) fn is_part(&self, key: usize) -> bool {
+        self.manner == Manner::Redis && key % 2 == 1
     }
 
     pub(super) fn has(&self, mistake: Mistake) -> bool {

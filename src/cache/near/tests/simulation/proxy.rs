@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::plan::{Mistake, Plan};
 use super::wire::{Change, Left, Seen};
 use crate::cache::Clock;
-use crate::cache::near::{Lease, Near, Time, Token};
+use crate::cache::near::{Lease, Name, Near, Time, Token};
 
 /// Clients of each worker.
 pub(super) const SESSIONS: usize = 2;
@@ -111,6 +111,20 @@ pub(super) fn name(key: usize) -> [u8; 6] {
     [b'k', b'e', b'y', b'0' + (key / 10) as u8, b'0' + (key % 10) as u8, b'.']
 }
 
+/// A key; the last byte of its name is that of the part that is asked for, where there are parts.
+pub(super) fn owner<'n>(near: &Near, name: &'n [u8; 6]) -> Name<'n> {
+    near.key(&name[..5]).unwrap()
+}
+
+/// What a key's value is filed under: every other one is a part of its key, where there are parts.
+pub(super) fn filed<'n>(near: &Near, plan: &Plan, (key, name): (usize, &'n [u8; 6])) -> Name<'n> {
+    if !plan.is_part(key) {
+        return owner(near, name);
+    }
+    let elsewhere = plan.has(Mistake::PartElsewhere);
+    near.part(owner(near, if elsewhere { b"other." } else { name }), name).unwrap()
+}
+
 impl Proxy {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
@@ -135,7 +149,7 @@ impl Proxy {
 
     pub(super) fn forget(&self, key: usize, now: Time) {
         let name = name(key);
-        self.near.forget(self.near.key(&name).unwrap(), now);
+        self.near.forget(owner(&self.near, &name), now);
     }
 
     fn forget_all(&self, change: Change, now: Time) {
@@ -159,7 +173,7 @@ impl Proxy {
             return Begun::Flush;
         };
         let name = name(key);
-        Begun::Slot(self.near.begin_write(self.near.key(&name).unwrap(), now))
+        Begun::Slot(self.near.begin_write(owner(&self.near, &name), now))
     }
 
     /// A write is answered, or can no longer land.
@@ -171,18 +185,18 @@ impl Proxy {
             Begun::Unmarked => {
                 self.forget_all(change, now);
                 if plan.has(Mistake::AtReplyOnly) {
-                    self.renew_tokens();
+                    self.renew_tokens(plan);
                 }
             }
         }
     }
 
     /// As if nothing had happened to what is on its way.
-    fn renew_tokens(&mut self) {
+    fn renew_tokens(&mut self, plan: &Plan) {
         for fill in self.fills.values_mut() {
             for (key, token) in fill.keys.iter().zip(&mut fill.tokens) {
                 let (name, origin) = (name(*key), token.origin);
-                let key = self.near.key(&name).unwrap();
+                let key = filed(&self.near, plan, (*key, &name));
                 *token = self.near.token(key, origin.lease, origin.sent).unwrap_or(*token);
             }
         }

@@ -2,11 +2,11 @@
 
 use super::plan::{LEASE, MAX_AGE, Mistake};
 use super::promises::{Served, Told};
-use super::proxy::{Asked, Filling, Renewal, name};
+use super::proxy::{Asked, Filling, Renewal, filed, name, owner};
 use super::server::{Manner, TICK};
 use super::wire::{Command, Down, Left, Seen};
 use super::world::World;
-use crate::cache::near::{Fill, Kind, Look, Settled, Time, Token};
+use crate::cache::near::{Entry, Fill, Kind, Look, Settled, Time, Token};
 
 /// What values consist of, behind what tells them apart.
 static BYTES: [u8; 1 << 16] = [b'v'; 1 << 16];
@@ -19,18 +19,27 @@ impl World {
         let (name, now) = (name(key), self.time());
         let declines = self.random.percent(1);
         let near = &self.proxies[proxy].near;
-        near.look(near.key(&name).unwrap(), now, |entry| {
+        let told = &self.told;
+        let len = HEAD + self.plan.len;
+        let show = |entry: &Entry<'_>| {
             let head = entry.value.first_chunk::<HEAD>();
             let is_whole = match head {
                 Some(head) => {
-                    let version = self.told[entry.flags as usize].version;
-                    *head == head_of(key, version) && entry.value.len() == HEAD + self.plan.len
+                    let version = told[entry.flags as usize].version;
+                    *head == head_of(key, version) && entry.value.len() == len
                 }
                 None => entry.kind == Kind::Absent,
             };
             let served = Served { key, cas: entry.cas, fill: entry.flags, is_whole };
             (!declines).then_some(served)
-        })
+        };
+        // That there is nothing is known of the whole key.
+        match near.look(owner(near, &name), now, show) {
+            Look::Miss if self.plan.is_part(key) => {
+                near.look(filed(near, &self.plan, (key, &name)), now, show)
+            }
+            looked => looked,
+        }
     }
 
     /// A client reads a key.
@@ -99,7 +108,7 @@ impl World {
         let (name, now) = (name(key), self.time());
         let proxy = &self.proxies[proxy];
         let lease = proxy.workers[worker].connection.as_ref()?.lease;
-        let key = proxy.near.key(&name)?;
+        let key = filed(&proxy.near, &self.plan, (key, &name));
         proxy.near.admits(key, now).then(|| proxy.near.token(key, lease, now))?
     }
 
@@ -217,14 +226,18 @@ impl World {
     fn settle_one(&mut self, proxy: usize, number: u32, (fill, nth): (&Filling, usize)) {
         let (key, seen, now) = (fill.keys[nth], fill.seen[nth], self.time());
         let (name, head) = (name(key), head_of(key, seen.version));
+        let whole = if self.plan.is_part(key) { Kind::Fields } else { Kind::Plain };
         let (kind, value) = if seen.present {
-            (Kind::Plain, vec![&head[..], &BYTES[..self.plan.len]])
+            (whole, vec![&head[..], &BYTES[..self.plan.len]])
         } else {
             (Kind::Absent, Vec::new())
         };
         self.told[number as usize + nth].version = seen.version;
         let near = &self.proxies[proxy].near;
-        let near_key = near.key(&name).unwrap();
+        let near_key = match kind {
+            Kind::Absent => owner(near, &name),
+            _ => filed(near, &self.plan, (key, &name)),
+        };
         let mut token = fill.tokens[nth];
         if self.plan.has(Mistake::NoToken) {
             let origin = token.origin;
@@ -278,7 +291,7 @@ impl World {
         let (name, now) = (name(key), self.time());
         let left = self.left(seen.left, seen.present);
         let near = &self.proxies[proxy].near;
-        let near_key = near.key(&name).unwrap();
+        let near_key = owner(near, &name);
         if seen.cas != cas || !seen.present || !near.renew(near_key, &token, (cas, left), now) {
             near.forget(near_key, now);
             return self.log.note("not renewed", Some((proxy, worker)), key, seen.version);
