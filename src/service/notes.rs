@@ -57,7 +57,12 @@ impl Proxy {
         if let Some(untold) = place.servers[server].notes.tracking.pass(now) {
             let (pool, server) = (&place.settings.name, &place.settings.servers[server].name);
             let untold = some(untold);
-            tracing::warn!(pool, server, untold, "no CLIENT TRACKING: near cache by age alone");
+            tracing::warn!(
+                pool,
+                server,
+                untold,
+                "no CLIENT TRACKING, or CACHING: near cache by age alone"
+            );
         }
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Sink<'a, C> {
     pub(super) served: bool,
     /// It has refused a write: it is a replica.
     pub(super) read_only: bool,
+    /// It will not be asked to tell of what it is asked for.
+    pub(super) untold: bool,
     /// What has come for those who are subscribed.
     pub(super) frames: Vec<Vec<u8>>,
     /// The near caches; which pool's the connection is, and what it stands for there.

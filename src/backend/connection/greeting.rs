@@ -1,7 +1,9 @@
 //! What is said first on a new connection, and whether the answers make it fit for use.
 //!
 //! memcached: `version`. Redis: AUTH if there is a password, or HELLO 3 with it for clients that speak
-//! RESP3; SELECT if there is a database; CLIENT TRACKING if there is a near cache; then PING. A connection that has not answered all of it is given no request.
+//! RESP3; SELECT if there is a database; CLIENT TRACKING, and CLIENT CACHING, which every fill will
+//! need, if there is a near cache; then PING. A connection that has not answered all of it is given no
+//! request.
 
 use std::fmt;
 
@@ -71,7 +73,12 @@ impl Greeting {
         if tracking {
             let words = [b"CLIENT".as_slice(), b"TRACKING", b"ON", b"OPTIN"];
             redis::write_command(words.into_iter(), &mut bytes);
-            replies += 1;
+            // A server may allow the one and not the other.
+            redis::write_command(
+                [b"CLIENT".as_slice(), b"CACHING", b"YES"].into_iter(),
+                &mut bytes,
+            );
+            replies += 2;
         }
         redis::write_command([b"PING".as_slice()].into_iter(), &mut bytes);
         Self { bytes, replies, expect: Expect::Resp, strict, resp3, tracking }

@@ -177,6 +177,11 @@ impl Connection {
         self.tracking
     }
 
+    /// The server tells of nothing any more.
+    pub fn stop_tracking(&mut self) {
+        self.tracking = false;
+    }
+
     /// Whether the server knows memcached's meta commands.
     pub fn speaks_meta(&self) -> bool {
         self.meta

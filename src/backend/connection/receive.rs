@@ -21,8 +21,10 @@ const STREAM_FROM: usize = 16 * 1024;
 /// Room made for what follows when a reply is cut.
 const READ_STEP: usize = 16 * 1024;
 
-/// Replies of the greeting that are left when it is CLIENT TRACKING's turn: that one and PING's.
-const TRACKING_LEFT: usize = 2;
+/// Replies of the greeting that are left when it is the turn of CLIENT TRACKING and CLIENT CACHING:
+/// theirs and PING's.
+const TRACKING_LEFT: usize = 3;
+const CACHING_LEFT: usize = 2;
 
 /// Bytes of a push: far more than the names that a server tells at once.
 const PUSH_BYTES_MAX: usize = 16 << 20;
@@ -175,6 +177,8 @@ impl Connection {
         if greeting.tracking && self.greeting_left == TRACKING_LEFT {
             // Whoever cannot is of use all the same.
             self.tracking = bytes.starts_with(b"+");
+        } else if greeting.tracking && self.greeting_left == CACHING_LEFT {
+            self.tracking &= bytes.starts_with(b"+");
         } else {
             greeting.check(&bytes[..len], outcome, self.greeting_left == 1)?;
             self.meta = memcache::knows_meta(&bytes[..len]);

@@ -37,7 +37,11 @@ impl<C: Clients> Sink<'_, C> {
         let most = usize::try_from(near.settings().max_value).unwrap_or(usize::MAX);
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
         match step {
-            PERMIT => it.spoilt |= !bytes.starts_with(b"+"),
+            PERMIT => {
+                let refused = !bytes.starts_with(b"+");
+                it.spoilt |= refused;
+                self.untold |= refused;
+            }
             VALUE if it.passing => return self.pass_on(io, (place, serial), bytes, end),
             VALUE => {
                 it.reply.extend_from_slice(bytes);

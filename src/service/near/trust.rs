@@ -215,7 +215,7 @@ impl Proxy {
         let ready = place.connection.phase() == Phase::Ready && !place.connection.is_left();
         let able = if memcache { place.connection.speaks_meta() } else { true };
         let tracked = place.connection.is_tracking();
-        (ready && able && tracked == tells).then_some((link, place.lease?, tracked))
+        (ready && able && (tracked || !tells)).then_some((link, place.lease?, tracked))
     }
 }
 

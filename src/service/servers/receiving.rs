@@ -43,6 +43,7 @@ impl Proxy {
             unavailable: false,
             served: false,
             read_only: false,
+            untold: false,
             frames: Vec::new(),
             nearby: &mut self.nearby,
             pool: pool as u16,
@@ -50,7 +51,7 @@ impl Proxy {
         };
         let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
         let (mut paused, unavailable, served) = (sink.paused, sink.unavailable, sink.served);
-        let (read_only, frames) = (sink.read_only, sink.frames);
+        let (read_only, untold, frames) = (sink.read_only, sink.untold, sink.frames);
         for place in complete.drain(..) {
             paused = self.complete(turn, place).or(paused);
         }
@@ -78,6 +79,10 @@ impl Proxy {
             self.readmit(turn.now, (pool, server));
         }
         self.speed_up(turn, link);
+        if untold {
+            self.links[link as usize].connection.stop_tracking();
+            self.trust_anew(turn, link);
+        }
         if read_only {
             self.recheck(link, turn.now);
             self.trust_anew(turn, link);

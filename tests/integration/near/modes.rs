@@ -25,8 +25,10 @@ fn metric(proxy: &Proxy, name: &str) -> f64 {
 fn a_server_that_refuses_tracking_is_cached_by_age() {
     let deny =
         ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-client|tracking"].as_slice();
+    let half =
+        ["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-client|caching"].as_slice();
     let old = ["--rename-command", "HELLO", ""].as_slice();
-    for args in [deny, old] {
+    for args in [deny, half, old] {
         let redis = Redis::start(args);
         let proxy = Proxy::twinring(redis_pool(&redis, "max_age: 200ms"));
         let mut direct = Client::connect(redis.port());
@@ -35,7 +37,7 @@ fn a_server_that_refuses_tracking_is_cached_by_age() {
         assert!(metric(&proxy, "tracking_refused_total") >= 1.0);
         assert_eq!(metric(&proxy, "coherent"), 0.0);
         // The log is written by another thread.
-        let line = "no CLIENT TRACKING: near cache by age alone";
+        let line = "near cache by age alone";
         let said = || proxy.process.output().contains(line);
         assert!(wait_until(LONG, said), "{}", proxy.process.output());
         // Not told, but found once the age is reached.
@@ -53,6 +55,41 @@ fn a_server_that_refuses_tracking_is_cached_by_age() {
             new
         }));
         assert!(oldest.is_some_and(|age| age <= Duration::from_millis(200)), "{oldest:?}");
+    }
+}
+
+/// It may be forbidden at any time, too.
+#[test]
+fn a_server_that_tells_no_longer_is_cached_by_age() {
+    let redis = Redis::start(&[]);
+    let proxy = Proxy::twinring(redis_pool(&redis, "max_age: 200ms"));
+    let mut direct = Client::connect(redis.port());
+    direct.ask("SET k 1\r\nSET j 1\r\n", "+OK\r\n+OK\r\n");
+    assert!(warm(&proxy, ("GET k\r\n", "$1\r\n1\r\n")));
+    assert_eq!(metric(&proxy, "coherent"), 1.0);
+    direct.ask("ACL SETUSER default -client|caching\r\n", "+OK\r\n");
+    // A connection that may not ask any more is found by the next fill.
+    assert!(warm(&proxy, ("GET j\r\n", "$1\r\n1\r\n")), "nothing is kept");
+    assert_eq!((metric(&proxy, "coherent"), metric(&proxy, "tracking_refused_total")), (0.0, 1.0));
+    for (hello, value) in [("", "2"), ("HELLO 3\r\n", "3")] {
+        let mut client = proxy.client();
+        if !hello.is_empty() {
+            client.send(hello);
+            client.redis_reply();
+        }
+        direct.ask(format!("SET j {value}\r\n"), "+OK\r\n");
+        let reply = format!("$1\r\n{value}\r\n");
+        let new = || {
+            client.send("GET j\r\n");
+            client.redis_reply() == reply.as_bytes()
+        };
+        assert!(wait_until(LONG, new), "what is kept by age does not end");
+        let before = lookups(&proxy, "hit");
+        let kept = || {
+            client.ask("GET j\r\n", &reply);
+            lookups(&proxy, "hit") > before
+        };
+        assert!(wait_until(LONG, kept), "nothing is kept");
     }
 }
 
