@@ -1,8 +1,8 @@
 //! The promises of the near cache, held against real servers and faults.
 //!
 //! ```text
-//!  writer ───────────────────────▶ server ◀── faults: connections killed, the server stopped, a tiny
-//!                                   ▲   ▲            table of tracked keys
+//!  writer ───────────────────────▶ server ◀── faults: connections killed, the server stopped or begun
+//!                                   ▲   ▲            anew and empty, a tiny table of tracked keys
 //!  readers, RESP2 and RESP3 ─▶ proxy A  proxy B ◀─ readers
 //!  own writers and readers ──▶ proxy A
 //! ```
@@ -31,22 +31,18 @@ const OWN_KEYS: usize = 12;
 const STRINGS: usize = 8;
 const HASHES: usize = 3;
 
+/// Changes of which one comes after the server has begun anew.
+const RESTART_ONE_IN: u64 = 40;
+
 /// How many threads read through each proxy.
 const READERS: usize = 2;
 
-enum Server {
+enum Kind {
     Redis(Redis),
     Memcached(Memcached),
 }
 
-impl Server {
-    fn port(&self) -> u16 {
-        match self {
-            Self::Redis(server) => server.port(),
-            Self::Memcached(server) => server.port(),
-        }
-    }
-
+impl Kind {
     fn process(&self) -> &Process {
         match self {
             Self::Redis(server) => &server.process,
@@ -54,23 +50,44 @@ impl Server {
         }
     }
 
-    fn is_redis(&self) -> bool {
-        matches!(self, Self::Redis(_))
+    /// Ends it and starts it again, empty.
+    fn restart(&mut self) {
+        match self {
+            Self::Redis(server) => server.restart(),
+            Self::Memcached(server) => server.restart(),
+        }
+    }
+}
+
+struct Server {
+    port: u16,
+    is_redis: bool,
+    /// One fault at a time.
+    process: Mutex<Kind>,
+}
+
+impl Server {
+    fn redis() -> Self {
+        let server = Redis::start(&[]);
+        Self { port: server.port(), is_redis: true, process: Mutex::new(Kind::Redis(server)) }
+    }
+
+    fn memcached() -> Self {
+        let server = Memcached::start();
+        Self { port: server.port(), is_redis: false, process: Mutex::new(Kind::Memcached(server)) }
     }
 
     /// A proxy in front of it.
     fn proxy(&self, near: &str) -> Proxy {
-        let pool = match self {
-            Self::Redis(server) => PoolSpec::redis(&[server.port()]),
-            Self::Memcached(server) => PoolSpec::memcache(&[server.port()]),
-        };
+        let ports = [self.port];
+        let pool = if self.is_redis { PoolSpec::redis(&ports) } else { PoolSpec::memcache(&ports) };
         let pool = pool.set("timeout", 1000).set("partial", "error");
         let near = format!("{{ memory: 8MiB, admit: all, negative: 200ms, {near} }}");
         Proxy::twinring_with(&["workers: 2"], vec![pool.set("near_cache", near)])
     }
 
     fn tongues(&self) -> &'static [Tongue] {
-        if self.is_redis() { &[Tongue::Resp2, Tongue::Resp3] } else { &[Tongue::Memcache] }
+        if self.is_redis { &[Tongue::Resp2, Tongue::Resp3] } else { &[Tongue::Memcache] }
     }
 }
 
@@ -99,11 +116,11 @@ struct Outcome {
 
 impl Trial<'_> {
     fn run(&self) -> Outcome {
-        let redis = self.server.is_redis();
+        let redis = self.server.is_redis;
         let named = |kind: &str, count: usize| (0..count).map(|at| format!("{kind}{at}")).collect();
         let keys: (Vec<String>, Vec<String>) =
             (named("s", STRINGS), named("h", if redis { HASHES } else { 0 }));
-        let mut writer = Writer::new(self.server.port(), redis, keys.clone(), Dice::new(self.seed));
+        let mut writer = Writer::new(self.server.port, redis, keys.clone(), Dice::new(self.seed));
         let (stop, own) = (AtomicBool::new(false), Own::new(OWN_KEYS));
         let (reads, refused) = (Mutex::new(Vec::new()), Mutex::new(0));
         let stopped = || stop.load(Ordering::SeqCst);
@@ -134,6 +151,10 @@ impl Trial<'_> {
             let until = Instant::now() + self.time;
             let mut dice = Dice::new(self.seed * 400);
             while Instant::now() < until {
+                if self.faults && dice.one_in(RESTART_ONE_IN) {
+                    let restart = || self.server.process.lock().unwrap().restart();
+                    writer.lose_all(|done| own.flush(done), restart);
+                }
                 writer.change(|done| own.flush(done));
                 pause(Duration::from_millis(dice.below(60)), &stopped);
             }
@@ -269,17 +290,18 @@ fn do_harm(server: &Server, mut dice: Dice, stopped: &impl Fn() -> bool) {
     while !stopped() {
         pause(Duration::from_millis(100 + dice.below(400)), stopped);
         let which = dice.below(3);
-        match server {
-            Server::Redis(redis) if which == 0 => kill_tracked(redis.port()),
-            Server::Redis(redis) if which == 1 => {
+        let kind = server.process.lock().unwrap();
+        match &*kind {
+            Kind::Redis(redis) if which == 0 => kill_tracked(redis.port()),
+            Kind::Redis(redis) if which == 1 => {
                 let most = if dice.one_in(2) { "8" } else { "1000" };
                 let words = ["CONFIG", "SET", "tracking-table-max-keys", most];
                 Client::connect(redis.port()).ask(command(&words), "+OK\r\n");
             }
             _ => {
-                server.process().freeze();
+                kind.process().freeze();
                 pause(Duration::from_millis(200 + dice.below(1300)), &|| false);
-                server.process().thaw();
+                kind.process().thaw();
             }
         }
     }
@@ -317,7 +339,7 @@ fn hold(server: &Server, near: &str, what: &str) {
     assert!(outcome.strange.is_empty(), "never current: {:?}", outcome.strange);
     assert!(outcome.oldest.0 <= BOUND, "{:?}", outcome.oldest);
     // Age alone shows: a judge that sees none proves nothing.
-    assert!(server.is_redis() || outcome.oldest.0 > BOUND / 4, "{:?}", outcome.oldest);
+    assert!(server.is_redis || outcome.oldest.0 > BOUND / 4, "{:?}", outcome.oldest);
     assert!(outcome.own_violations.is_empty(), "{:?}", outcome.own_violations);
     assert!(part > 0.5 && outcome.reads > 2000 && outcome.own_checked > 500, "nothing is proven");
 }
@@ -338,22 +360,22 @@ fn are_found_broken(server: &Server) {
 
 #[test]
 fn redis_promises_hold() {
-    let server = Server::Redis(Redis::start(&[]));
+    let server = Server::redis();
     hold(&server, &format!("lease: {}ms", BOUND.as_millis()), "redis");
 }
 
 #[test]
 fn memcached_promises_hold() {
-    let server = Server::Memcached(Memcached::start());
+    let server = Server::memcached();
     hold(&server, &format!("max_age: {}ms", BOUND.as_millis()), "memcached");
 }
 
 #[test]
 fn broken_promises_of_redis_are_found() {
-    are_found_broken(&Server::Redis(Redis::start(&[])));
+    are_found_broken(&Server::redis());
 }
 
 #[test]
 fn broken_promises_of_memcached_are_found() {
-    are_found_broken(&Server::Memcached(Memcached::start()));
+    are_found_broken(&Server::memcached());
 }

@@ -18,6 +18,7 @@ const MEMCACHED_LATE: Duration = Duration::from_secs(3);
 
 pub(super) struct Writer {
     client: Client,
+    port: u16,
     redis: bool,
     dice: Dice,
     /// Of strings, and of hashes.
@@ -34,7 +35,7 @@ impl Writer {
         dice: Dice,
     ) -> Self {
         let (client, timeline) = (Client::connect(port), Timeline::new());
-        Self { client, redis, dice, keys, version: 0, timeline }
+        Self { client, port, redis, dice, keys, version: 0, timeline }
     }
 
     /// One change; `flush` may be one of all keys, told before it is sent and when it is done.
@@ -137,13 +138,23 @@ impl Writer {
     }
 
     fn flush(&mut self, told: impl Fn(bool)) {
+        let words =
+            if self.redis { ("FLUSHALL\r\n", "+OK\r\n") } else { ("flush_all\r\n", "OK\r\n") };
+        self.empty(told, |writer| writer.client.ask(words.0, words.1));
+    }
+
+    /// The server begins anew, and has lost everything.
+    pub(super) fn lose_all(&mut self, told: impl Fn(bool), restart: impl Fn()) {
+        self.empty(told, |writer| {
+            restart();
+            writer.client = Client::connect(writer.port);
+        });
+    }
+
+    fn empty(&mut self, told: impl Fn(bool), empty: impl Fn(&mut Self)) {
         told(false);
         let sent = Instant::now();
-        if self.redis {
-            self.client.ask("FLUSHALL\r\n", "+OK\r\n");
-        } else {
-            self.client.ask("flush_all\r\n", "OK\r\n");
-        }
+        empty(self);
         let change = Change { sent, acked: Instant::now(), version: None, expires: None };
         for key in self.keys.0.iter().chain(&self.keys.1) {
             self.timeline.note(key, change);
