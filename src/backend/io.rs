@@ -46,6 +46,14 @@ pub enum Letter {
     Changed(Ticket),
     /// The phase of the process has changed.
     Phase,
+    /// What another worker has asked for, and some of this one's requests wait for, is there, or will
+    /// not come.
+    Landed {
+        /// The pool.
+        pool: u16,
+        /// The hash of what was asked for.
+        hash: u64,
+    },
     /// There is another configuration.
     Configuration,
 }

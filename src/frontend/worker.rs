@@ -172,6 +172,11 @@ impl Worker {
                 self.proxy.moved(turn, (connection, attempt));
             }
             Letter::Changed(ticket) => self.tell(ticket),
+            Letter::Landed { pool, hash } => {
+                let turn =
+                    &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
+                self.proxy.landed(turn, pool, hash);
+            }
             // Its coming has woken the worker; the phase is looked at in every turn.
             Letter::Phase => {}
             Letter::Configuration => self.adopt(&Arc::clone(&self.latest)),

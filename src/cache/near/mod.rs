@@ -20,6 +20,7 @@
 //! one look or one change, everything else here are atomics.
 
 mod entry;
+mod flights;
 mod hot;
 mod leases;
 mod name;
@@ -40,6 +41,8 @@ use crate::storage::{NewItem, PutError, Settings, Store};
 
 pub use crate::storage::{Time, Usage};
 pub use entry::{Entry, Kind, Origin};
+use flights::Flights;
+pub use flights::{Flight, Wake};
 use hot::Hot;
 pub use hot::HotKey;
 pub use leases::Lease;
@@ -74,6 +77,7 @@ pub struct Near {
     slots: Slots,
     leases: Leases,
     shunned: Shunned,
+    flights: Flights,
     hot: Hot,
     /// Flushes under way, and above them how many flushes there have been.
     flushes: AtomicU64,
@@ -150,8 +154,8 @@ impl Near {
         let memory = settings.memory;
         let count = usize::try_from(memory / MEMORY_PER_SLOT).unwrap_or(usize::MAX);
         let slots = Slots::new(count, settings.life_max());
-        let shunned = Shunned::new();
-        let own = slots.bytes() + shunned.bytes();
+        let (shunned, flights) = (Shunned::new(), Flights::new());
+        let own = slots.bytes() + shunned.bytes() + flights.bytes();
         let value_max = usize::try_from(settings.max_value).unwrap_or(usize::MAX);
         let store = Store::new(Settings {
             memory: memory.saturating_sub(own),
@@ -167,6 +171,7 @@ impl Near {
             slots,
             leases: Leases::new(),
             shunned,
+            flights,
             hot: Hot::default(),
             flushes: AtomicU64::new(0),
             threshold: AtomicU8::new(ASKED_TWICE),
@@ -240,12 +245,37 @@ impl Near {
             Admission::All => true,
             Admission::Hot => count >= self.threshold.load(Ordering::Relaxed),
         };
-        asked && !self.shunned.has(name.hash(), now)
+        asked && !self.is_shunned(name, now)
     }
 
     /// A fill of a key was of no use: there shall be none for a while.
     pub fn shun(&self, name: Name<'_>, now: Time) {
         self.shunned.add(name.hash(), now);
+    }
+
+    /// Whether that is so.
+    pub fn is_shunned(&self, name: Name<'_>, now: Time) -> bool {
+        self.shunned.has(name.hash(), now)
+    }
+
+    /// Whether another worker has asked for a key, and nothing has come of it yet.
+    pub fn flies(&self, name: Name<'_>) -> bool {
+        self.flights.flies(name.hash())
+    }
+
+    /// A fill is about to be sent: others may wait for it until it is ended, if they can be told.
+    pub fn begin_flight(&self, name: Name<'_>) -> Option<Flight> {
+        self.flights.begin(name.hash())
+    }
+
+    /// Has `wake` called when that is over; false if it is already.
+    pub fn wait(&self, name: Name<'_>, wake: Wake) -> bool {
+        self.flights.wait(name.hash(), wake)
+    }
+
+    /// What a fill has brought is stored, or will not be.
+    pub fn end_flight(&self, flight: Flight) {
+        self.flights.end(flight);
     }
 
     /// The right to fill a key by a request that is sent at `now`; `None` while it is written.

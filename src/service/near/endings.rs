@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  failed ─┬─ whose request it was ─▶ an entry that is young enough, or the failure
-//!          └─ all others ─▶ released ─▶ the usual way
+//!          └─ all others ─▶ parked, each for its turn ─▶ the usual way
 //! ```
 
 use super::fields;
 use super::filling::VALUE;
-use super::fills::{Question, Waiter, Whom};
+use super::fills::{Question, Released, Waiter, Whom};
 use super::forms::{self, Form};
 use super::reads::Looked;
 use crate::backend::{Ask, Failure, To};
@@ -31,7 +31,7 @@ impl Proxy {
         if step != VALUE {
             it.spoilt = true;
             if it.answered {
-                self.nearby.fills.finish(place);
+                self.nearby.finish(place);
             }
             return;
         }
@@ -41,8 +41,9 @@ impl Proxy {
         if let Some(it) = self.nearby.fills.get(place, serial) {
             it.key.clone_from(&name);
         }
-        self.nearby.fills.release(place, 0);
-        self.nearby.fills.finish(place);
+        let others = self.nearby.fills.take_waiters(place, 0);
+        self.nearby.spread(turn.now, others);
+        self.nearby.finish(place);
         self.metrics.pools[pool as usize].add(PoolMetric::FillsFailed, 1);
         if let Some(waiter) = first {
             let entry = matches!(question, Question::Version(_)).then_some(&name[..]);
@@ -108,31 +109,34 @@ impl Proxy {
 
     /// Has those who waited in vain ask for themselves.
     pub(in crate::service) fn answer_released<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
-        while let Some(released) = self.nearby.fills.released.pop() {
-            let (pool, waiter) = (released.pool, released.waiter);
-            let resp3 = waiter.form.is_resp3();
-            let (ticket, to) = match waiter.whom {
-                Whom::Client(ticket) => (Some(ticket), To::Client(ticket)),
-                Whom::Part { gather, serial, part, ticket } => {
-                    (ticket, To::Part { gather, serial, part })
-                }
-            };
-            let session = ticket.map_or(0, |ticket| ticket.session);
-            if waiter.abroad {
-                self.nearby.come_home(session);
-            }
-            let key = released.question.key_in(&released.key);
-            let Some(server) = self.pools[pool as usize].router.server_of(key) else {
-                self.fail(turn, pool, to, Failure::NoServer);
-                continue;
-            };
-            let link = self.connection(pool, server, Lane { session, resp3 });
-            let asked = (released.question, &released.key[..]);
-            let (wire, expect, key) = plain_request(&waiter.form, asked, to);
-            let may_miss = released.question.may_miss();
-            let ask = Ask { to, expect, read: true, key, may_miss, patient: false, mark: 0 };
-            self.send(turn, link, ask, &[&wire]);
+        if self.nearby.fills.released.is_empty() {
+            return;
         }
+        for released in std::mem::take(&mut self.nearby.fills.released) {
+            self.ask_alone(turn, released);
+        }
+    }
+
+    /// Has somebody ask for himself.
+    pub(super) fn ask_alone<C: Clients>(&mut self, turn: &mut Turn<'_, C>, released: Released) {
+        let Released { pool, key, question, waiter } = released;
+        let to = match waiter.whom {
+            Whom::Client(ticket) => To::Client(ticket),
+            Whom::Part { gather, serial, part, .. } => To::Part { gather, serial, part },
+        };
+        let session = waiter.whom.ticket().map_or(0, |ticket| ticket.session);
+        if waiter.abroad {
+            self.nearby.come_home(session);
+        }
+        let router = &self.pools[pool as usize].router;
+        let Some(server) = router.server_of(question.key_in(&key)) else {
+            return self.fail(turn, pool, to, Failure::NoServer);
+        };
+        let link = self.connection(pool, server, Lane { session, resp3: waiter.form.is_resp3() });
+        let (wire, expect, place) = plain_request(&waiter.form, (question, &key), to);
+        let may_miss = question.may_miss();
+        let ask = Ask { to, expect, read: true, key: place, may_miss, patient: false, mark: 0 };
+        self.send(turn, link, ask, &[&wire]);
     }
 }
 

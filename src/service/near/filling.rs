@@ -70,10 +70,12 @@ impl<C: Clients> Sink<'_, C> {
             near.shun(key, near.time(self.now));
         }
         it.passing = true;
+        let flight = it.flight.take();
         // What is missing among several fields is written in one version of the protocol only.
         let form = it.waiters.first().map(|waiter| &waiter.form);
         let fits = it.question != Question::Fields || matches!(form, Some(Form::Field { .. }));
         self.nearby.fills.release(place, usize::from(fits));
+        self.nearby.end_flight(self.pool, flight);
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
         let reply = std::mem::take(&mut it.reply);
         let mut begun = Vec::new();
@@ -95,7 +97,7 @@ impl<C: Clients> Sink<'_, C> {
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
         let Some(first) = it.waiters.first() else {
             if end.is_some() {
-                self.nearby.fills.finish(place);
+                self.nearby.finish(place);
             }
             return Flow::Go;
         };
@@ -109,7 +111,7 @@ impl<C: Clients> Sink<'_, C> {
             bytes
         };
         if end.is_some() {
-            self.nearby.fills.finish(place);
+            self.nearby.finish(place);
         }
         self.give(io, (whom, abroad), (bytes, end))
     }
@@ -147,7 +149,7 @@ impl<C: Clients> Sink<'_, C> {
         (it.key, it.reply) = (key, reply);
         match it.question {
             Question::Meta => self.settle(place, serial, None),
-            Question::Version(_) => self.nearby.fills.finish(place),
+            Question::Version(_) => self.nearby.finish(place),
             _ if is_error(outcome) || it.spoilt => self.settle(place, serial, None),
             // The time left is still to come.
             Question::Value | Question::Hash | Question::Fields => {}
@@ -288,7 +290,7 @@ impl<C: Clients> Sink<'_, C> {
             },
             1,
         );
-        self.nearby.fills.finish(place);
+        self.nearby.finish(place);
     }
 
     /// Hands a reply, or the next stretch of it, to one who waits.

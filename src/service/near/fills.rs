@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::fields;
 use super::forms::Form;
 use crate::backend::Ticket;
-use crate::cache::near::{Name, Near, Token};
+use crate::cache::near::{Flight, Name, Near, Token};
+use crate::service::proxy::Lane;
 
 /// A reply longer than this gives its memory back.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -67,6 +68,8 @@ pub(super) struct Filling {
     pub(super) hash: u64,
     pub(super) question: Question,
     pub(super) token: Option<Token>,
+    /// Other workers wait for it by this.
+    pub(super) flight: Option<Flight>,
     /// The server tells of changes of the key from now on.
     pub(super) tracked: bool,
     /// The first of them is the one whose request it is.
@@ -103,6 +106,27 @@ pub(in crate::service) enum Whom {
     },
 }
 
+impl Whom {
+    /// The request that waits.
+    pub(super) const fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Client(ticket) => Some(*ticket),
+            Self::Part { ticket, .. } => *ticket,
+        }
+    }
+}
+
+/// What somebody wants who could wait for a fill.
+#[derive(Debug)]
+pub(super) struct Wish<'k> {
+    pub(super) pool: u16,
+    pub(super) lane: Lane,
+    pub(super) key: &'k [u8],
+    pub(super) question: Question,
+    pub(super) whom: Whom,
+    pub(super) form: Form,
+}
+
 /// Who must ask for itself, for what, and where.
 #[derive(Debug)]
 pub(in crate::service) struct Released {
@@ -119,6 +143,7 @@ impl Fills {
         (pool, link): (u16, u32),
         (key, hash): (&[u8], u64),
         (question, token, tracked): (Question, Token, bool),
+        flight: Option<Flight>,
     ) -> (u32, u32) {
         self.next_serial = self.next_serial.wrapping_add(1).max(1);
         let serial = self.next_serial;
@@ -129,7 +154,7 @@ impl Fills {
         let it = &mut self.places[place as usize];
         it.serial = serial;
         (it.pool, it.link, it.hash, it.question) = (pool, link, hash, question);
-        (it.token, it.tracked) = (Some(token), tracked);
+        (it.token, it.tracked, it.flight) = (Some(token), tracked, flight);
         it.key.extend_from_slice(key);
         self.by_key.insert((pool, hash), place);
         (place, serial)
@@ -158,17 +183,24 @@ impl Fills {
 
     /// Has those who wait ask for themselves, but for the first `but`.
     pub(super) fn release(&mut self, place: u32, but: usize) {
+        let rest = self.take_waiters(place, but);
+        self.released.extend(rest);
+    }
+
+    /// Those who wait, but for the first `but`.
+    pub(super) fn take_waiters(&mut self, place: u32, but: usize) -> Vec<Released> {
         let it = &mut self.places[place as usize];
         let rest = it.waiters.drain(but.min(it.waiters.len())..);
         let (pool, key, question) = (it.pool, &it.key, it.question);
         let release = |waiter| Released { pool, key: key.clone(), question, waiter };
-        self.released.extend(rest.map(release));
+        rest.map(release).collect()
     }
 
-    /// Ends one.
-    pub(super) fn finish(&mut self, place: u32) {
+    /// Ends one, whose flight is still to be ended.
+    pub(super) fn finish(&mut self, place: u32) -> (u16, Option<Flight>) {
         let it = &mut self.places[place as usize];
         let known = (it.pool, it.hash);
+        let flight = it.flight.take();
         it.serial = 0;
         it.token = None;
         it.waiters.clear();
@@ -183,6 +215,7 @@ impl Fills {
             self.by_key.remove(&known);
         }
         self.free.push(place);
+        (known.0, flight)
     }
 }
 

@@ -1,8 +1,10 @@
 //! How a value is shown to whoever asked for it, be it from an entry or from a fill's reply.
 
 use super::Wanted;
+use super::brought::words;
+use super::fills::Question;
 use crate::cache::near::{Entry, Kind};
-use crate::protocol::{Expect, Request, Span, integer, memcache, redis};
+use crate::protocol::{Expect, Outcome, Request, Span, integer, memcache, redis};
 
 /// What a request that waits for a fill wants of its reply.
 #[derive(Debug)]
@@ -28,6 +30,51 @@ impl Form {
             Self::Meta(_) => Expect::Meta,
             Self::Redis { .. } | Self::Field { .. } | Self::Element { .. } => Expect::Resp,
         }
+    }
+
+    /// Appends what an entry gives to somebody who has waited for `question` about `key`; `None` if
+    /// only the server can give it.
+    pub(super) fn show(
+        &self,
+        (question, key): (Question, &[u8]),
+        entry: &Entry<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        let found = match (question, entry.kind) {
+            (_, Kind::Absent) => None,
+            (Question::Meta | Question::Version(_) | Question::Value, Kind::Plain)
+            | (Question::Hash, Kind::Hash)
+            | (Question::Fields, Kind::Fields) => Some(entry.value),
+            _ => return None,
+        };
+        let mut outcome = if found.is_some() { Outcome::Hit } else { Outcome::Miss };
+        match (self, question) {
+            (Self::Get, _) => write_get(key, found.map(|value| (value, entry.flags)), out),
+            (Self::Meta(line), _) => {
+                let answer = match found {
+                    Some(value) => Answer::Item { value, client: entry.flags, marks: b"" },
+                    None => Answer::Absent { says_more: entry.flags != 0 },
+                };
+                write_meta((line, &words(line)), &answer, out);
+            }
+            (Self::Field { resp3 }, _) => {
+                let value = found.map_or(Some(None), first_of)?;
+                outcome = if value.is_some() { Outcome::Hit } else { Outcome::Miss };
+                write_value(value, *resp3, out);
+            }
+            (Self::Redis { resp3 }, Question::Hash) => {
+                let pairs = if found.is_some() { entry.flags as usize } else { 0 };
+                write_hash(pairs, found.unwrap_or_default(), *resp3, out);
+            }
+            // How many are missing an entry of the whole key does not say.
+            (Self::Redis { resp3 }, Question::Fields) => write_all(found?, *resp3, out)?,
+            (Self::Redis { resp3 }, _) => write_value(found, *resp3, out),
+            (Self::Element { resp3 }, _) => {
+                out.extend_from_slice(b"*1\r\n");
+                write_value(found, *resp3, out);
+            }
+        }
+        Some(outcome)
     }
 
     /// Whether it is one of RESP3.

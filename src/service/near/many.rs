@@ -1,7 +1,7 @@
 //! Reads of several keys: those found here are one part of the reply, each hot one that is not is a
 //! part that a fill answers, and the others go to their servers as always.
 
-use super::fills::{Question, Whom};
+use super::fills::{Question, Whom, Wish};
 use super::forms::{self, Form};
 use super::reads::Looked;
 use crate::cache::near::Kind;
@@ -131,8 +131,8 @@ impl Proxy {
             let question = if memcache { Question::Meta } else { Question::Value };
             let whom = Whom::Part { gather: place, serial, part, ticket: Some(caller.ticket) };
             let key = name.of(request.bytes);
-            let lane = (pool, caller.lane());
-            if !self.join_or_fill(turn, lane, (key, question), (whom, form)) {
+            let wish = Wish { pool, lane: caller.lane(), key, question, whom, form };
+            if self.join_or_fill(turn, wish, true).is_some() {
                 let expect = if memcache { Expect::Values } else { Expect::Resp };
                 self.send_part(turn, (place, serial), (part, expect, true));
             }

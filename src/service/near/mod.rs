@@ -9,7 +9,7 @@
 //! What is promised, and the rules behind it, stand in [`crate::cache::near`]; here is when they are
 //! called. `reads` has requests for one key and `many` those for several, `fields` what is wanted of a
 //! hash, `fills` what is under way, `filling` what comes of it, `brought` what a server's reply says,
-//! `endings` what becomes of those whom it fails, `forms` how it is shown to whoever asked, `marks`
+//! `endings` what becomes of those whom it fails, `parked` who waits for other workers, `forms` how it is shown to whoever asked, `marks`
 //! writes, `trust` the connections to the servers.
 
 mod brought;
@@ -20,6 +20,7 @@ mod fills;
 mod forms;
 mod many;
 mod marks;
+mod parked;
 mod reads;
 mod trust;
 
@@ -27,10 +28,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::near::Near;
+use crate::cache::near::{Flight, Near};
 use crate::protocol::{Access, Command, Op, Plan};
 pub(in crate::service) use fills::Fills;
 pub(in crate::service) use marks::Marks;
+pub(in crate::service) use parked::Parked;
 
 /// What one worker holds of the near caches.
 pub(in crate::service) struct Nearby {
@@ -38,6 +40,7 @@ pub(in crate::service) struct Nearby {
     nears: Vec<Option<Arc<Near>>>,
     pub(in crate::service) fills: Fills,
     pub(in crate::service) marks: Marks,
+    pub(in crate::service) parked: Parked,
     /// Sessions that wait for replies on connections that are not their own, and for how many.
     abroad: HashMap<u32, u32>,
     /// Counts lookups: one in so many is noted for the report of hot keys.
@@ -85,6 +88,7 @@ impl Nearby {
             nears,
             fills: Fills::default(),
             marks: Marks::default(),
+            parked: Parked::default(),
             abroad: HashMap::new(),
             lookups: 0,
             part: Vec::new(),
@@ -102,9 +106,21 @@ impl Nearby {
         self.nears.iter().any(Option::is_some)
     }
 
-    /// When marks are to be looked at next.
+    /// When marks, or who is parked, are to be looked at next.
     pub(in crate::service) fn next_alarm(&self) -> Option<Instant> {
-        self.marks.next_alarm()
+        [self.marks.next_alarm(), self.parked.next_alarm()].into_iter().flatten().min()
+    }
+
+    /// A fill has ended; other workers may look.
+    fn finish(&mut self, place: u32) {
+        let (pool, flight) = self.fills.finish(place);
+        self.end_flight(pool, flight);
+    }
+
+    fn end_flight(&self, pool: u16, flight: Option<Flight>) {
+        if let (Some(near), Some(flight)) = (self.of(pool), flight) {
+            near.end_flight(flight);
+        }
     }
 
     /// A session waits for a reply on another connection than its own.

@@ -3,7 +3,7 @@
 //! ```text
 //!  look ─┬─ hit ─┬─ fresh ───────────────▶ reply
 //!        │       └─ growing old ─▶ fill: is the version still the same?
-//!        └─ miss ─▶ admits? ─┬─ a fill is under way ─▶ wait for it
+//!        └─ miss ─▶ admits? ─┬─ a fill is under way ─▶ wait for it; of another worker ─▶ parked
 //!                            ├─ none ─▶ fill
 //!                            └─ cold ─▶ the usual way
 //! ```
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::fields;
 use super::filling::{LEFT, PERMIT, VALUE};
-use super::fills::{Question, Waiter, Whom};
+use super::fills::{Question, Waiter, Whom, Wish};
 use super::forms::{self, Asked, Form};
 use super::{Role, Wanted};
 use crate::backend::{Ask, To};
@@ -207,16 +207,20 @@ impl Proxy {
         let Some(near) = self.nearby.of(caller.pool) else { return false };
         let name = request.arg(1);
         let Some(key) = near.key(name) else { return false };
-        if self.nearby.fills.of(caller.pool, (name, key.hash())).is_some() {
+        // Another worker may be at it.
+        let (flies, hash) = (near.flies(key), key.hash());
+        if flies || self.nearby.fills.of(caller.pool, (name, hash)).is_some() {
             return false;
         }
-        let whom = Whom::Client(caller.ticket);
-        self.begin_fill(
-            turn,
-            (caller.pool, caller.lane()),
-            (name, Question::Version(cas)),
-            (whom, Form::Get),
-        )
+        let wish = Wish {
+            pool: caller.pool,
+            lane: caller.lane(),
+            key: name,
+            question: Question::Version(cas),
+            whom: Whom::Client(caller.ticket),
+            form: Form::Get,
+        };
+        self.begin_fill(turn, wish).is_none()
     }
 
     /// Has a request wait for a fill, one that is under way or its own; false if it must go the
@@ -248,40 +252,43 @@ impl Proxy {
             }
         };
         let name = part.unwrap_or(name);
-        let whom = Whom::Client(caller.ticket);
-        self.join_or_fill(turn, (caller.pool, caller.lane()), (name, question), (whom, form))
+        let (pool, lane, whom) = (caller.pool, caller.lane(), Whom::Client(caller.ticket));
+        let wish = Wish { pool, lane, key: name, question, whom, form };
+        self.join_or_fill(turn, wish, true).is_none()
     }
 
-    /// Has somebody wait for a fill; false if that cannot be.
-    pub(super) fn join_or_fill<C: Clients>(
+    /// Has somebody wait for a fill, in this worker or, if `patient`, in another; given back if that
+    /// cannot be.
+    pub(super) fn join_or_fill<'k, C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        (pool, lane): (u16, Lane),
-        (name, question): (&[u8], Question),
-        (whom, form): (Whom, Form),
-    ) -> bool {
+        wish: Wish<'k>,
+        patient: bool,
+    ) -> Option<Wish<'k>> {
+        let Wish { pool, lane, key, question, .. } = wish;
         let Some(near) = self.nearby.nears.get(pool as usize).and_then(Option::as_ref) else {
-            return false;
+            return Some(wish);
         };
-        let Some(key) = question.name_in(near, name) else { return false };
-        let Some(it) = self.nearby.fills.of(pool, (name, key.hash())) else {
-            return self.begin_fill(turn, (pool, lane), (name, question), (whom, form));
+        let Some(name) = question.name_in(near, key) else { return Some(wish) };
+        let Some(it) = self.nearby.fills.of(pool, (key, name.hash())) else {
+            if patient && near.flies(name) && self.nearby.parked.has_room() {
+                return self.park(turn, wish);
+            }
+            return self.begin_fill(turn, wish);
         };
         if !it.may_be_joined(near, question, turn.now) {
-            return false;
+            return Some(wish);
         }
-        let link = it.link;
+        let (link, hash) = (it.link, name.hash());
         let abroad = self.home_of(pool, link, lane) != link;
-        if let Some(near) = self.nearby.of(pool).and_then(|near| question.name_in(near, name))
-            && let Some(it) = self.nearby.fills.of(pool, (name, near.hash()))
-        {
-            it.waiters.push(Waiter { whom, form, abroad });
+        if let Some(it) = self.nearby.fills.of(pool, (key, hash)) {
+            it.waiters.push(Waiter { whom: wish.whom, form: wish.form, abroad });
         }
         if abroad {
             self.nearby.leave_home(lane.session);
         }
         self.metrics.pools[pool as usize].add(PoolMetric::NearJoined, 1);
-        true
+        None
     }
 
     /// The connection to the server of `link` that a session's other requests go on.
@@ -290,25 +297,23 @@ impl Proxy {
         self.connection(pool, server, lane)
     }
 
-    /// Begins a fill; false if its server cannot be asked in this way now.
-    fn begin_fill<C: Clients>(
+    /// Begins a fill; given back if its server cannot be asked in this way now.
+    pub(super) fn begin_fill<'k, C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
-        (pool, lane): (u16, Lane),
-        (name, question): (&[u8], Question),
-        (whom, form): (Whom, Form),
-    ) -> bool {
+        wish: Wish<'k>,
+    ) -> Option<Wish<'k>> {
+        let Wish { pool, lane, key, question, .. } = wish;
         let router = &self.pools[pool as usize].router;
-        let Some(server) = router.server_of(question.key_in(name)) else { return false };
+        let Some(server) = router.server_of(question.key_in(key)) else { return Some(wish) };
         let Some((link, lease, tracked)) = self.trusted_link(turn, (pool, server), lane) else {
             self.metrics.pools[pool as usize].add(PoolMetric::FillsPaused, 1);
-            return false;
+            return Some(wish);
         };
-        let Some(near) = self.nearby.of(pool) else { return false };
-        let now = near.time(turn.now);
-        let Some(key) = question.name_in(near, name) else { return false };
-        let Some(token) = near.token(key, lease, now) else { return false };
-        let hash = key.hash();
+        let Some(near) = self.nearby.of(pool) else { return Some(wish) };
+        let Some(name) = question.name_in(near, key) else { return Some(wish) };
+        let Some(token) = near.token(name, lease, near.time(turn.now)) else { return Some(wish) };
+        let (hash, flight) = (name.hash(), near.begin_flight(name));
         let abroad = self.home_of(pool, link, lane) != link;
         if abroad {
             self.nearby.leave_home(lane.session);
@@ -316,12 +321,13 @@ impl Proxy {
         // What its fields' times mean the server does not tell.
         let kept = !self.links[link as usize].connection.has_field_times();
         let told = tracked && (kept || !matches!(question, Question::Hash | Question::Fields));
-        let begun = self.nearby.fills.begin((pool, link), (name, hash), (question, token, told));
+        let asked = (question, token, told);
+        let begun = self.nearby.fills.begin((pool, link), (key, hash), asked, flight);
         if let Some(it) = self.nearby.fills.get(begun.0, begun.1) {
-            it.waiters.push(Waiter { whom, form, abroad });
+            it.waiters.push(Waiter { whom: wish.whom, form: wish.form, abroad });
         }
-        self.send_questions(turn, link, begun, (question, name, tracked));
-        true
+        self.send_questions(turn, link, begun, (question, key, tracked));
+        None
     }
 
     /// Sends the questions of a fill, one right after the other.
@@ -398,6 +404,9 @@ impl Proxy {
             Protocol::Redis => Question::Value,
             Protocol::Memcache | Protocol::Ping => Question::Meta,
         };
+        if self.nearby.parked.has(pool, key.hash()) {
+            return true;
+        }
         let fill = self.nearby.fills.of(pool, (request.arg(1), key.hash()));
         fill.is_some_and(|it| !it.may_be_joined(near, asks, now))
     }

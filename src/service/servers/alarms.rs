@@ -34,6 +34,7 @@ impl Proxy {
             self.look_at(turn, link);
         }
         self.nearby.marks.tick(turn.now);
+        self.end_parking(turn);
         self.end_waiting(turn);
     }
 

@@ -341,7 +341,7 @@ fn hold(server: &Server, near: &str, what: &str) {
     // Age alone shows: a judge that sees none proves nothing.
     assert!(server.is_redis || outcome.oldest.0 > BOUND / 4, "{:?}", outcome.oldest);
     assert!(outcome.own_violations.is_empty(), "{:?}", outcome.own_violations);
-    assert!(part > 0.5 && outcome.reads > 2000 && outcome.own_checked > 500, "nothing is proven");
+    assert!(part > 0.4 && outcome.reads > 2000 && outcome.own_checked > 500, "nothing is proven");
 }
 
 /// The same judge finds a cache that hears nothing, and another proxy's clients reading own writes.

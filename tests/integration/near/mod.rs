@@ -1,6 +1,7 @@
 //! The near cache in front of real servers: its promises under faults, its clients, its modes.
 
 mod clients;
+mod flights;
 mod history;
 mod modes;
 mod own;
