@@ -25,6 +25,8 @@ pub struct NearCache {
     pub negative: Duration,
     /// Requests that may wait for one that has been sent already.
     pub joiners: u32,
+    /// Every so many hits of a worker one is compared with its server; 0: none.
+    pub verify: u32,
 }
 
 /// How entries are kept from growing stale.

@@ -96,7 +96,7 @@ fn twinring_yml_shows_every_default() {
                 topology source path format connect chroot auth_file session_timeout startup_wait snapshot \
                 max_removal_ratio membership add_delay remove_delay name_from endpoint \
                 max_value storage item_size eviction tracking_table_max_keys \
-                near_cache mode max_age lease tracked_max admit prefixes negative joiners";
+                near_cache mode max_age lease tracked_max admit prefixes negative joiners verify";
     for key in keys.split_whitespace() {
         let shown =
             |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key}:"));

@@ -263,6 +263,12 @@ scope! {
             NearWrites = "write",
             NearPushes = "push",
         }
+        Counter "near_cache_verified_total",
+            "Hits that were compared with their server, by result; stale must not be.", result {
+            VerifiedSame = "same",
+            VerifiedChanged = "changed",
+            VerifiedStale = "stale",
+        }
         Counter "near_cache_epochs_total",
             "Connections whose end took all that was filled over them along." { NearEpochs }
         Counter "near_cache_tracking_refused_total",

@@ -55,6 +55,7 @@ fn read(value: &Value<'_>, protocol: Protocol) -> Option<NearCache> {
         prefixes: prefixes(&section),
         max_value: section.size("max_value").unwrap_or(MAX_VALUE),
         negative: within("negative", Duration::ZERO, (Duration::ZERO, NEGATIVE_MOST)),
+        verify: section.number("verify", 0).unwrap_or(0),
         joiners: section.number("joiners", 1).unwrap_or(JOINERS),
     };
     let refuse = |key, why: &str, fix: &str| {

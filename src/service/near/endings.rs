@@ -6,7 +6,7 @@
 //! ```
 
 use super::fields;
-use super::filling::VALUE;
+use super::filling::{CHECK, VALUE};
 use super::fills::{Question, Released, Waiter, Whom};
 use super::forms::{self, Form};
 use super::reads::Looked;
@@ -27,6 +27,9 @@ impl Proxy {
         (place, serial, step): (u32, u32, u8),
         failure: Failure,
     ) {
+        if step == CHECK {
+            return self.nearby.verify.give_up(serial);
+        }
         let Some(it) = self.nearby.fills.get(place, serial) else { return };
         if step != VALUE {
             it.spoilt = true;
@@ -141,7 +144,7 @@ impl Proxy {
 }
 
 /// The request of somebody who no longer waits for a fill, as the server gets it.
-fn plain_request(
+pub(super) fn plain_request(
     form: &Form,
     (question, key): (Question, &[u8]),
     to: To,

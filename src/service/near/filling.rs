@@ -19,6 +19,8 @@ use crate::service::replies::{Clients, Sink, count_lookup};
 pub(super) const PERMIT: u8 = 0;
 pub(super) const VALUE: u8 = 1;
 pub(super) const LEFT: u8 = 2;
+/// No fill's: what the server has of a hit that is checked.
+pub(super) const CHECK: u8 = 3;
 
 /// Bytes of a reply that are not its value.
 const FRAME: usize = 1024;
@@ -34,6 +36,10 @@ impl<C: Clients> Sink<'_, C> {
         let Some(near) = self.nearby.nears.get(self.pool as usize).and_then(Option::as_ref) else {
             return Flow::Go;
         };
+        if step == CHECK {
+            self.checked(serial, bytes, end);
+            return Flow::Go;
+        }
         let most = usize::try_from(near.settings().max_value).unwrap_or(usize::MAX);
         let Some(it) = self.nearby.fills.get(place, serial) else { return Flow::Go };
         match step {

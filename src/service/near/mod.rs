@@ -10,7 +10,7 @@
 //! called. `reads` has requests for one key and `many` those for several, `fields` what is wanted of a
 //! hash, `fills` what is under way, `filling` what comes of it, `brought` what a server's reply says,
 //! `endings` what becomes of those whom it fails, `parked` who waits for other workers, `forms` how it is shown to whoever asked, `marks`
-//! writes, `trust` the connections to the servers.
+//! writes, `trust` the connections to the servers, `verify` whether it is all true.
 
 mod brought;
 mod endings;
@@ -23,6 +23,7 @@ mod marks;
 mod parked;
 mod reads;
 mod trust;
+mod verify;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::protocol::{Access, Command, Op, Plan};
 pub(in crate::service) use fills::Fills;
 pub(in crate::service) use marks::Marks;
 pub(in crate::service) use parked::Parked;
+pub(in crate::service) use verify::Verify;
 
 /// What one worker holds of the near caches.
 pub(in crate::service) struct Nearby {
@@ -41,6 +43,7 @@ pub(in crate::service) struct Nearby {
     pub(in crate::service) fills: Fills,
     pub(in crate::service) marks: Marks,
     pub(in crate::service) parked: Parked,
+    pub(in crate::service) verify: Verify,
     /// Sessions that wait for replies on connections that are not their own, and for how many.
     abroad: HashMap<u32, u32>,
     /// Counts lookups: one in so many is noted for the report of hot keys.
@@ -89,6 +92,7 @@ impl Nearby {
             fills: Fills::default(),
             marks: Marks::default(),
             parked: Parked::default(),
+            verify: Verify::default(),
             abroad: HashMap::new(),
             lookups: 0,
             part: Vec::new(),
@@ -106,9 +110,10 @@ impl Nearby {
         self.nears.iter().any(Option::is_some)
     }
 
-    /// When marks, or who is parked, are to be looked at next.
+    /// When marks, who is parked, or a check is to be looked at next.
     pub(in crate::service) fn next_alarm(&self) -> Option<Instant> {
-        [self.marks.next_alarm(), self.parked.next_alarm()].into_iter().flatten().min()
+        let alarms = [self.marks.next_alarm(), self.parked.next_alarm(), self.verify.next_alarm()];
+        alarms.into_iter().flatten().min()
     }
 
     /// A fill has ended; other workers may look.

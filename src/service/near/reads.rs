@@ -105,6 +105,7 @@ impl Proxy {
                 if !old || !self.refresh(turn, caller, request, seen.cas) {
                     self.count_hit(pool, &seen);
                     turn.clients.reply(turn.io, caller.ticket, &reply, true);
+                    self.verify_if_due(turn, caller, (wanted, name.0, &seen), &reply);
                 }
                 None
             }
@@ -114,6 +115,27 @@ impl Proxy {
         self.nearby.part = part;
         self.merged = reply;
         done
+    }
+
+    /// Has one in so many hits checked.
+    #[inline]
+    fn verify_if_due<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        caller: Caller,
+        (wanted, name, seen): (Wanted, &[u8], &Seen),
+        reply: &[u8],
+    ) {
+        let every = self.nearby.of(caller.pool).map_or(0, |near| near.settings().verify);
+        let question = match wanted {
+            _ if every == 0 || seen.absent => return,
+            Wanted::Get => Question::Meta,
+            Wanted::Value => Question::Value,
+            _ => return,
+        };
+        if self.nearby.verify.is_due(every) {
+            self.verify(turn, caller, (name, question), reply);
+        }
     }
 
     /// Looks for a key, or else for a part of it, counts what came of it, and says where the value is

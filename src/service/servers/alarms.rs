@@ -35,6 +35,7 @@ impl Proxy {
         }
         self.nearby.marks.tick(turn.now);
         self.end_parking(turn);
+        self.verify_again(turn);
         self.end_waiting(turn);
     }
 

@@ -8,6 +8,7 @@ mod own;
 mod replies;
 mod talk;
 mod timeline;
+mod verify;
 mod writer;
 
 use crate::support::{Memcached, PoolSpec, Proxy, Redis};

@@ -24,6 +24,7 @@ fn settings() -> NearCache {
         max_value: 1024,
         negative: Duration::ZERO,
         joiners: 8,
+        verify: 0,
     }
 }
 

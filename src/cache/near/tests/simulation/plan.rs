@@ -137,6 +137,7 @@ impl Plan {
             max_value: 1 << 16,
             negative: Duration::from_millis(self.negative),
             joiners: 4,
+            verify: 0,
         }
     }
 
