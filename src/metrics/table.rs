@@ -244,6 +244,7 @@ scope! {
             NearLapsed = "lease_lapsed",
             NearUnfit = "other_kind",
             NearUncovered = "not_covered",
+            NearMoving = "moving",
         }
         Counter "near_cache_joined_total",
             "Requests that waited for a fill that was under way." { NearJoined }

@@ -25,6 +25,15 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn with(proxies: usize, settings: &str) -> Self {
+        Self::made_of(proxies, settings, |pool| (vec![], pool))
+    }
+
+    /// The same where `more` adds to what each proxy and its pool are told.
+    pub(super) fn made_of(
+        proxies: usize,
+        settings: &str,
+        more: impl Fn(PoolSpec) -> (Vec<&'static str>, PoolSpec),
+    ) -> Self {
         let servers: Vec<Memcached> =
             (0..SERVERS.1).map(|_| Memcached::with(&["-I", "8m", "-m", "256"])).collect();
         let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
@@ -37,7 +46,8 @@ impl Stage {
             let pool = PoolSpec::memcache(&ports[..SERVERS.0])
                 .set("allow_flush", true)
                 .set("expansion", &expansion);
-            Proxy::twinring(pool)
+            let (global, pool) = more(pool);
+            Proxy::twinring_with(&global, vec![pool])
         };
         Self { proxies: (0..proxies).map(proxy).collect(), servers }
     }
@@ -52,16 +62,21 @@ impl Stage {
 
     /// Takes all proxies to a neighbouring phase, one after the other, each as soon as all have
     /// acknowledged the phase before.
-    fn go(&self, phase: Phase) {
-        let settled = |proxy: &Proxy| http("GET", proxy, "").contains("\"settled\":true");
-        assert!(wait_until(LONG, || self.proxies.iter().all(settled)), "not settled");
+    pub(super) fn go(&self, phase: Phase) {
+        self.wait_settled();
         for proxy in &self.proxies {
             let reply = http("POST", proxy, &format!("?pool=pool0&phase={}", phase.name()));
             assert!(reply.contains(" -> "), "{reply}");
         }
     }
 
-    fn walk(&self, phases: &[Phase]) {
+    /// Waits until all proxies have acknowledged their phase.
+    pub(super) fn wait_settled(&self) {
+        let settled = |proxy: &Proxy| http("GET", proxy, "").contains("\"settled\":true");
+        assert!(wait_until(LONG, || self.proxies.iter().all(settled)), "not settled");
+    }
+
+    pub(super) fn walk(&self, phases: &[Phase]) {
         phases.iter().for_each(|phase| self.go(*phase));
     }
 
@@ -71,7 +86,7 @@ impl Stage {
     }
 
     /// The server of a ring that has a key.
-    fn server(&self, at: usize) -> Client {
+    pub(super) fn server(&self, at: usize) -> Client {
         self.servers[at].client()
     }
 }
@@ -527,7 +542,7 @@ fn steps_are_refused_that_lead_to_stale_values() {
 
 /// What a client thread knows of one key: values are numbers that are written once.
 #[derive(Default)]
-struct History {
+pub(super) struct History {
     /// Values whose writing was acknowledged, and those that were dead at some time.
     done: BTreeSet<u64>,
     dead: BTreeSet<u64>,
@@ -567,7 +582,7 @@ fn two_proxies_walk_there_and_back_under_load_and_no_get_finds_a_dead_value() {
     assert!(tags.lock().unwrap().len() > 10, "counts that were acknowledged");
 }
 
-fn set(client: &mut Client, key: &str, history: &Mutex<History>, next: &AtomicU64) {
+pub(super) fn set(client: &mut Client, key: &str, history: &Mutex<History>, next: &AtomicU64) {
     let value = next.fetch_add(1, Ordering::Relaxed);
     let before = history.lock().unwrap().done.clone();
     let text = value.to_string();
@@ -579,7 +594,7 @@ fn set(client: &mut Client, key: &str, history: &Mutex<History>, next: &AtomicU6
     }
 }
 
-fn delete(client: &mut Client, key: &str, history: &Mutex<History>) {
+pub(super) fn delete(client: &mut Client, key: &str, history: &Mutex<History>) {
     let before = history.lock().unwrap().done.clone();
     client.send(format!("delete {key}\r\n"));
     if !client.read_line().starts_with(b"SERVER_ERROR") {
@@ -587,7 +602,7 @@ fn delete(client: &mut Client, key: &str, history: &Mutex<History>) {
     }
 }
 
-fn get(client: &mut Client, key: &str, history: &Mutex<History>, found: &AtomicU64) {
+pub(super) fn get(client: &mut Client, key: &str, history: &Mutex<History>, found: &AtomicU64) {
     let dead = history.lock().unwrap().dead.clone();
     client.send(format!("get {key}\r\n"));
     let reply = String::from_utf8(client.memcache_reply()).unwrap();

@@ -67,9 +67,6 @@ fn refuse_where_it_cannot_be(value: &Value<'_>, pool: &Pool) {
     if pool.topology.is_some() {
         value.refuse("a pool whose servers come from elsewhere cannot have two rings");
     }
-    if pool.near_cache.is_some() {
-        value.refuse("a pool with a near cache cannot have two rings");
-    }
     if pool.dead == Dead::Rehash {
         value.refuse("a pool that re-hashes when a server is dead cannot have two rings");
     }

@@ -89,7 +89,8 @@ impl Proxy {
             return self.fail(turn, pool, to, Failure::QueueFull);
         }
         self.metrics.pools[pool as usize].add(PoolMetric::Expanding, 1);
-        let begun = Begun { pool, lane, to, servers, at: turn.now };
+        let mark = std::mem::take(&mut self.mark);
+        let begun = Begun { pool, lane, to, servers, at: turn.now, mark };
         let (place, free) = self.slots.open(begun, op);
         if free {
             self.begin(turn, place);
@@ -272,6 +273,12 @@ impl Proxy {
         let next = self.slots.close(place, &machine.op().key);
         let outcome = outcome_of(answer);
         self.count_end(turn.now, &begun, (machine.op(), outcome));
+        // What has failed may have been done nevertheless.
+        if outcome == Outcome::Error {
+            self.linger(begun.mark, turn.now);
+        } else {
+            self.nearby.marks.end(begun.mark);
+        }
         let mut paused = match begun.to {
             To::Client(ticket) => {
                 let flow = turn.clients.reply(turn.io, ticket, answer, true);

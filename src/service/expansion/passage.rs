@@ -98,6 +98,8 @@ impl Proxy {
         pool: u16,
         rings: Option<Arc<DualRing>>,
     ) {
+        // What is kept of keys that move, and what is on its way, is of their old servers.
+        self.ring_changed(pool);
         let owner = &mut self.pools[pool as usize];
         let before = owner.phase();
         owner.rings = rings;

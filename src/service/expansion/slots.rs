@@ -65,6 +65,8 @@ pub(crate) struct Begun {
     /// The old one and the new one.
     pub(super) servers: [usize; 2],
     pub(super) at: Instant,
+    /// The near cache's mark of what it writes; 0 for none.
+    pub(super) mark: u32,
 }
 
 /// How far an operation is.

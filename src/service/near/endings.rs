@@ -5,18 +5,20 @@
 //!          └─ all others ─▶ parked, each for its turn ─▶ the usual way
 //! ```
 
+use super::brought::words;
 use super::fields;
 use super::filling::{CHECK, VALUE};
 use super::fills::{Question, Released, Waiter, Whom};
-use super::forms::{self, Form};
+use super::forms::{self, Answer, Form};
 use super::reads::Looked;
 use crate::backend::{Ask, Failure, To};
 use crate::cache::near::Kind;
 use crate::metrics::PoolMetric;
-use crate::protocol::{Expect, Span, memcache, redis};
+use crate::protocol::{Expect, Outcome, Span, memcache, redis};
 use crate::service::dispatch::Turn;
 use crate::service::proxy::{Lane, Proxy};
 use crate::service::replies::Clients;
+use crate::service::route::Astray;
 
 impl Proxy {
     /// One of a fill's questions has failed.
@@ -131,15 +133,37 @@ impl Proxy {
         if waiter.abroad {
             self.nearby.come_home(session);
         }
-        let router = &self.pools[pool as usize].router;
-        let Some(server) = router.server_of(question.key_in(&key)) else {
-            return self.fail(turn, pool, to, Failure::NoServer);
+        let server = match self.pools[pool as usize].place(question.key_in(&key)) {
+            Ok(server) => server,
+            Err(Astray::Moved { .. }) => return self.miss(turn, pool, (&key, &waiter)),
+            Err(_) => return self.fail(turn, pool, to, Failure::NoServer),
         };
         let link = self.connection(pool, server, Lane { session, resp3: waiter.form.is_resp3() });
         let (wire, expect, place) = plain_request(&waiter.form, (question, &key), to);
         let may_miss = question.may_miss();
         let ask = Ask { to, expect, read: true, key: place, may_miss, patient: false, mark: 0 };
         self.send(turn, link, ask, &[&wire]);
+    }
+}
+
+impl Proxy {
+    /// Answers somebody whose key has begun to move while he waited: there is nothing, as any get
+    /// may be told then.
+    fn miss<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        (key, waiter): (&[u8], &Waiter),
+    ) {
+        let mut reply = Vec::new();
+        match &waiter.form {
+            Form::Meta(line) => {
+                let nothing = Answer::Absent { says_more: false };
+                forms::write_meta((line, &words(line)), &nothing, &mut reply);
+            }
+            _ => forms::write_get(key, None, &mut reply),
+        }
+        self.hand_over(turn, pool, waiter.whom, (&reply, Outcome::Miss));
     }
 }
 

@@ -193,7 +193,7 @@ impl Proxy {
     }
 
     /// Gives somebody his reply.
-    fn hand_over<C: Clients>(
+    pub(super) fn hand_over<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         pool: u16,

@@ -23,6 +23,7 @@ use crate::protocol::{Expect, Plan, Request, Span, memcache, redis};
 use crate::service::dispatch::Turn;
 use crate::service::proxy::{Caller, Lane, Proxy};
 use crate::service::replies::Clients;
+use crate::service::route::Astray;
 
 /// Lookups of which one is noted for the report of hot keys.
 const SAMPLED: u64 = 32;
@@ -59,7 +60,16 @@ impl Proxy {
         caller: Caller,
         request: &Request<'_>,
     ) -> Option<u32> {
-        match Role::of(request.head.command) {
+        let role = Role::of(request.head.command);
+        if matches!(role, Role::Read(_) | Role::Several) && self.any_moves(caller.pool, request) {
+            let writes = role == Role::Read(Wanted::Meta) && memcache::may_write(request);
+            return Some(if writes {
+                self.mark_writes(caller.pool, 0, request, turn.now)
+            } else {
+                0
+            });
+        }
+        match role {
             Role::Read(Wanted::Get) if request.args.len() > 2 => {
                 self.near_several(turn, caller, request)
             }
@@ -76,6 +86,19 @@ impl Proxy {
             Role::Flush | Role::Write => Some(self.mark_writes(caller.pool, 0, request, turn.now)),
             Role::Other => Some(0),
         }
+    }
+
+    /// Whether a key of a read is on its way between two servers: as long as the ways of both have
+    /// not ended, only they know it.
+    #[inline]
+    fn any_moves(&self, pool: u16, request: &Request<'_>) -> bool {
+        let owner = &self.pools[pool as usize];
+        let moves = |at| matches!(owner.server_of(request, at), Err(Astray::Moved { .. }));
+        if owner.rings.is_none() || !request.keys().any(moves) {
+            return false;
+        }
+        self.metrics.pools[pool as usize].add(PoolMetric::NearMoving, 1);
+        true
     }
 
     /// A read of one key.
@@ -326,8 +349,9 @@ impl Proxy {
         wish: Wish<'k>,
     ) -> Option<Wish<'k>> {
         let Wish { pool, lane, key, question, .. } = wish;
-        let router = &self.pools[pool as usize].router;
-        let Some(server) = router.server_of(question.key_in(key)) else { return Some(wish) };
+        let Ok(server) = self.pools[pool as usize].place(question.key_in(key)) else {
+            return Some(wish);
+        };
         let Some((link, lease, tracked)) = self.trusted_link(turn, (pool, server), lane) else {
             self.metrics.pools[pool as usize].add(PoolMetric::FillsPaused, 1);
             return Some(wish);

@@ -145,7 +145,7 @@ impl Proxy {
         // A plain get: an mg could take a stale item's right to be made anew from a client.
         let form = form_of(check.question, lane);
         let (wire, expect, key) = plain_request(&form, (check.question, &check.key), to);
-        let Some(server) = self.pools[pool as usize].router.server_of(&check.key) else {
+        let Ok(server) = self.pools[pool as usize].place(&check.key) else {
             verify.check = None;
             return;
         };

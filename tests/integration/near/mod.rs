@@ -9,6 +9,7 @@ mod replies;
 mod talk;
 mod timeline;
 mod verify;
+mod walk;
 mod writer;
 
 use crate::support::{Memcached, PoolSpec, Proxy, Redis};
