@@ -30,12 +30,13 @@ struct Cell {
 impl Board {
     /// A board for `workers` workers, with what each pool has at first; of a pool with one ring
     /// that is none.
+    /// With rings at first, no worker has settled: what a process before this one began counts too.
     pub fn new(rings: impl Iterator<Item = Option<DualRing>>, workers: usize) -> Self {
         let cell = |rings: Option<DualRing>| Cell {
-            rings: Mutex::new((0, rings.map(Arc::new))),
+            rings: Mutex::new((u64::from(rings.is_some()), rings.map(Arc::new))),
             settled: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         };
-        Self { version: AtomicU64::new(0), pools: rings.map(cell).collect() }
+        Self { version: AtomicU64::new(1), pools: rings.map(cell).collect() }
     }
 
     /// Gives a pool other rings, over the servers that it has. For one thread.

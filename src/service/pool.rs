@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::change::Plan;
 use super::expansion::{Passage, rings};
@@ -98,6 +98,7 @@ impl Pool {
         };
         let rules = rules(&settings, compat);
         let (args_per_request, value_bytes) = STRANGERS;
+        let rings = settings.expansion.as_ref().map(|it| Arc::new(rings(&settings, it)));
         Self {
             rules,
             rules_for_strangers: Rules { args_per_request, value_bytes, ..rules },
@@ -106,11 +107,8 @@ impl Pool {
             router: Router::new(&settings.routing, &settings.servers),
             live: vec![true; settings.servers.len()],
             unheard: 0,
-            rings: settings
-                .expansion
-                .as_ref()
-                .map(|expansion| Arc::new(rings(&settings, expansion))),
-            passage: Passage::default(),
+            passage: Passage::from_start(rings.as_deref(), Instant::now()),
+            rings,
             settings,
             compat,
             lease: None,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use twinring::config::{Distribution, Hash, HashChar, Routing};
 use twinring::routing::{DualRing, Phase, Place};
@@ -25,12 +26,25 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn with(proxies: usize, settings: &str) -> Self {
-        Self::made_of(proxies, settings, |pool| (vec![], pool))
+        Self::begun(Stable, proxies, settings)
     }
 
-    /// The same where `more` adds to what each proxy and its pool are told.
+    /// Processes that begin in this phase.
+    fn begun(phase: Phase, proxies: usize, settings: &str) -> Self {
+        Self::all_of((phase, proxies), settings, |pool| (vec![], pool))
+    }
+
+    /// From the start, where `more` adds to what each proxy and its pool are told.
     pub(super) fn made_of(
         proxies: usize,
+        settings: &str,
+        more: impl Fn(PoolSpec) -> (Vec<&'static str>, PoolSpec),
+    ) -> Self {
+        Self::all_of((Stable, proxies), settings, more)
+    }
+
+    fn all_of(
+        (phase, proxies): (Phase, usize),
         settings: &str,
         more: impl Fn(PoolSpec) -> (Vec<&'static str>, PoolSpec),
     ) -> Self {
@@ -41,7 +55,8 @@ impl Stage {
             .zip(&ports)
             .map(|(number, port)| format!("'127.0.0.1:{port}:1 server{number}'"))
             .collect();
-        let expansion = format!("{{ phase: stable, {settings} servers: [ {} ] }}", all.join(", "));
+        let (phase, all) = (phase.name(), all.join(", "));
+        let expansion = format!("{{ phase: {phase}, {settings} servers: [ {all} ] }}");
         let proxy = |_| {
             let pool = PoolSpec::memcache(&ports[..SERVERS.0])
                 .set("allow_flush", true)
@@ -366,6 +381,31 @@ fn a_cas_is_taken_only_with_a_token_of_the_new_server() {
     assert!(wait_until(LONG, taken));
     client.ask(format!("cas {key} 0 0 1 {new}\r\n3\r\n"), "EXISTS\r\n");
     client.ask(format!("get {key}\r\n"), format!("VALUE {key} 0 1\r\n2\r\nEND\r\n"));
+}
+
+/// A process that begins between the ends knows nothing of what others have told and left behind.
+#[test]
+fn a_process_started_on_the_way_takes_no_token_and_no_stub_for_its_own() {
+    let stage = Stage::begun(Warm, 1, "cas_quarantine: 2s,");
+    let (mut client, (key, ..)) = (stage.client(), key());
+    client.ask(format!("set {key} 0 0 1\r\n1\r\n"), "STORED\r\n");
+    client.send(format!("gets {key}\r\n"));
+    let reply = String::from_utf8(client.memcache_reply()).unwrap();
+    let token = reply.lines().next().unwrap().rsplit(' ').next().unwrap();
+    let cas = format!("cas {key} 0 0 1 {token}\r\n2\r\n");
+    client.ask(&cas, "EXISTS\r\n");
+    let taken = || {
+        client.send(&cas);
+        client.read_line() == b"STORED\r\n"
+    };
+    assert!(wait_until(LONG, taken));
+
+    let started = Instant::now();
+    let stage = Stage::begun(Drain, 1, "cas_quarantine: 0, stub_ttl: 2s,");
+    let settled = || http("GET", &stage.proxies[0], "").contains("\"settled\":true");
+    assert!(wait_until(LONG, settled));
+    let waited = started.elapsed();
+    assert!(waited > Duration::from_secs(2), "stubs of others may live for that: {waited:?}");
 }
 
 #[test]

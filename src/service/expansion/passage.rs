@@ -24,8 +24,24 @@ pub(crate) struct Passage {
     pub(super) era: u64,
     /// When they were set last.
     changed: Option<Instant>,
-    /// When operations that name a CAS were let through the fence last, on either side of it.
+    /// When operations that name a CAS were let through the fence last, on either side of it; a
+    /// process that begins between the ends knows nothing of what came before, as if it had just
+    /// passed.
     passed: Option<Instant>,
+}
+
+impl Passage {
+    /// That of a pool which has had these rings from the start.
+    pub(crate) fn from_start(rings: Option<&DualRing>, now: Instant) -> Self {
+        let between = rings.is_some_and(|rings| is_between(rings.phase()));
+        let now = between.then_some(now);
+        Self { era: 0, changed: now, passed: now }
+    }
+}
+
+/// Whether keys that move are treated in a way of their own.
+fn is_between(phase: Phase) -> bool {
+    !matches!(phase, Phase::Stable | Phase::New)
 }
 
 /// The rings that a pool's settings ask for.
