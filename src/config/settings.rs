@@ -180,7 +180,10 @@ pub struct Pool {
 pub struct Expansion {
     /// How far it has come.
     pub phase: Phase,
-    /// The servers of the old ring, in ring order.
+    /// Of a pool whose rings come from a session: which one they were given in. What began in one
+    /// does not go on in the next.
+    pub term: u64,
+    /// The servers of the old ring, in ring order; none in either while the pool has one ring.
     pub current: Vec<Server>,
     /// Those of the new one.
     pub target: Vec<Server>,

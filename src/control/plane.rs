@@ -101,7 +101,7 @@ pub async fn run(doors: Doors, mut plane: ControlPlane) -> u8 {
         }
         Err(error) => tracing::error!(%error, "admin and statistics are off"),
     }
-    mem::take(&mut plane.sources).follow(&plane.reloader);
+    mem::take(&mut plane.sources).follow(&plane.reloader, &plane.board);
     let duty = Duty::new(&plane);
     let end = duty.until_end(async || {
         tokio::select! {

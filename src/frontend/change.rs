@@ -44,6 +44,7 @@ impl Worker {
         let Some((snapshot, banks)) = latest.take() else { return };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
         self.metrics = self.proxy.adopt(turn, &snapshot, &banks);
+        self.rings.note(&snapshot.pools);
         let pools = || snapshot.pools.iter().map(|plan| &plan.settings);
         let limits = pools().map(|pool| pool.limits).collect();
         self.sessions.adopt(limits, snapshot.buffers, &self.metrics);

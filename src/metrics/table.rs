@@ -230,6 +230,8 @@ scope! {
             "Operations given up since the old copy of a key that moves could not be deleted." {
             OldDeleteFailures
         }
+        Counter "expansion_self_fenced_total",
+            "Operations on keys that move ended since ZooKeeper was out of sight." { SelfFenced }
         Gauge "expansion_operations",
             "Operations on keys that move under way." { Expanding }
         Counter "node_ejections_total",
@@ -396,6 +398,7 @@ scope! {
             RejectedRing = "ring",
             RejectedCommit = "commit",
             RejectedApply = "apply",
+            RejectedPhase = "phase",
         }
         Counter "topology_bad_members_total",
             "Readings of members that could not be understood and kept what they were." { BadMembers }
@@ -410,6 +413,8 @@ scope! {
             PhaseDrain = "drain",
             PhaseNew = "new",
         }
+        Gauge "topology_self_fenced",
+            "1 while keys that move are not acted on since ZooKeeper is out of sight." { SelfFenced }
         Counter "topology_snapshot_errors_total",
             "Snapshots that could not be written, or were not what was written." { SnapshotErrors }
     }

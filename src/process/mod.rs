@@ -27,13 +27,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 
-use crate::config::{Config, Listen, Pool, Protocol};
+use crate::config::{Config, Listen, Place, Pool, Protocol};
 use crate::control::topology::Sources;
 use crate::control::{self, ControlPlane, Doors, Log, Reloader, Source};
 use crate::frontend::{Listening, Reach, Worker};
 use crate::metrics::{PoolShape, Registry, ResolverMetric};
 use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up};
-use crate::routing::Board;
+use crate::routing::{Board, Pass, Permit};
 use crate::service::{Latest, Letter, Standalone, rings};
 use crate::signal::{Life, Phase};
 pub use nanny::watch_over;
@@ -104,8 +104,7 @@ impl Process {
         let nears = Nears::default();
         let near_caches = nears.of(&config.pools, stores.clock());
         let caches = stores.caches(&config, &registry);
-        let life = Arc::new(Life::default());
-        let config = Arc::new(config);
+        let (life, config) = (Arc::new(Life::default()), Arc::new(config));
         let board = Arc::new(board_of(&config));
         let resolver = start_resolver(&config, &registry)?;
         let (mut mailboxes, mut workers) = (Vec::new(), Vec::new());
@@ -131,6 +130,7 @@ impl Process {
             listening,
             workers: mailboxes,
             nears: (nears.clone(), stores.clock()),
+            board: Arc::clone(&board),
         };
         let changer = Changer::start(threads, &config, (acceptors, &connectors), listeners);
         let done = Arc::new(Notify::new());
@@ -214,8 +214,20 @@ fn serve_names(resolver: &Resolver, numbers: Range<usize>) -> io::Result<()> {
 
 /// The rings that pools have at first.
 fn board_of(config: &Config) -> Board {
-    let of = |pool: &Pool| pool.expansion.as_ref().map(|expansion| rings(pool, expansion));
-    Board::new(config.pools.iter().map(of), config.workers)
+    let of = |pool: usize, permit: &Arc<Permit>| {
+        let settings = &config.pools[pool];
+        let expansion = settings.two_rings()?;
+        Some(rings(settings, expansion).with_pass(pass_of(settings, permit)))
+    };
+    Board::new(config.pools.len(), config.workers, of)
+}
+
+/// By which permit keys that move are acted on in a pool: in one whose proxies follow ZooKeeper, by
+/// that of the session.
+fn pass_of(settings: &Pool, permit: &Arc<Permit>) -> Option<Pass> {
+    let source = settings.topology.as_ref()?;
+    let term = settings.two_rings().map_or(0, |expansion| expansion.term);
+    matches!(source.place, Place::ZooKeeper(_)).then(|| Pass::new(Arc::clone(permit), term))
 }
 
 fn start_worker(

@@ -13,15 +13,17 @@ use tokio::sync::watch;
 
 use super::near::Nears;
 use super::tls::{self, Acceptors, Connectors};
-use super::{serve_names, shape_of};
+use super::{pass_of, serve_names, shape_of};
 use crate::cache::Clock;
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::Log;
 use crate::frontend::{Dealer, Handshakes, Listening, Opening, Terms};
 use crate::metrics::Registry;
 use crate::net::{Inbox, Listener, Resolver, TlsAcceptor, TlsConnector};
-use crate::service::{Latest, Letter, Plan, Snapshot};
+use crate::routing::Board;
+use crate::service::{Carried, Latest, Letter, Plan, Snapshot, rings};
 use crate::signal::{Life, Phase};
+use crate::topology::Server;
 
 /// What of the process takes part in a change.
 pub(super) struct Threads {
@@ -34,6 +36,8 @@ pub(super) struct Threads {
     pub(super) workers: Vec<(Inbox<Letter>, Arc<Latest>)>,
     /// The near caches, and the clock they go by.
     pub(super) nears: (Nears, Clock),
+    /// The rings of pools that have two.
+    pub(super) board: Arc<Board>,
 }
 
 /// The pools of the running process.
@@ -120,12 +124,42 @@ impl Changer {
             }
         }
         state.resolvers = state.resolvers.max(resolvers);
+        for (number, next) in next.iter_mut().enumerate() {
+            if let Some(next) = next {
+                next.plan.rings = self.carried(number, (state.places.get(number), &next.plan));
+            }
+        }
         self.hand_out(state, next, config);
         if config.log.level != state.level {
             self.threads.log.set_level(&config.log.level);
             state.level.clone_from(&config.log.level);
         }
         Ok(())
+    }
+
+    /// The rings that a pool is given with its servers, if these come from elsewhere than the
+    /// configuration; the same as before if it keeps all that.
+    fn carried(&self, number: usize, (before, plan): (Option<&Place>, &Plan)) -> Carried {
+        let settings = &plan.settings;
+        let old = before.map(|place| &place.plan);
+        let same = |old: &Plan| {
+            let (old, new) = (&old.settings, settings);
+            old.servers == new.servers && old.two_rings() == new.two_rings()
+        };
+        if settings.topology.is_none() || old.is_some_and(same) {
+            return plan.rings.clone();
+        }
+        let permit = self.threads.board.permit(number);
+        let rings = settings.two_rings().map(|expansion| {
+            let known = self.threads.board.rings(number);
+            let known = known.filter(|_| old.is_some_and(|old| same_ways(&old.settings, settings)));
+            let rings = match known {
+                Some(known) => known.at_phase(expansion.phase),
+                None => rings(settings, expansion),
+            };
+            Arc::new(rings.with_pass(permit.and_then(|permit| pass_of(settings, &permit))))
+        });
+        Carried { version: self.threads.board.carry(number, rings.clone()), rings }
     }
 
     fn hand_out(&self, state: &mut State, next: Vec<Option<Next>>, config: &Config) {
@@ -249,6 +283,21 @@ impl Place {
     fn is_free(&self) -> bool {
         self.plan.removed && Arc::strong_count(&self.plan.lease) == 1
     }
+}
+
+/// Whether two rings are the same, in whatever phase.
+fn same_ways(old: &Pool, new: &Pool) -> bool {
+    let (Some(before), Some(after)) = (old.two_rings(), new.two_rings()) else { return false };
+    let alike = |old: &[Server], new: &[Server]| {
+        let names = |servers: &[Server]| -> Vec<(String, u32)> {
+            servers.iter().map(|server| (server.name.clone(), server.weight)).collect()
+        };
+        names(old) == names(new)
+    };
+    old.routing == new.routing
+        && alike(&old.servers, &new.servers)
+        && alike(&before.current, &after.current)
+        && alike(&before.target, &after.target)
 }
 
 /// Bytes that the buffers of one worker may hold.

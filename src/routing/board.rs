@@ -3,13 +3,17 @@
 //!
 //! ```text
 //!  admin ─ set ─▶ rings, version ─ taken in the next turn ─▶ worker
-//!        ◀─ has_settled ─ versions, one for each worker ◀─ settle ─┘
+//!        ─ carry ─▶ version ─ with the servers, in a plan ─▶ worker
+//!        ◀─ has_ended, has_settled ─ versions, one for each worker ◀─ end, settle ─┘
 //! ```
+//! Rings count servers by their places in their pool's list. Where the list changes with them, they
+//! come with it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use crate::routing::DualRing;
+use crate::routing::{DualRing, Permit};
 
 /// All of them.
 #[derive(Debug)]
@@ -21,36 +25,75 @@ pub struct Board {
 
 #[derive(Debug)]
 struct Cell {
-    /// The rings, and the version with which they came.
-    rings: Mutex<(u64, Option<Arc<DualRing>>)>,
-    /// Up to which version each worker has settled.
+    held: Mutex<Held>,
+    /// Up to which version each worker has ended, and settled with, what was there before.
+    ended: Vec<AtomicU64>,
     settled: Vec<AtomicU64>,
+    permit: Arc<Permit>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    /// The version with which they came.
+    version: u64,
+    /// They come with a plan: no worker takes them from here.
+    carried: bool,
+    rings: Option<Arc<DualRing>>,
 }
 
 impl Board {
-    /// A board for `workers` workers, with what each pool has at first; of a pool with one ring
-    /// that is none.
-    /// With rings at first, no worker has settled: what a process before this one began counts too.
-    pub fn new(rings: impl Iterator<Item = Option<DualRing>>, workers: usize) -> Self {
-        let cell = |rings: Option<DualRing>| Cell {
-            rings: Mutex::new((u64::from(rings.is_some()), rings.map(Arc::new))),
-            settled: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+    /// A board for `workers` workers, with what each pool has at first, be it one ring alone; from
+    /// the pool's permit. With two rings no worker has settled: what a process before this one
+    /// began counts too.
+    pub fn new(
+        pools: usize,
+        workers: usize,
+        rings: impl Fn(usize, &Arc<Permit>) -> Option<DualRing>,
+    ) -> Self {
+        let cell = |pool| {
+            let permit = Arc::new(Permit::new(Instant::now()));
+            let rings = rings(pool, &permit).map(Arc::new);
+            let held = Held { version: u64::from(rings.is_some()), carried: false, rings };
+            let none = || (0..workers).map(|_| AtomicU64::new(0)).collect();
+            Cell { held: Mutex::new(held), ended: none(), settled: none(), permit }
         };
-        Self { version: AtomicU64::new(1), pools: rings.map(cell).collect() }
+        Self { version: AtomicU64::new(1), pools: (0..pools).map(cell).collect() }
     }
 
     /// Gives a pool other rings, over the servers that it has. For one thread.
     pub fn set(&self, pool: usize, rings: Option<Arc<DualRing>>) {
-        let Some(cell) = self.pools.get(pool) else { return };
-        let version = self.version.load(Ordering::Relaxed) + 1;
-        *cell.rings.lock().unwrap_or_else(PoisonError::into_inner) = (version, rings);
-        self.version.store(version, Ordering::Release);
+        self.put(pool, (false, rings));
     }
 
-    /// The rings of a pool, and the version with which they came.
-    pub fn rings(&self, pool: usize) -> (u64, Option<Arc<DualRing>>) {
-        let Some(cell) = self.pools.get(pool) else { return (0, None) };
-        cell.rings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Notes that a pool is given other rings together with other servers. Returns the version that
+    /// goes with them; 0 if there is no such pool. For one thread.
+    pub fn carry(&self, pool: usize, rings: Option<Arc<DualRing>>) -> u64 {
+        self.put(pool, (true, rings))
+    }
+
+    fn put(&self, pool: usize, (carried, rings): (bool, Option<Arc<DualRing>>)) -> u64 {
+        let Some(cell) = self.pools.get(pool) else { return 0 };
+        let version = self.version.load(Ordering::Relaxed) + 1;
+        *cell.held() = Held { version, carried, rings };
+        self.version.store(version, Ordering::Release);
+        version
+    }
+
+    /// The rings of a pool.
+    pub fn rings(&self, pool: usize) -> Option<Arc<DualRing>> {
+        self.pools.get(pool)?.held().rings.clone()
+    }
+
+    /// What a pool has been given behind this version, and with which one, unless it comes with a
+    /// plan.
+    pub fn news(&self, pool: usize, behind: u64) -> Option<(u64, Option<Arc<DualRing>>)> {
+        let Held { version, carried, rings } = self.pools.get(pool)?.held().clone();
+        (version > behind && !carried).then_some((version, rings))
+    }
+
+    /// The permit of a pool.
+    pub fn permit(&self, pool: usize) -> Option<Arc<Permit>> {
+        self.pools.get(pool).map(|cell| Arc::clone(&cell.permit))
     }
 
     /// How many changes there have been.
@@ -64,6 +107,13 @@ impl Board {
         self.pools.len()
     }
 
+    /// What a worker had begun before this version has ended.
+    pub fn end(&self, pool: usize, worker: usize, version: u64) {
+        if let Some(ended) = self.pools.get(pool).and_then(|cell| cell.ended.get(worker)) {
+            ended.store(version, Ordering::Release);
+        }
+    }
+
     /// A worker has settled with the rings that came with this version.
     pub fn settle(&self, pool: usize, worker: usize, version: u64) {
         if let Some(settled) = self.pools.get(pool).and_then(|cell| cell.settled.get(worker)) {
@@ -71,16 +121,30 @@ impl Board {
         }
     }
 
-    /// Whether all workers have settled with a pool's rings: all operations begun before have
-    /// ended, so that the phase may be acknowledged.
+    /// Whether all workers have the pool's rings, and all that they had begun before has ended.
+    pub fn has_ended(&self, pool: usize) -> bool {
+        let Some(cell) = self.pools.get(pool) else { return true };
+        let version = cell.held().version;
+        cell.ended.iter().all(|ended| ended.load(Ordering::Acquire) >= version)
+    }
+
+    /// Whether all workers have settled with a pool's rings: nothing is left of what was before
+    /// that the next phase could not bear, so that this one may be acknowledged.
     pub fn has_settled(&self, pool: usize) -> bool {
         self.settled(pool).all(|settled| settled)
     }
 
     /// The same of each worker.
     pub fn settled(&self, pool: usize) -> impl Iterator<Item = bool> {
-        let (version, _) = self.rings(pool);
-        let workers = self.pools.get(pool).map(|cell| &cell.settled[..]).unwrap_or_default();
+        let cell = self.pools.get(pool);
+        let version = cell.map_or(0, |cell| cell.held().version);
+        let workers = cell.map(|cell| &cell.settled[..]).unwrap_or_default();
         workers.iter().map(move |settled| settled.load(Ordering::Acquire) >= version)
+    }
+}
+
+impl Cell {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::config::Routing;
 use crate::routing::moves::Moves;
+use crate::routing::permit::Pass;
 use crate::routing::router::Router;
 use crate::topology::{Phase, Server};
 
@@ -21,6 +22,7 @@ pub struct DualRing {
     old: Arc<Router>,
     new: Arc<Router>,
     moves: Arc<Moves>,
+    pass: Option<Pass>,
 }
 
 /// Where a key is.
@@ -48,13 +50,23 @@ impl DualRing {
     ) -> Self {
         let moves = Arc::new(Moves::between(routing, old, new));
         let [old, new] = [old, new].map(|ring| Arc::new(Router::within(routing, all, ring)));
-        Self { phase, old, new, moves }
+        Self { phase, old, new, moves, pass: None }
     }
 
     /// The same rings in another phase.
     pub fn at_phase(&self, phase: Phase) -> Self {
         let [old, new] = [&self.old, &self.new].map(Arc::clone);
-        Self { phase, old, new, moves: Arc::clone(&self.moves) }
+        Self { phase, old, new, moves: Arc::clone(&self.moves), pass: self.pass.clone() }
+    }
+
+    /// The same rings by another permit; `None`: by nobody's.
+    pub fn with_pass(self, pass: Option<Pass>) -> Self {
+        Self { pass, ..self }
+    }
+
+    /// By which permit keys that move are acted on, if one is needed.
+    pub fn pass(&self) -> Option<&Pass> {
+        self.pass.as_ref()
     }
 
     /// How far the pool has come.

@@ -15,6 +15,7 @@ mod dual_ring;
 mod hash;
 mod key;
 mod moves;
+mod permit;
 mod points;
 mod ring;
 mod router;
@@ -25,6 +26,7 @@ mod tests;
 pub use board::Board;
 pub use dual_ring::{DualRing, Place};
 pub use moves::{Moves, ServerMoves};
+pub use permit::{Pass, Permit};
 pub use router::{Located, Router};
 
 pub use crate::topology::Phase;

@@ -35,7 +35,7 @@ mod upload;
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};
 pub use crate::cache::near::Near;
 pub use crate::routing::Board;
-pub use change::{Latest, Plan, Snapshot};
+pub use change::{Carried, Latest, Plan, Snapshot};
 pub use dedicated::Conversation;
 pub use deposit::Deposit;
 pub use dispatch::Turn;

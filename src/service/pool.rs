@@ -98,7 +98,7 @@ impl Pool {
         };
         let rules = rules(&settings, compat);
         let (args_per_request, value_bytes) = STRANGERS;
-        let rings = settings.expansion.as_ref().map(|it| Arc::new(rings(&settings, it)));
+        let rings = settings.two_rings().map(|it| Arc::new(rings(&settings, it)));
         Self {
             rules,
             rules_for_strangers: Rules { args_per_request, value_bytes, ..rules },

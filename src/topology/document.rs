@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::topology::server::{Address, EntryError, Server, State, located};
+use crate::topology::digest::{Placement, digest, sha256};
+use crate::topology::server::{Address, EntryError, Server, State, located, ring_order};
 
 /// Where an expansion stands. Outside of one it is [`Phase::Stable`].
 ///
@@ -59,6 +60,11 @@ impl Phase {
     /// Whether the new ring has the last word on a key that moves.
     pub const fn new_serves(self) -> bool {
         matches!(self, Self::Warm | Self::Drain | Self::New)
+    }
+
+    /// Whether keys move in it, and are treated in a way of their own.
+    pub const fn is_between(self) -> bool {
+        !matches!(self, Self::Stable | Self::New)
     }
 
     /// Whether it is one step, or none, from here to there.
@@ -197,13 +203,59 @@ impl Document {
         self.target.iter().map(|node| node.server.clone()).collect()
     }
 
-    /// Checks each ring by itself: names, addresses, weights.
+    /// Whether the pool is on its way from one ring to another, or has just come there.
+    pub fn has_two_rings(&self) -> bool {
+        self.phase != Phase::Stable && !self.target.is_empty()
+    }
+
+    /// The servers of both rings, by name; of the current ring alone where there is no other.
+    pub fn all_servers(&self) -> Vec<Server> {
+        let mut all = self.servers();
+        if self.has_two_rings() {
+            let new = |server: &Server| !all.iter().any(|known| known.name == server.name);
+            let added: Vec<Server> = self.target_servers().into_iter().filter(new).collect();
+            all.extend(added);
+            ring_order(&mut all);
+        }
+        all
+    }
+
+    /// What two proxies compare that place keys in the same way: that of the ring, or of both.
+    pub fn digest(&self, placement: &Placement) -> String {
+        let current = digest(placement, &self.servers());
+        if !self.has_two_rings() {
+            return current;
+        }
+        sha256(format!("{current}\n{}\n", digest(placement, &self.target_servers())).as_bytes())
+    }
+
+    /// Checks each ring by itself, and what both have in common: names, addresses, weights.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), VersionError> {
         check_ring(&self.current)?;
-        check_ring(&self.target)
+        check_ring(&self.target)?;
+        if self.has_two_rings() {
+            self.check_both()?;
+        }
+        Ok(())
+    }
+
+    /// A name is one server, and a server has one name, in whichever ring.
+    fn check_both(&self) -> Result<(), VersionError> {
+        for Node { server: new, .. } in &self.target {
+            for Node { server: old, .. } in &self.current {
+                let (same_name, same_place) = (old.name == new.name, old.address == new.address);
+                if same_name && !same_place {
+                    return Err(VersionError::SameName(new.name.clone()));
+                }
+                if same_place && !same_name {
+                    return Err(VersionError::SameAddress(new.address.clone()));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

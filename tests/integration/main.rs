@@ -21,6 +21,7 @@ mod docs;
 mod expand;
 mod expansion;
 mod faults;
+mod fleet;
 mod holding;
 mod limits;
 mod memcache_auth;

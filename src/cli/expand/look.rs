@@ -21,7 +21,7 @@ fn pools<'a>(
     config: &'a Config,
     (file, name): (&Path, Option<&str>),
 ) -> Result<Vec<(&'a Pool, &'a Expansion)>, u8> {
-    let with_two = config.pools.iter().filter_map(|pool| Some((pool, pool.expansion.as_ref()?)));
+    let with_two = config.pools.iter().filter_map(|pool| Some((pool, pool.two_rings()?)));
     let found: Vec<_> =
         with_two.filter(|(pool, _)| name.is_none_or(|name| pool.name == name)).collect();
     if found.is_empty() {

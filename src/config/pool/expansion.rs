@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Format;
 use crate::config::pool::servers::servers;
 use crate::config::settings::{Dead, Distribution, Expansion, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
@@ -18,6 +19,7 @@ impl Default for Expansion {
     fn default() -> Self {
         Self {
             phase: Phase::Stable,
+            term: 0,
             current: Vec::new(),
             target: Vec::new(),
             stub_ttl: STUB_TTL,
@@ -31,7 +33,10 @@ impl Default for Expansion {
 pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
     let Some(value) = section.take("expansion") else { return };
     let Some(inner) = Section::open(&value) else { return };
-    refuse_where_it_cannot_be(&value, pool);
+    pool.why_one_ring().for_each(|why| value.refuse(why));
+    if pool.topology.is_some() {
+        return read_beside_topology(inner, (&value, pool));
+    }
     let named = Phase::ALL.map(|phase| (phase.name(), phase));
     let why = "is none of stable, prepare, fence, warm, drain, new";
     let default = Expansion::default();
@@ -39,13 +44,8 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
         phase: inner.choice("phase", &named, why).unwrap_or(default.phase),
         target: servers(&inner, &pool.name),
         current: pool.servers.clone(),
-        stub_ttl: inner.duration("stub_ttl").unwrap_or(default.stub_ttl),
-        fence: inner.duration("fence").unwrap_or(default.fence),
-        cas_quarantine: inner.duration("cas_quarantine").unwrap_or(default.cas_quarantine),
+        ..times(&inner)
     };
-    if expansion.stub_ttl.as_secs() == 0 || expansion.stub_ttl.subsec_nanos() > 0 {
-        inner.refuse(Reason::from("\"stub_ttl\" is not in whole seconds").or("stub_ttl: 5s"));
-    }
     inner.close();
     for server in &expansion.target {
         match expansion.current.iter().find(|known| known.name == server.name) {
@@ -60,25 +60,60 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
     pool.expansion = Some(expansion);
 }
 
-fn refuse_where_it_cannot_be(value: &Value<'_>, pool: &Pool) {
-    if pool.protocol != Protocol::Memcache {
-        value.refuse("only a memcache pool can have two rings");
+/// How long things take, with both rings still to come.
+fn times(inner: &Section<'_>) -> Expansion {
+    let default = Expansion::default();
+    let times = Expansion {
+        stub_ttl: inner.duration("stub_ttl").unwrap_or(default.stub_ttl),
+        fence: inner.duration("fence").unwrap_or(default.fence),
+        cas_quarantine: inner.duration("cas_quarantine").unwrap_or(default.cas_quarantine),
+        ..default
+    };
+    if times.stub_ttl.as_secs() == 0 || times.stub_ttl.subsec_nanos() > 0 {
+        inner.refuse(Reason::from("\"stub_ttl\" is not in whole seconds").or("stub_ttl: 5s"));
     }
-    if pool.topology.is_some() {
-        value.refuse("a pool whose servers come from elsewhere cannot have two rings");
+    times
+}
+
+/// The rings and the phase come from where the servers do.
+fn read_beside_topology(inner: Section<'_>, (value, pool): (&Value<'_>, &mut Pool)) {
+    for key in ["phase", "servers"] {
+        if let Some(given) = inner.take(key) {
+            given.refuse(format!("\"{key}\" comes from the topology of the pool"));
+        }
     }
-    if pool.dead == Dead::Rehash {
-        value.refuse("a pool that re-hashes when a server is dead cannot have two rings");
+    if pool.topology.as_ref().is_some_and(|source| source.format != Format::Native) {
+        value.refuse("only a native topology has two rings");
     }
-    if pool.routing.distribution == Distribution::Random {
-        value.refuse("under random no key has a place that it could move from");
-    }
+    pool.expansion = Some(times(&inner));
+    inner.close();
 }
 
 impl Pool {
+    /// Why it cannot have two rings, if it cannot.
+    pub fn why_one_ring(&self) -> impl Iterator<Item = &'static str> {
+        let whys = [
+            (self.protocol != Protocol::Memcache, "only a memcache pool can have two rings"),
+            (
+                self.dead == Dead::Rehash,
+                "a pool that re-hashes when a server is dead cannot have two rings",
+            ),
+            (
+                self.routing.distribution == Distribution::Random,
+                "under random no key has a place that it could move from",
+            ),
+        ];
+        whys.into_iter().filter(|(applies, _)| *applies).map(|(_, why)| why)
+    }
+
+    /// Its two rings, if it has them.
+    pub fn two_rings(&self) -> Option<&Expansion> {
+        self.expansion.as_ref().filter(|expansion| !expansion.target.is_empty())
+    }
+
     /// The servers of the ring that serves: the old one until phase warm, then the new one.
     pub fn ring(&self) -> &[Server] {
-        match &self.expansion {
+        match self.two_rings() {
             Some(expansion) if expansion.phase.new_serves() => &expansion.target,
             Some(expansion) => &expansion.current,
             None => &self.servers,

@@ -40,8 +40,7 @@ pub(super) async fn show(
         .present()
         .filter(|(_, shape)| meant(&shape.name))
         .filter_map(|(pool, shape)| {
-            let (_, rings) = answers.board.rings(pool);
-            let rings = rings?;
+            let rings = answers.board.rings(pool)?;
             let moves = rings.moves();
             let of =
                 |it: &ServerMoves| json!({ "name": it.name, "away": it.loses, "to": it.gains });
@@ -86,6 +85,9 @@ fn step(answers: &Answers, wish: &Wish) -> Result<String, String> {
     let layout = answers.registry.layout();
     let pool = layout.present().find(|(_, shape)| shape.name == wish.pool);
     let (pool, _) = pool.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
+    if answers.desks.iter().any(|desk| desk.pool == wish.pool) {
+        return Err("the phases of this pool come from its topology".to_owned());
+    }
     let phase = Phase::of_name(&wish.phase);
     let phase = phase.ok_or_else(|| format!("there is no phase {}", wish.phase))?;
     let accept_stale = wish.accept_stale.as_deref().is_some_and(|value| value != "0");
@@ -103,7 +105,7 @@ fn may_go(
     pool: usize,
     (to, accept_stale): (Phase, bool),
 ) -> Result<(Phase, Arc<DualRing>), String> {
-    let (_, rings) = board.rings(pool);
+    let rings = board.rings(pool);
     let rings = rings.ok_or("the pool has one ring: it is given a second by expansion:")?;
     let from = rings.phase();
     if from == to || !from.borders(to) {

@@ -34,9 +34,22 @@ pub(super) fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// An expansion but for its phase: where a process begins does not concern one that runs.
+/// An expansion but for its phase: where a process begins does not concern one that runs. Of what
+/// a source has given only the times are the configuration's.
 fn way(pool: &Pool) -> Option<Expansion> {
-    pool.expansion.clone().map(|way| Expansion { phase: Phase::Stable, ..way })
+    match &pool.topology {
+        Some(_) => {
+            let times = pool.expansion.clone().unwrap_or_default();
+            let [current, target] = [Vec::new(), Vec::new()];
+            Some(Expansion { phase: Phase::Stable, term: 0, current, target, ..times })
+        }
+        None => pool.two_rings().map(|way| Expansion { phase: Phase::Stable, ..way.clone() }),
+    }
+}
+
+/// The phase that a pool's source says.
+fn phase(pool: &Pool) -> &'static str {
+    pool.two_rings().map_or(Phase::Stable, |way| way.phase).name()
 }
 
 /// Says for each setting whether it is the same: those behind `live` may change, those behind
@@ -140,13 +153,7 @@ impl Diff {
                 dead, server_connections, server_retry_timeout, server_failure_limit, allow_flush,
                 allow_scan, partial, lenient_lf, idle_timeout, near_cache],
             start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache]);
-        if way(old) != way(new) {
-            self.needs_restart(&format!("{prefix}expansion"));
-        }
-        if old.expansion.is_some() {
-            // Keys move by the rings that the pool has: these must be all that moves them.
-            compare!(self, prefix, old, new, live: [], start: [servers, routing, dead]);
-        }
+        self.rings(&prefix, old, new);
         if new.cache.is_some() {
             // What executes requests itself holds these since the start.
             compare!(self, prefix, old, new, live: [],
@@ -156,6 +163,32 @@ impl Diff {
         }
         self.routing(&prefix, old, new);
         self.servers(&prefix, &old.servers, &new.servers);
+    }
+
+    /// Keys move by the rings that the pool has: these must be all that moves them.
+    fn rings(&mut self, prefix: &str, old: &Pool, new: &Pool) {
+        if old.two_rings().is_some() {
+            compare!(self, prefix, old, new, live: [], start: [routing, dead]);
+        }
+        if new.two_rings().is_some() {
+            self.refused.extend(new.why_one_ring().map(|why| format!("{prefix}expansion: {why}")));
+        }
+        let changed = way(old) != way(new);
+        if old.topology.is_none() {
+            if changed {
+                self.needs_restart(&format!("{prefix}expansion"));
+            }
+            if old.two_rings().is_some() {
+                compare!(self, prefix, old, new, live: [], start: [servers]);
+            }
+            return;
+        }
+        if changed {
+            self.changes.push(format!("{prefix}expansion: changed"));
+        }
+        if phase(old) != phase(new) {
+            self.changes.push(format!("{prefix}phase: {} -> {}", phase(old), phase(new)));
+        }
     }
 
     fn routing(&mut self, prefix: &str, old: &Pool, new: &Pool) {

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  SIGHUP, POST /reload, the watched file ─▶ reload ─ load ─┐
-//!  a source of a pool's servers ─▶ set_servers ─────────────┴▶ apply ─▶ diff ─▶ swap ─▶ workers
+//!  a source of a pool's servers ─▶ give ────────────────────┴▶ apply ─▶ diff ─▶ swap ─▶ workers
 //!                                                                └─ refused: as it was
 //! ```
 //! All of it happens on the admin thread. A configuration is taken over whole or not at all.
 
 mod diff;
+mod given;
 mod watch;
 
 use std::collections::HashMap;
@@ -20,8 +21,8 @@ use thiserror::Error;
 
 use crate::config::{self, Config};
 use crate::metrics::{AdminMetric, AdminMetrics};
-use crate::topology::{Server, ring_order};
 use diff::diff;
+pub(super) use given::{Given, Walk};
 pub(super) use watch::watch;
 
 /// What has changed, a line each; none if nothing has.
@@ -73,8 +74,8 @@ pub struct Reloader {
 
 struct Running {
     config: Arc<Config>,
-    /// Servers of pools that do not come from the file.
-    servers: HashMap<String, Vec<Server>>,
+    /// What pools have that does not come from the file.
+    given: HashMap<String, Given>,
 }
 
 impl fmt::Debug for Reloader {
@@ -95,7 +96,7 @@ impl Reloader {
     ) -> Self {
         let swap: Swap = Box::new(swap);
         admin.set(AdminMetric::ConfigTime, wall_clock_micros());
-        let state = Mutex::new(Running { config: Arc::new(config), servers: HashMap::new() });
+        let state = Mutex::new(Running { config: Arc::new(config), given: HashMap::new() });
         Self { source, swap, admin, state }
     }
 
@@ -109,7 +110,7 @@ impl Reloader {
         self.source.as_ref()
     }
 
-    /// Puts `new` in force. Servers that a source has given a pool stay with it.
+    /// Puts `new` in force. What a source has given a pool stays with it.
     ///
     /// # Errors
     /// See [`Refused`]; nothing has changed then.
@@ -152,30 +153,28 @@ impl Reloader {
         self.apply(read.map_err(|errors| Refused::Invalid(errors.to_string()))?)
     }
 
-    /// The pool has started with these servers, whatever the file says: it keeps them.
-    pub fn keep_servers(&self, pool: &str, mut servers: Vec<Server>) {
-        ring_order(&mut servers);
-        self.running().servers.insert(pool.to_owned(), servers);
+    /// The pool has started with this, whatever the file says: it keeps it.
+    pub fn keep(&self, pool: &str, given: Given) {
+        self.running().given.insert(pool.to_owned(), given);
     }
 
-    /// The same configuration, with these servers (in any order, names unique) in a pool from now
-    /// on, whatever the file says.
+    /// The same configuration, with these servers and rings in a pool from now on, whatever the
+    /// file says.
     ///
     /// # Errors
     /// See [`Refused`]; nothing has changed then.
-    pub fn set_servers(&self, pool: &str, mut servers: Vec<Server>) -> Result<Applied, Refused> {
-        ring_order(&mut servers);
+    pub fn give(&self, pool: &str, given: Given) -> Result<Applied, Refused> {
         let mut running = self.running();
         let new = Config::clone(&running.config);
         if !new.pools.iter().any(|it| it.name == pool && it.cache.is_none()) {
             return Err(Refused::NoPool(pool.to_owned()));
         }
-        let before = running.servers.insert(pool.to_owned(), servers);
+        let before = running.given.insert(pool.to_owned(), given);
         let done = self.put_in_force(&mut running, new);
         if done.is_err() {
             match before {
-                Some(before) => running.servers.insert(pool.to_owned(), before),
-                None => running.servers.remove(pool),
+                Some(before) => running.given.insert(pool.to_owned(), before),
+                None => running.given.remove(pool),
             };
         }
         done
@@ -183,8 +182,8 @@ impl Reloader {
 
     fn put_in_force(&self, running: &mut Running, mut new: Config) -> Result<Applied, Refused> {
         for pool in new.pools.iter_mut().filter(|pool| pool.cache.is_none()) {
-            if let Some(servers) = running.servers.get(&pool.name) {
-                pool.servers.clone_from(servers);
+            if let Some(given) = running.given.get(&pool.name) {
+                given.put(pool);
             }
         }
         let found = diff(&running.config, &new);

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, parse};
-use crate::control::reload::{Refused, Reloader, Source, Swap};
+use crate::control::reload::{Given, Refused, Reloader, Source, Swap};
 use crate::metrics::AdminMetric;
 use crate::topology::{Server, State};
 
@@ -52,13 +52,17 @@ fn what_is_refused_leaves_everything_as_it_was() {
     assert!(seen.lock().unwrap().1.is_empty());
 }
 
+fn given(servers: Vec<Server>) -> Given {
+    Given { servers, walk: None }
+}
+
 #[test]
 fn servers_that_a_source_has_given_outlive_the_next_file() {
     let (swap, seen) = swap();
     let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     let mut b = server("10.0.0.9:11211:1 b");
     b.state = State::Down;
-    let done = reloader.set_servers("web", vec![server("10.0.0.3:11211:1 cc"), b]).unwrap();
+    let done = reloader.give("web", given(vec![server("10.0.0.3:11211:1 cc"), b])).unwrap();
     assert_eq!(done.changes.len(), 4, "{done:?}");
     let names = |servers: &[Server]| -> Vec<String> {
         servers.iter().map(|server| server.name.clone()).collect()
@@ -74,11 +78,11 @@ fn servers_that_could_not_be_had_are_forgotten() {
     let (swap, seen) = swap();
     let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     seen.lock().unwrap().0 = true;
-    assert!(reloader.set_servers("web", vec![server("10.0.0.3:11211:1 c")]).is_err());
+    assert!(reloader.give("web", given(vec![server("10.0.0.3:11211:1 c")])).is_err());
     seen.lock().unwrap().0 = false;
     let done = reloader.apply(config(TEXT)).unwrap();
     assert_eq!(done.changes, Vec::<String>::new());
-    let missing = reloader.set_servers("none", Vec::new());
+    let missing = reloader.give("none", Given::default());
     assert_eq!(missing, Err(Refused::NoPool("none".to_owned())));
 }
 

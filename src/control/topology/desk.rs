@@ -166,13 +166,16 @@ impl Desk {
 
     /// This is in force, and was confirmed `age` ago.
     pub(super) fn in_force(&self, origin: Origin, admitted: &Admitted, age: Duration) {
-        let servers = serving(&admitted.document);
-        let ring = RingName {
-            ring: "current",
-            digest: digest(&self.placement, &servers),
-            epoch: admitted.stamp,
-        };
-        self.metrics.set_rings(vec![ring]);
+        let document = &admitted.document;
+        let servers = serving(document);
+        let (digest_of, epoch) =
+            (|servers: &[Server]| digest(&self.placement, servers), admitted.stamp);
+        let ring = |ring, servers: &[Server]| RingName { ring, digest: digest_of(servers), epoch };
+        self.metrics.set_rings(if document.has_two_rings() {
+            vec![ring("current", &document.servers()), ring("target", &document.target_servers())]
+        } else {
+            vec![ring("current", &servers)]
+        });
         self.metrics.set(TopologyMetric::Epoch, admitted.stamp);
         self.show_phase(admitted.document.phase);
         let mut state = self.state();
@@ -242,7 +245,12 @@ impl Desk {
             weight: server.weight,
             state: server.state.name(),
         };
-        let phase = state.admitted.as_ref().map_or(Phase::Stable, |it| it.document.phase);
+        let document = state.admitted.as_ref().map(|it| &it.document);
+        let phase = document.map_or(Phase::Stable, |document| document.phase);
+        let digest = match document {
+            Some(document) => document.digest(&self.placement),
+            None => digest(&self.placement, &state.servers),
+        };
         Report {
             pool: self.pool.clone(),
             source: self.source.clone(),
@@ -250,7 +258,7 @@ impl Desk {
             connected: self.metrics.get(TopologyMetric::Session) == 1,
             epoch: state.admitted.as_ref().map_or(0, |it| it.stamp),
             phase: phase.name(),
-            digest: digest(&self.placement, &state.servers),
+            digest,
             age_s: state.confirmed.map(|at| at.elapsed().as_secs()),
             servers: state.servers.iter().map(row).collect(),
             refused: state.refused.clone(),
@@ -304,5 +312,6 @@ const fn rejected(reason: Reason) -> TopologyMetric {
         Reason::Ring => TopologyMetric::RejectedRing,
         Reason::Commit => TopologyMetric::RejectedCommit,
         Reason::Apply => TopologyMetric::RejectedApply,
+        Reason::Phase => TopologyMetric::RejectedPhase,
     }
 }

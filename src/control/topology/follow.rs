@@ -8,26 +8,39 @@ use std::time::{Duration, Instant};
 
 use crate::config::Routing;
 use crate::config::{Pool, TopologySource};
-use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, serving};
+use crate::control::reload::Given;
+use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, given, serving};
 use crate::control::topology::decode::{Decoder, Proposal, ZNode};
 use crate::control::topology::desk::{Desk, Origin};
 use crate::control::topology::refusal::{Reason, Refusal};
 use crate::control::topology::snapshot::{self, Fault};
+use crate::control::topology::standing::Standing;
 use crate::metrics::TopologyMetric;
-use crate::routing::Moves;
-use crate::topology::{Diff, Server, digest};
+use crate::routing::{Board, Moves};
+use crate::topology::{Diff, Document, Phase, Server, digest};
 
-/// Puts the servers of a pool in force, in any order; fails with nothing changed.
-type Apply = Box<dyn Fn(&str, Vec<Server>) -> Result<(), String> + Send + Sync>;
+/// Puts what a pool is given in force; fails with nothing changed.
+type Apply = Box<dyn Fn(&str, Given) -> Result<(), String> + Send + Sync>;
+
+/// The way into the running process.
+pub(super) struct Force {
+    pub(super) apply: Apply,
+    pub(super) board: Arc<Board>,
+    /// The pool's number there.
+    pub(super) number: usize,
+}
 
 /// One pool's source.
 pub(super) struct Follower {
     desk: Arc<Desk>,
     decoder: Decoder,
-    admission: Admission,
+    pub(super) admission: Admission,
     routing: Routing,
+    /// Whether the pool can have two rings.
+    can_have_two: bool,
     /// None until the process runs: then what is admitted is what it starts with.
-    apply: Option<Apply>,
+    pub(super) force: Option<Force>,
+    pub(super) standing: Standing,
     snapshot: Option<Keeper>,
     /// What the pool has now, whoever said so.
     servers: Vec<Server>,
@@ -44,7 +57,9 @@ impl Follower {
             max_removal: source.max_removal,
             add_delay: source.add_delay,
             remove_delay: source.remove_delay,
+            one_ring: pool.why_one_ring().next(),
         };
+        let can_have_two = rules.one_ring.is_none();
         let snapshot = source.snapshot.clone().map(|file| Keeper::new(file, &desk));
         let kept = snapshot.as_ref().and_then(Keeper::read);
         let age = kept.as_ref().map_or(Duration::ZERO, |kept| kept.age);
@@ -58,7 +73,9 @@ impl Follower {
             },
             admission: Admission::new(rules, kept.map(|kept| kept.admitted)),
             routing: pool.routing.clone(),
-            apply: None,
+            can_have_two,
+            force: None,
+            standing: Standing::default(),
             snapshot,
             servers: pool.servers.clone(),
             age,
@@ -66,9 +83,9 @@ impl Follower {
         }
     }
 
-    /// The servers that the pool starts with: what the source has said, or else the snapshot, or
-    /// else what the configuration says.
-    pub(super) fn begin(&mut self) -> Vec<Server> {
+    /// What the pool starts with: what the source has said, or else the snapshot, or else what the
+    /// configuration says.
+    pub(super) fn begin(&mut self) -> Given {
         if let Some(admitted) = self.admission.current()
             && self.desk.metrics.get(TopologyMetric::Live) == 0
         {
@@ -80,12 +97,20 @@ impl Follower {
             let (pool, servers) = (&self.desk.pool, self.servers.len());
             tracing::warn!(pool, servers, "no topology yet: the servers of the configuration");
         }
-        self.servers.clone()
+        self.given()
     }
 
-    /// From here on this puts in force what the source says.
-    pub(super) fn apply_by(&mut self, apply: Apply) {
-        self.apply = Some(apply);
+    /// What is followed gives the pool this.
+    pub(super) fn given(&self) -> Given {
+        match self.admission.current() {
+            Some(admitted) => given(&admitted.document, self.can_have_two, self.standing.term),
+            None => Given { servers: self.servers.clone(), walk: None },
+        }
+    }
+
+    /// From here on what the source says is put in force by this.
+    pub(super) fn apply_by(&mut self, force: Force) {
+        self.force = Some(force);
     }
 
     /// The desk.
@@ -99,8 +124,13 @@ impl Follower {
     }
 
     /// What two proxies compare.
+    #[cfg(feature = "zookeeper")]
     pub(super) fn digest(&self) -> String {
-        digest(&self.routing.placement(), &self.servers)
+        let placement = self.routing.placement();
+        match self.admission.current() {
+            Some(admitted) => admitted.document.digest(&placement),
+            None => digest(&placement, &self.servers),
+        }
     }
 
     /// The source is out of sight.
@@ -113,6 +143,9 @@ impl Follower {
     pub(super) fn see(&mut self, nodes: &[ZNode], now: Instant) -> Option<Instant> {
         if let Some(epoch) = self.desk.take_accept() {
             self.admission.accept(epoch);
+        }
+        if let Some(Force { board, number, .. }) = &self.force {
+            self.admission.set_settled(board.has_settled(*number));
         }
         let proposal = match self.decoder.decode(nodes) {
             Ok(proposal) => proposal,
@@ -140,6 +173,11 @@ impl Follower {
     }
 
     fn same(&mut self) {
+        if let Err(why) = self.renew_term() {
+            let epoch = self.admission.current().map_or(0, |it| it.stamp);
+            return self.refuse(epoch, &Refusal::new(Reason::Apply, why));
+        }
+        self.standing.agrees = true;
         if let Some(admitted) = self.admission.current() {
             self.servers = serving(&admitted.document);
             self.desk.in_force(Origin::Live, admitted, Duration::ZERO);
@@ -149,24 +187,39 @@ impl Follower {
 
     fn put_in_force(&mut self, admitted: Admitted, now: Instant) {
         let servers = serving(&admitted.document);
-        let done = match &self.apply {
-            Some(apply) => apply(&self.desk.pool, servers.clone()),
-            None => Ok(()),
-        };
-        if let Err(why) = done {
+        let phases = (self.phase(), admitted.document.phase);
+        let ends = phases == (Phase::New, Phase::Stable);
+        if phases.0.borders(phases.1) || ends {
+            self.grant();
+        } else {
+            // What is under way must end before anything begins in a phase so far from its own.
+            self.standing.cleared = false;
+            self.revoke();
+        }
+        if let Err(why) = self.put(&admitted.document) {
             self.refuse(admitted.stamp, &Refusal::new(Reason::Apply, why));
             return;
         }
         let changes = Diff::between(&self.servers, &servers);
-        let moved = Moves::between(&self.routing, &self.servers, &servers).share * 100.0;
+        let moved = match &admitted.document {
+            // With two rings nothing moves at once.
+            document if document.has_two_rings() || phases != (Phase::Stable, Phase::Stable) => 0.0,
+            _ => Moves::between(&self.routing, &self.servers, &servers).share * 100.0,
+        };
         self.servers = servers;
+        self.standing.agrees = true;
+        if phases.0 != phases.1 {
+            let (pool, epoch) = (&self.desk.pool, admitted.stamp);
+            let (from, to) = (phases.0.name(), phases.1.name());
+            tracing::info!(pool, from, to, epoch, "topology phase");
+        }
         tracing::info!(
             pool = self.desk.pool,
             epoch = admitted.stamp,
             servers = self.servers.len(),
             %changes,
             moved = format!("{moved:.1}%"),
-            digest = self.digest(),
+            digest = admitted.document.digest(&self.routing.placement()),
             author = admitted.document.author,
             reason = admitted.document.reason,
             "topology in force"
@@ -179,7 +232,26 @@ impl Follower {
         self.admission.confirm(admitted, now);
     }
 
-    fn refuse(&self, epoch: u64, refusal: &Refusal) {
+    pub(super) fn phase(&self) -> Phase {
+        self.admission.current().map_or(Phase::Stable, |it| it.document.phase)
+    }
+
+    /// Has the process hold what a document says, in this term.
+    pub(super) fn put(&mut self, document: &Document) -> Result<(), String> {
+        let term = self.standing.term;
+        if let Some(force) = &self.force {
+            (force.apply)(&self.desk.pool, given(document, self.can_have_two, term))?;
+        }
+        self.standing.put = term;
+        Ok(())
+    }
+
+    fn refuse(&mut self, epoch: u64, refusal: &Refusal) {
+        self.standing.agrees = false;
+        if refusal.reason == Reason::Phase {
+            // Others may be where nobody may be who is here.
+            self.revoke();
+        }
         if self.desk.refused(epoch, refusal) {
             let reason = refusal.reason.name();
             let (pool, why) = (&self.desk.pool, &refusal.text);

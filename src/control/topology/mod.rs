@@ -11,10 +11,13 @@
 pub mod admission;
 pub mod decode;
 mod desk;
+mod fence;
 mod file;
 mod follow;
 mod refusal;
 pub mod snapshot;
+#[cfg_attr(not(feature = "zookeeper"), expect(dead_code, reason = "only sessions have terms"))]
+mod standing;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
 
@@ -31,8 +34,8 @@ use tokio::sync::Notify;
 
 use crate::config::{Config, Place, Pool, TopologySource};
 use crate::control::reload::Reloader;
-use admission::serving;
-use follow::Follower;
+use crate::routing::Board;
+use follow::{Follower, Force};
 
 /// The sources of all pools that have one.
 #[derive(Default)]
@@ -44,7 +47,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads each source once and gives its pool the servers to start with: those of the source; if
+    /// Reads each source once and gives its pool the servers and rings to start with: those of the source; if
     /// that does not answer in the time that the pool allows, those of the snapshot; if there is
     /// none, those of the configuration, perhaps none. Never fails: a process without servers
     /// answers errors until its source is there.
@@ -64,9 +67,9 @@ impl Sources {
         sources.read_groups(wait).await;
         for follower in sources.followers() {
             let name = follower.desk().pool.clone();
-            let servers = follower.begin();
+            let given = follower.begin();
             if let Some(pool) = config.pools.iter_mut().find(|pool| pool.name == name) {
-                pool.servers = servers;
+                given.put(pool);
             }
         }
         sources
@@ -77,17 +80,24 @@ impl Sources {
         &self.desks
     }
 
-    /// Follows all sources for ever; what they say is put in force by `reloader`. To be called
-    /// within the runtime of the admin thread.
-    pub fn follow(mut self, reloader: &Arc<Reloader>) {
+    /// Follows all sources for ever; what they say is put in force by `reloader`, and has ended
+    /// and settled when `board` says so. To be called within the runtime of the admin thread.
+    pub fn follow(mut self, reloader: &Arc<Reloader>, board: &Arc<Board>) {
+        let pools = reloader.current();
         for follower in self.followers() {
-            if let Some(admitted) = follower.admitted() {
-                reloader.keep_servers(&follower.desk().pool, serving(&admitted.document));
+            let name = follower.desk().pool.clone();
+            let number =
+                pools.pools.iter().position(|pool| pool.name == name).unwrap_or(usize::MAX);
+            if follower.admitted().is_some() {
+                reloader.keep(&name, follower.given());
             }
             let reloader = Arc::clone(reloader);
-            follower.apply_by(Box::new(move |pool, servers| {
-                reloader.set_servers(pool, servers).map(drop).map_err(|it| it.to_string())
-            }));
+            let apply = move |pool: &str, given| {
+                reloader.give(pool, given).map(drop).map_err(|it| it.to_string())
+            };
+            let board = Arc::clone(board);
+            tokio::spawn(fence::watch(Arc::clone(follower.desk()), (Arc::clone(&board), number)));
+            follower.apply_by(Force { apply: Box::new(apply), board, number });
         }
         for (path, follower) in self.files {
             tokio::spawn(file::follow(path, follower));
@@ -168,10 +178,11 @@ fn described(source: &TopologySource) -> String {
     }
 }
 
-/// What acknowledgements call this process: the host, and where it listens.
+/// What acknowledgements call this process: the host, where it listens, and its number there. Two
+/// that listen at one place must not take each other's for their own.
 #[cfg(feature = "zookeeper")]
 fn proxy_id(pool: &Pool) -> String {
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy().into_owned();
-    format!("{host}-{}", pool.listen).replace('/', "_")
+    format!("{host}-{}-{}", pool.listen, std::process::id()).replace('/', "_")
 }

@@ -21,6 +21,8 @@ pub enum Reason {
     Ring,
     /// Members alone make no ring: a commit is missing.
     Commit,
+    /// It is not the next step of an expansion, nor the last one.
+    Phase,
     /// The process could not put it in force.
     Apply,
 }
@@ -37,6 +39,7 @@ impl Reason {
             Self::Deleted => "deleted",
             Self::Ring => "ring",
             Self::Commit => "commit",
+            Self::Phase => "phase",
             Self::Apply => "apply",
         }
     }

@@ -18,7 +18,7 @@ use crate::backend::TlsConnector;
 use crate::cache::near::Near;
 use crate::config::{Dead, NearMode, Pool as Settings};
 use crate::metrics::{PoolMetrics, ServerMetric, WorkerMetrics};
-use crate::routing::Router;
+use crate::routing::{DualRing, Router};
 use crate::service::dispatch::Turn;
 use crate::service::pool::{Pool, Server, backoff};
 use crate::service::proxy::{Duty, GATHER_SHARE, Link, Proxy};
@@ -42,6 +42,8 @@ pub struct Plan {
     pub settings: Arc<Settings>,
     /// The way to them.
     pub router: Router,
+    /// The ways to them while they are of two rings.
+    pub rings: Carried,
     /// What TLS to them is made with.
     pub tls: Option<TlsConnector>,
     /// Its near cache.
@@ -50,6 +52,15 @@ pub struct Plan {
     pub removed: bool,
     /// Held for as long as anything of the pool is there.
     pub lease: Arc<()>,
+}
+
+/// Rings that come together with the servers that they are over.
+#[derive(Clone, Debug, Default)]
+pub struct Carried {
+    /// As [`Board::carry`](crate::routing::Board::carry) counts it; 0: the pool keeps what it has.
+    pub version: u64,
+    /// None if the pool's own ring serves alone.
+    pub rings: Option<Arc<DualRing>>,
 }
 
 /// Where one worker finds what it is to hold next; a later one takes the place of an earlier one.
@@ -81,7 +92,7 @@ impl Plan {
         if same(old, new) {
             return Self { settings, tls, near: None, ..self.clone() };
         }
-        Self::new(settings, tls, Arc::clone(&self.lease))
+        Self { rings: self.rings.clone(), ..Self::new(settings, tls, Arc::clone(&self.lease)) }
     }
 
     /// The plan of a pool with these settings: builds its ring. A server that is marked down is
@@ -90,7 +101,8 @@ impl Plan {
         let router = Router::new(&settings.routing, &settings.servers);
         let live = live_by_state(&settings);
         let router = if live.contains(&false) { router.with_live(&live) } else { router };
-        Self { settings, router, tls, near: None, removed: false, lease }
+        let rings = Carried::default();
+        Self { settings, router, rings, tls, near: None, removed: false, lease }
     }
 }
 
@@ -155,6 +167,7 @@ impl Proxy {
             let before = Arc::clone(&self.pools[number].settings);
             let count = self.pools[number].count();
             let (bank, shift) = self.reshape(number, plan, &bank);
+            self.take_carried(number, &plan.rings, turn.now);
             let same = before.servers[..count] == plan.settings.servers
                 && before.routing == plan.settings.routing;
             self.change_near(turn, number, (plan.near.as_ref(), same));
@@ -165,6 +178,7 @@ impl Proxy {
         for shift in shifts {
             self.carry_through(turn, &shift);
         }
+        self.begin_parked_again(turn);
         Arc::clone(&self.metrics)
     }
 
@@ -199,7 +213,7 @@ impl Proxy {
     fn reshape(&mut self, number: usize, plan: &Plan, bank: &PoolMetrics) -> (PoolMetrics, Shift) {
         let bare = Pool::bare(plan, self.compat);
         let old = std::mem::replace(&mut self.pools[number], bare);
-        // A pool with two rings keeps its servers as long as it has them, and so their indices.
+        // Other rings come with the plan, if any do.
         self.pools[number].rings.clone_from(&old.rings);
         self.pools[number].passage = old.passage;
         let count = old.count();
@@ -251,6 +265,12 @@ impl Proxy {
             servers.push(server);
         }
         self.renumber(number, &moves, &blocks);
+        // An operation goes on with whoever has the name now.
+        let named = |old: usize| {
+            let name = nodes.get(old).map(|node| &node.name);
+            plan.settings.servers.iter().position(|node| Some(&node.name) == name)
+        };
+        self.slots.renumber(number as u16, named);
         let leaving = live.len()..servers.len();
         let pool = &mut self.pools[number];
         if !leaving.is_empty() {

@@ -3,6 +3,10 @@
 use super::operation::{Meta, Operation, Verb};
 use super::wire::{Answer, Code, NO_CAS};
 
+/// Of a key that moves, while it may be that others have gone on without us.
+pub(in crate::service) const FENCED: &str =
+    "the key moves, and ZooKeeper is out of sight: try again";
+
 /// What the client reads where nothing was found, stored or changed.
 pub(super) fn missing(op: &Operation) -> Vec<u8> {
     match op.verb {
@@ -23,6 +27,11 @@ pub(super) fn present(op: &Operation) -> Vec<u8> {
 /// What a client is told whose CAS is not that of the item.
 pub(super) fn exists(op: &Operation) -> Vec<u8> {
     if op.is_meta() { meta("EX", op) } else { b"EXISTS\r\n".to_vec() }
+}
+
+/// What the client is told while keys that move must not be touched.
+pub(super) fn fenced(op: &Operation) -> Vec<u8> {
+    if op.is_read() { missing(op) } else { error(FENCED) }
 }
 
 /// An error of ours.

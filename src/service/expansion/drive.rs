@@ -8,6 +8,7 @@
 
 use std::time::Instant;
 
+use super::answer;
 use super::machine::Machine;
 use super::operation::Operation;
 use super::slots::{Begun, State};
@@ -105,6 +106,7 @@ impl Proxy {
         let owner = &self.pools[slot.begun.pool as usize];
         let (machine, step) = Machine::start(op, owner.phase(), &owner.context(turn.now));
         slot.era = owner.passage.era;
+        slot.pass = owner.pass();
         slot.state = State::Running(Box::new(machine));
         self.act(turn, place, step)
     }
@@ -117,6 +119,7 @@ impl Proxy {
         place: u32,
         step: Step,
     ) -> Option<Ticket> {
+        let step = if self.is_fenced(place) { self.fenced(place) } else { step };
         match step {
             Step::Send(send) => {
                 if let Err(failure) = self.ask(turn, place, send) {
@@ -132,6 +135,22 @@ impl Proxy {
                 None
             }
         }
+    }
+
+    /// Whether an operation may neither take its next step nor be acknowledged. The clock is read
+    /// anew, see [`Pool::may_act`](crate::service::pool::Pool).
+    fn is_fenced(&mut self, place: u32) -> bool {
+        self.slots.at(place).pass.as_ref().is_some_and(|pass| !pass.holds(Instant::now()))
+    }
+
+    /// How it ends then.
+    #[cold]
+    fn fenced(&mut self, place: u32) -> Step {
+        let slot = self.slots.at(place);
+        let pool = slot.begun.pool as usize;
+        let State::Running(machine) = &slot.state else { return Step::Answer(Vec::new()) };
+        self.metrics.pools[pool].add(PoolMetric::SelfFenced, 1);
+        Step::Answer(answer::fenced(machine.op()))
     }
 
     /// Sends a machine's request.
@@ -152,6 +171,9 @@ impl Proxy {
         let heard = slot.heard[side];
         let Begun { pool, lane, servers, .. } = slot.begun;
         slot.asked = Some(send.side);
+        if servers[side] >= self.pools[pool as usize].servers.len() {
+            return Err(Failure::NoServer);
+        }
         let link = self.connection(pool, servers[side], lane);
         let at = &self.links[link as usize];
         let same = heard == Some((link, at.attempt)) && at.connection.phase() == Life::Ready;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::step::{Context, Side, Wrong};
 use crate::config::{Expansion, Pool as Settings};
-use crate::routing::{DualRing, Phase};
+use crate::routing::{DualRing, Pass, Phase};
+use crate::service::change::Carried;
 use crate::service::dispatch::Turn;
 use crate::service::expansion::slots::State;
 use crate::service::fragment::Merge;
@@ -22,6 +23,10 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) struct Passage {
     /// How often they have been set.
     pub(super) era: u64,
+    /// With which plan they came, if with any.
+    version: u64,
+    /// The end that it has come to, while its own ring serves alone.
+    end: Phase,
     /// When they were set last.
     changed: Option<Instant>,
     /// When operations that name a CAS were let through the fence last, on either side of it; a
@@ -33,15 +38,10 @@ pub(crate) struct Passage {
 impl Passage {
     /// That of a pool which has had these rings from the start.
     pub(crate) fn from_start(rings: Option<&DualRing>, now: Instant) -> Self {
-        let between = rings.is_some_and(|rings| is_between(rings.phase()));
+        let between = rings.is_some_and(|rings| rings.phase().is_between());
         let now = between.then_some(now);
-        Self { era: 0, changed: now, passed: now }
+        Self { changed: now, passed: now, ..Self::default() }
     }
-}
-
-/// Whether keys that move are treated in a way of their own.
-fn is_between(phase: Phase) -> bool {
-    !matches!(phase, Phase::Stable | Phase::New)
 }
 
 /// The rings that a pool's settings ask for.
@@ -56,16 +56,48 @@ impl Pool {
         self.settings.expansion.clone().unwrap_or_default()
     }
 
-    /// The phase that it is in; without rings that is the end of it.
+    /// The phase that it is in; without rings that is the end that it has come to.
     pub(super) fn phase(&self) -> Phase {
-        self.rings.as_ref().map_or(Phase::New, |rings| rings.phase())
+        self.rings.as_ref().map_or(self.passage.end, |rings| rings.phase())
+    }
+
+    /// Whether keys that move may be acted on now. The clock is read anew: since it was last, the
+    /// process may have been stopped for as long as you like.
+    pub(in crate::service) fn may_act(&self) -> bool {
+        self.pass().is_none_or(|pass| pass.holds(Instant::now()))
+    }
+
+    /// Has these rings from now on.
+    fn take_rings(&mut self, rings: Option<Arc<DualRing>>, now: Instant) {
+        let (before, term) = (self.phase(), self.term());
+        let after = rings.as_ref().map_or(Phase::Stable, |rings| rings.phase());
+        self.passage.end = if before.new_serves() { Phase::New } else { Phase::Stable };
+        self.rings = rings;
+        self.passage.era += 1;
+        self.passage.changed = Some(now);
+        let anew = term.is_some() && term != self.term() || !before.borders(after);
+        if before == Phase::Fence && after != Phase::Fence || anew && after.is_between() {
+            self.passage.passed = Some(now);
+        }
+    }
+
+    /// By which permit an operation on a key that moves begins.
+    pub(super) fn pass(&self) -> Option<Pass> {
+        let rings = self.rings.as_ref().filter(|rings| rings.phase().is_between())?;
+        rings.pass().cloned()
+    }
+
+    /// The term of its rings.
+    fn term(&self) -> Option<u64> {
+        Some(self.rings.as_ref()?.pass()?.term())
     }
 
     /// Whether a read of a key that moves is one of the old server and no more; `token`: what it
     /// answers holds a CAS.
     pub(in crate::service) fn reads_old(&self, token: bool) -> bool {
-        let phase = self.phase();
-        matches!(phase, Phase::Stable | Phase::Prepare) || (phase == Phase::Fence && !token)
+        let Some(phase) = self.rings.as_ref().map(|rings| rings.phase()) else { return false };
+        let old = matches!(phase, Phase::Stable | Phase::Prepare);
+        (old || phase == Phase::Fence && !token) && self.may_act()
     }
 
     /// What the machines must know.
@@ -116,25 +148,42 @@ impl Proxy {
     ) {
         // What is kept of keys that move, and what is on its way, is of their old servers.
         self.ring_changed(pool);
-        let owner = &mut self.pools[pool as usize];
-        let before = owner.phase();
-        owner.rings = rings;
-        owner.passage.era += 1;
-        owner.passage.changed = Some(turn.now);
-        if before == Phase::Fence && owner.phase() != Phase::Fence {
-            owner.passage.passed = Some(turn.now);
+        self.pools[pool as usize].take_rings(rings, turn.now);
+        self.begin_parked_again(turn);
+    }
+
+    /// A pool has rings that have come with its servers, unless it has them already.
+    pub(in crate::service) fn take_carried(&mut self, pool: usize, it: &Carried, now: Instant) {
+        if it.version > self.pools[pool].passage.version {
+            self.ring_changed(pool as u16);
+            let owner = &mut self.pools[pool];
+            owner.passage.version = it.version;
+            owner.take_rings(it.rings.clone(), now);
         }
+    }
+
+    /// What waited for another phase begins anew, be it to wait again.
+    pub(in crate::service) fn begin_parked_again<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
         for place in self.slots.unpark() {
             self.begin_again(turn, place);
         }
     }
 
-    /// Whether all operations on keys of a pool that began before its rings were set have ended,
-    /// and nothing is left of them that the next phase could not bear: stubs, tokens of the other
-    /// ring. Only then may it be said that the phase is in force here.
+    /// Whether all operations on keys of a pool that began before its rings were set have ended.
+    pub fn has_ended(&self, pool: u16) -> bool {
+        let Passage { era, changed, .. } = self.pools[pool as usize].passage;
+        let asked_before = |link: &crate::service::proxy::Link| {
+            let oldest = link.connection.oldest();
+            link.pool == pool && oldest.is_some_and(|queued| Some(queued) < changed)
+        };
+        !self.slots.any_before(pool, era) && !self.links.iter().any(asked_before)
+    }
+
+    /// Whether beside that nothing is left of them that the next phase could not bear: stubs,
+    /// tokens of the other ring. Only then may it be said that the phase is in force here.
     pub fn has_settled(&self, pool: u16, now: Instant) -> bool {
         let owner = &self.pools[pool as usize];
-        let Passage { era, changed, passed } = owner.passage;
+        let Passage { changed, passed, .. } = owner.passage;
         let Some(changed) = changed else { return true };
         let expansion = owner.expansion();
         let waits_until = match owner.phase() {
@@ -143,12 +192,7 @@ impl Proxy {
             Phase::Prepare => passed.map(|at| at + expansion.cas_quarantine),
             _ => None,
         };
-        let asked_before = |link: &crate::service::proxy::Link| {
-            link.pool == pool && link.connection.oldest().is_some_and(|queued| queued < changed)
-        };
-        waits_until.is_none_or(|at| now >= at)
-            && !self.slots.any_before(pool, era)
-            && !self.links.iter().any(asked_before)
+        waits_until.is_none_or(|at| now >= at) && self.has_ended(pool)
     }
 
     /// An operation that was parked begins in the phase that it is now.
@@ -158,6 +202,7 @@ impl Proxy {
         let (owner, parked) = (&self.pools[pool], slot.parked);
         let context = owner.context(turn.now);
         slot.era = owner.passage.era;
+        slot.pass = owner.pass();
         let State::Running(machine) = &mut slot.state else { return };
         let step = machine.begin(owner.phase(), &context);
         if step != super::step::Step::Park {

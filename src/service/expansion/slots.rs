@@ -13,6 +13,7 @@ use super::machine::Machine;
 use super::operation::Operation;
 use super::step::Side;
 use crate::backend::To;
+use crate::routing::Pass;
 use crate::service::proxy::{Caller, Lane};
 use crate::service::route::Astray;
 
@@ -44,6 +45,8 @@ pub(crate) struct Slot {
     pub(super) state: State,
     /// The age of the pool's rings in which it began.
     pub(super) era: u64,
+    /// By which permit it began.
+    pub(super) pass: Option<Pass>,
     /// Which server its request is at, and how that is going to be answered.
     pub(super) asked: Option<Side>,
     pub(super) reply: Vec<u8>,
@@ -139,6 +142,7 @@ impl Slots {
             begun,
             state: State::Waiting(op),
             era: 0,
+            pass: None,
             asked: None,
             reply: Vec::new(),
             overflow: false,
@@ -157,6 +161,14 @@ impl Slots {
             self.places[before as usize].next = Some(place);
         }
         (place, before.is_none())
+    }
+
+    /// The servers of a pool have other indices; none if one has gone, which is then nobody's.
+    pub(crate) fn renumber(&mut self, pool: u16, now: impl Fn(usize) -> Option<usize>) {
+        let running = |slot: &&mut Slot| !matches!(slot.state, State::Gone);
+        for slot in self.places.iter_mut().filter(running).filter(|it| it.begun.pool == pool) {
+            slot.begun.servers = slot.begun.servers.map(|old| now(old).unwrap_or(usize::MAX));
+        }
     }
 
     /// The operation at a place.

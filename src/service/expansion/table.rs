@@ -49,8 +49,7 @@ pub(super) fn cell(op: &Operation, phase: Phase, context: &Context) -> Begin {
     if waits {
         return Begin::Park;
     }
-    let between = !matches!(phase, Phase::Stable | Phase::New);
-    if matches!(row, Row::Cas(_)) && context.quarantine && between {
+    if matches!(row, Row::Cas(_)) && context.quarantine && phase.is_between() {
         return Begin::Exists;
     }
     Begin::Acts(match (phase, row) {

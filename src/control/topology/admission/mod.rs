@@ -1,8 +1,8 @@
 //! What of a source is followed, and when: a state machine without clock or sockets.
 //!
 //! ```text
-//!  Proposal ─▶ members ─▶ check ─▶ fits ─▶ monotonic ─▶ empty ─▶ damping ─▶ shrink ─▶ pace ─▶ Admit
-//!                 │          └──────────────┴─────────────┴───────────────────┴──▶ Refused
+//!  Proposal ─▶ members ─▶ check ─▶ fits ─▶ monotonic ─▶ empty ─▶ damping ─▶ phase ─▶ shrink ─▶ pace ─▶ Admit
+//!                 │          └──────────────┴─────────────┴─────────────────┴────────┴──▶ Refused
 //!                 └ a member that cannot be read keeps what it was
 //! ```
 //! Membership of the ring is not liveness, and a source may be wrong: what is not admitted leaves
@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::config::Membership;
+use crate::control::reload::{Given, Walk};
 use crate::control::topology::decode::{Members, Proposal};
 use crate::control::topology::refusal::{Reason, Refusal};
 use crate::topology::{
@@ -33,10 +34,14 @@ pub struct Rules {
     pub add_delay: Duration,
     /// How long one must be absent.
     pub remove_delay: Duration,
+    /// Why the pool cannot have two rings, if it cannot.
+    pub one_ring: Option<&'static str>,
 }
 
 /// Admissions at most: one in this time. What comes sooner waits and is read again.
 const PACE: Duration = Duration::from_secs(1);
+/// After which it is looked again whether what began before the last phase has ended.
+const SETTLE: Duration = Duration::from_millis(20);
 
 /// What is followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +79,10 @@ pub struct Admission {
     last: Option<Instant>,
     accepted: Option<u64>,
     suppressed: u64,
+    /// Nothing has been done in the phase that is followed: any other may come after it.
+    fresh: bool,
+    /// Everything begun before it has ended.
+    settled: bool,
 }
 
 impl Admission {
@@ -87,6 +96,8 @@ impl Admission {
             last: None,
             accepted: None,
             suppressed: 0,
+            fresh: true,
+            settled: true,
         }
     }
 
@@ -105,6 +116,16 @@ impl Admission {
         self.accepted = Some(stamp);
     }
 
+    /// Keys that move were not acted on for so long that others may be many phases on.
+    pub const fn begin_anew(&mut self) {
+        self.fresh = true;
+    }
+
+    /// Whether everything has ended that was begun before what is followed now.
+    pub const fn set_settled(&mut self, settled: bool) {
+        self.settled = settled;
+    }
+
     /// The connection to the source was lost: who is absent may just not have been seen.
     pub fn unsure(&mut self) {
         self.pending.clear();
@@ -115,6 +136,7 @@ impl Admission {
         self.current = Some(admitted);
         self.last = Some(now);
         self.accepted = None;
+        self.fresh = false;
         self.pending.clear();
     }
 
@@ -145,6 +167,13 @@ impl Admission {
         }
         if self.is_same(stamp, &document) {
             return Ok(Verdict::Same);
+        }
+        let walks = self.walks(&document, meant)?;
+        if !self.settled && walks && !self.fresh {
+            return Err(Verdict::Wait(now + SETTLE));
+        }
+        if walks {
+            return Ok(Verdict::Admit(Box::new(Admitted { stamp, document })));
         }
         self.shrinks_little(&document, meant)?;
         if let Some(next) = self.last.map(|last| last + PACE).filter(|&next| next > now) {
@@ -188,8 +217,8 @@ impl Admission {
                 return wrong(format!("it is for {key} {said:?}, the pool has {ours:?}"));
             }
         }
-        if !matches!(document.phase, Phase::Stable | Phase::New) {
-            return wrong(format!("phase {} needs two rings", document.phase.name()));
+        if let Some(why) = self.rules.one_ring.filter(|_| document.phase.is_between()) {
+            return wrong(format!("phase {} needs two rings: {why}", document.phase.name()));
         }
         for node in document.current.iter().chain(&document.target) {
             let name = &node.server.name;
@@ -229,8 +258,9 @@ impl Admission {
 
     fn not_empty(&self, stamp: u64, document: &Document, meant: bool) -> Result<(), Verdict> {
         let newer = self.current.as_ref().is_none_or(|current| stamp > current.stamp);
+        let old_is_there = !document.has_two_rings() || !document.current.is_empty();
         let serving = serving(document);
-        if !serving.is_empty() || meant || document.allow_empty && newer {
+        if !serving.is_empty() && old_is_there || meant || document.allow_empty && newer {
             return Ok(());
         }
         Err(refused(Reason::Empty, "the list is empty"))
@@ -312,17 +342,50 @@ impl Admission {
     /// The same servers under another stamp are no change, but the stamp counts from then on.
     fn is_same(&mut self, stamp: u64, document: &Document) -> bool {
         let Some(current) = &mut self.current else { return false };
-        if !Diff::between(&serving(&current.document), &serving(document)).is_empty()
+        let unlike = |old: &[Server], new: &[Server]| !Diff::between(old, new).is_empty();
+        if unlike(&serving(&current.document), &serving(document))
             || current.document.phase != document.phase
+            || document.has_two_rings()
+                && (unlike(&current.document.servers(), &document.servers())
+                    || unlike(&current.document.target_servers(), &document.target_servers()))
         {
             return false;
         }
+        self.fresh = false;
         if current.stamp != stamp {
             current.stamp = stamp;
             current.document = document.clone();
             self.accepted = None;
         }
         true
+    }
+
+    /// Whether this is a step of an expansion; then it goes from a phase to its neighbour, or from
+    /// the last to the ring that it has come to, and no key moves by anything else.
+    fn walks(&self, document: &Document, meant: bool) -> Result<bool, Verdict> {
+        let Some(current) = self.current.as_ref().map(|it| &it.document) else { return Ok(false) };
+        let two = [current.has_two_rings(), document.has_two_rings()];
+        if two == [false, false] || self.rules.one_ring.is_some() {
+            return Ok(false);
+        }
+        if meant || self.fresh {
+            return Ok(true);
+        }
+        let (from, to) = (current.phase, document.phase);
+        let ends = (from, to) == (Phase::New, Phase::Stable);
+        if !ends && !from.borders(to) {
+            let text = format!("from {} to {}: one step at a time", from.name(), to.name());
+            return Err(refused(Reason::Phase, text));
+        }
+        let keeps =
+            |old: &[Node], new: &[Node]| Diff::between(&servers(old), &servers(new)).keeps_ring();
+        let old = if ends { &current.target } else { &current.current };
+        let other = two == [true, true] && !keeps(&current.target, &document.target);
+        if other || !keeps(old, &document.current) {
+            let text = "the rings are not those that the expansion began with";
+            return Err(refused(Reason::Phase, text));
+        }
+        Ok(from != to)
     }
 
     fn shrinks_little(&self, document: &Document, meant: bool) -> Result<(), Verdict> {
@@ -345,13 +408,24 @@ impl Admission {
     }
 }
 
-/// The servers of the ring that serves in the document's phase.
+/// The servers that serve in the document's phase: those of both rings while keys move.
 pub fn serving(document: &Document) -> Vec<Server> {
-    if document.phase == Phase::New && !document.target.is_empty() {
+    if document.phase == Phase::New && document.has_two_rings() {
         document.target_servers()
     } else {
-        document.servers()
+        document.all_servers()
     }
+}
+
+/// What a document gives a pool, which can have two rings or not, in a term.
+pub fn given(document: &Document, can_have_two: bool, term: u64) -> Given {
+    if !can_have_two || !document.has_two_rings() {
+        return Given { servers: serving(document), walk: None };
+    }
+    let (current, target) = (document.servers(), document.target_servers());
+    let walk = Walk { phase: document.phase, term, current, target };
+    // The old servers stay at hand to the last: there may be a way back.
+    Given { servers: document.all_servers(), walk: Some(walk) }
 }
 
 fn servers(nodes: &[Node]) -> Vec<Server> {

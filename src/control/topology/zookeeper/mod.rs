@@ -1,9 +1,9 @@
 //! ZooKeeper as a source: one session for all pools of an ensemble. The only home of the client.
 //!
 //! ```text
-//!  connect ─▶ watch ─▶ ┌ dirty: sync, read, see ─▶ acknowledge ┐ ─▶ expired ─▶ back off, connect
-//!     ▲                └◀ event · connected again · 60 s · accept ┘                      │
-//!     └──────────────────────────────────────────────────────────────────────────────────┘
+//!  connect ─▶ watch ─▶ be seen ─▶ ┌ dirty: sync, read, see ─▶ acknowledge, renew ┐ ─▶ expired ─▶ back off
+//!     ▲                           └◀ event · connected again · 60 s · accept ──────┘               │
+//!     └────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //! A watch is set before the first reading, and its events say only that something is to be read.
 //! Losing the ensemble changes nothing but the gauges.
@@ -39,6 +39,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Everything is read again after this time: cures a watch that was lost. A tenth more or less, so
 /// that a fleet does not ask at once.
 const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+/// While something is to be acknowledged, or to end: between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+/// While keys move, the permit is renewed so many times in a session timeout, and lasts from the
+/// sending of what was answered for all but such a part of it: what a server of the ensemble has
+/// heard from us it passes on within half a tick, that is within a quarter of the shortest timeout
+/// that it grants, and clocks run apart by less than the rest.
+const RENEWALS: u32 = 6;
+const MARGIN: u32 = 3;
 
 /// The pools of one ensemble.
 pub(super) struct Group {
@@ -143,7 +151,11 @@ impl Group {
     async fn life(&mut self, session: &Session) -> String {
         let signals = Signals::new(self.pools.len(), Arc::clone(&self.wake));
         tokio::spawn(Arc::clone(&signals).bring_states(session.states()));
-        self.pools.iter_mut().for_each(|pool| pool.acknowledged = None);
+        for pool in &mut self.pools {
+            pool.acknowledged = None;
+            pool.follower.begin_term();
+        }
+        let mut renewal = Instant::now();
         self.trouble = None;
         let timeout = session.timeout();
         tracing::info!(ensemble = self.place.connect, session_timeout = ?timeout, "ZooKeeper is connected");
@@ -161,11 +173,19 @@ impl Group {
                     sleep(RETRY).await;
                     continue;
                 }
+                self.be_seen(session).await;
                 self.read_dirty(session, &signals).await;
-                sleep(GAP).await;
+                if Instant::now() >= renewal && self.renew(session).await {
+                    renewal = Instant::now() + session.timeout() / RENEWALS;
+                }
+                self.acknowledge(session).await;
+                sleep(if self.is_pending() { LOOK } else { GAP }).await;
             }
             let again = self.pools.iter().filter_map(|pool| pool.again).min();
-            let next = again.map_or(entropy, |again| again.min(entropy));
+            let renew = self.pools.iter().any(|pool| pool.follower.needs_permit());
+            let look = self.is_pending().then(Instant::now);
+            let times = [again, renew.then_some(renewal), look];
+            let next = times.into_iter().flatten().fold(entropy, Instant::min);
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = sleep_until(next.into()), if connected => {}
@@ -192,6 +212,53 @@ impl Group {
             }
         }
         true
+    }
+
+    /// Has everybody see that this process is here, before it reads what all are to do: who walks
+    /// the fleet on waits for it from then on.
+    async fn be_seen(&mut self, session: &Session) {
+        for pool in self.pools.iter_mut().filter(|pool| pool.format == Format::Native) {
+            if pool.follower.is_present() {
+                continue;
+            }
+            let text = serde_json::json!({ "epoch": 0, "phase": "none" }).to_string();
+            let said = session.say((&pool.path, "acks"), &pool.id, &text);
+            match timeout(session.timeout(), said).await {
+                Ok(Ok(())) => pool.follower.set_present(),
+                _ => tracing::debug!(pool = pool.follower.desk().pool, "nobody sees us yet"),
+            }
+        }
+    }
+
+    /// Asks the ensemble whether the session lives, if it matters; true if that was answered. The
+    /// question goes to the leader: a server cut off from it would still answer a reading.
+    async fn renew(&mut self, session: &Session) -> bool {
+        if !self.pools.iter().any(|pool| pool.follower.needs_permit()) {
+            return true;
+        }
+        let sent = Instant::now();
+        let limit = session.timeout();
+        let Some(path) = self.pools.first().map(|pool| pool.path.clone()) else { return true };
+        let answered = matches!(timeout(limit / MARGIN, session.sync(&path)).await, Ok(Ok(())));
+        if answered {
+            self.followers().for_each(|follower| follower.heard(sent + permitted(limit)));
+        }
+        answered
+    }
+
+    /// Acknowledges what is in force and has settled.
+    async fn acknowledge(&mut self, session: &Session) {
+        for pool in &mut self.pools {
+            pool.follower.grant();
+            if pool.is_behind() && pool.follower.may_acknowledge() {
+                pool.acknowledge(session).await;
+            }
+        }
+    }
+
+    /// Whether something in force has not been acknowledged yet.
+    fn is_pending(&self) -> bool {
+        self.pools.iter().any(|pool| pool.follower.standing.agrees && pool.is_behind())
     }
 
     async fn read_dirty(&mut self, session: &Session, signals: &Signals) {
@@ -244,13 +311,14 @@ impl Group {
 
 impl Watched {
     async fn read(&mut self, session: &Session) {
+        let sent = Instant::now();
         // A reading that is lost with its connection is not waited for.
         let read = timeout(session.timeout(), session.read(&self.path, self.format)).await;
         let now = Instant::now();
         match read {
             Ok(Ok(nodes)) => {
+                self.follower.heard(sent + permitted(session.timeout()));
                 self.again = self.follower.see(&nodes, now);
-                self.acknowledge(session).await;
             }
             Ok(Err(error)) => {
                 let (pool, path) = (&self.follower.desk().pool, &self.path);
@@ -265,30 +333,41 @@ impl Watched {
         }
     }
 
+    /// What is followed, as far as it is to be acknowledged.
+    fn followed(&self) -> Option<(u64, Phase)> {
+        let admitted = self.follower.admitted().filter(|_| self.format == Format::Native)?;
+        Some((admitted.stamp, admitted.document.phase))
+    }
+
+    /// Whether what is followed has not been acknowledged.
+    fn is_behind(&self) -> bool {
+        self.followed() != self.acknowledged
+    }
+
     /// Says to whoever waits for all proxies what this one follows.
     async fn acknowledge(&mut self, session: &Session) {
-        let Some(admitted) = self.follower.admitted().filter(|_| self.format == Format::Native)
-        else {
-            return;
-        };
-        let what = (admitted.stamp, admitted.document.phase);
-        if self.acknowledged == Some(what) {
-            return;
-        }
+        let Some(what) = self.followed() else { return };
         let text = serde_json::json!({
             "epoch": what.0,
             "phase": what.1.name(),
             "digest": self.follower.digest(),
             "since": crate::control::topology::snapshot::unix_time(),
         });
-        match session.say((&self.path, "acks"), &self.id, &text.to_string()).await {
-            Ok(()) => self.acknowledged = Some(what),
-            Err(error) => {
-                let (pool, epoch) = (&self.follower.desk().pool, what.0);
-                tracing::warn!(pool, epoch, %error, "the topology cannot be acknowledged");
-            }
-        }
+        let text = text.to_string();
+        let said = session.say((&self.path, "acks"), &self.id, &text);
+        let why = match timeout(session.timeout(), said).await {
+            Ok(Ok(())) => return self.acknowledged = Some(what),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "not in time".to_owned(),
+        };
+        let (pool, epoch) = (&self.follower.desk().pool, what.0);
+        tracing::warn!(pool, epoch, why, "the topology cannot be acknowledged");
     }
+}
+
+/// How long after the sending of what was answered a session of this timeout lives for certain.
+fn permitted(timeout: Duration) -> Duration {
+    timeout - timeout / MARGIN
 }
 
 /// `time`, a part of it more or less.

@@ -75,6 +75,11 @@ impl Session {
         }
     }
 
+    /// Asks the leader, through the server that we are connected to.
+    pub(super) async fn sync(&self, path: &str) -> Result<(), Error> {
+        self.client.sync(&rooted(path)).await
+    }
+
     /// What is there now, as far as all earlier writes are concerned.
     pub(super) async fn read(&self, path: &str, format: Format) -> Result<Vec<ZNode>, Error> {
         self.client.sync(&rooted(path)).await?;

@@ -1,0 +1,46 @@
+//! What a source gives a pool in the place of what the file says: servers, and perhaps two rings.
+
+use crate::config::{Expansion, Pool};
+use crate::topology::{Phase, Server, ring_order};
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The servers, of both rings if there are two, names unique.
+    pub servers: Vec<Server>,
+    /// The way from one ring to the other.
+    pub walk: Option<Walk>,
+}
+
+/// Two rings, and how far the pool has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// How far.
+    pub phase: Phase,
+    /// See [`Expansion::term`].
+    pub term: u64,
+    /// The old ring.
+    pub current: Vec<Server>,
+    /// The new one.
+    pub target: Vec<Server>,
+}
+
+impl Given {
+    /// Gives it to the pool, which keeps its times.
+    pub fn put(&self, pool: &mut Pool) {
+        let ordered = |servers: &[Server]| {
+            let mut servers = servers.to_vec();
+            ring_order(&mut servers);
+            servers
+        };
+        pool.servers = ordered(&self.servers);
+        let (phase, term, current, target) = match &self.walk {
+            Some(Walk { phase, term, current, target }) => {
+                (*phase, *term, ordered(current), ordered(target))
+            }
+            None => (Phase::Stable, 0, Vec::new(), Vec::new()),
+        };
+        let times = pool.expansion.take().unwrap_or_default();
+        pool.expansion = Some(Expansion { phase, term, current, target, ..times });
+    }
+}
