@@ -31,6 +31,11 @@ impl DoorArgs {
         self.config.as_deref()
     }
 
+    /// Whether a process is meant, and not what the configuration describes.
+    pub(super) fn names_a_process(&self) -> bool {
+        self.admin.is_some()
+    }
+
     fn address(&self) -> Result<String, u8> {
         if let Some(address) = &self.admin {
             return Ok(address.clone());

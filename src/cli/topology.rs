@@ -14,7 +14,7 @@ use crate::config::{Format, Pool};
 use crate::control::topology::admission::serving;
 use crate::control::topology::decode::{Decoder, ZNode};
 use crate::routing::Moves;
-use crate::topology::{Diff, Server, State, ring_order};
+use crate::topology::{Diff, Document, Server, State, ring_order};
 
 /// Between two looks of `watch`.
 const LOOK: Duration = Duration::from_millis(500);
@@ -208,7 +208,8 @@ fn watch(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
     }
 }
 
-fn read(file: &Path, format: &str, pool: &str) -> Result<Vec<Server>, u8> {
+/// The document that a file of servers holds.
+pub(super) fn read(file: &Path, format: &str, pool: &str) -> Result<Document, u8> {
     let refused = |why: String| {
         complain(&format!("{}: {why}\n", file.display()));
         FAILED
@@ -221,11 +222,12 @@ fn read(file: &Path, format: &str, pool: &str) -> Result<Vec<Server>, u8> {
         .decode(&[ZNode { data, ..ZNode::default() }])
         .map_err(|refusal| refused(refusal.text))?;
     proposal.document.check().map_err(|error| refused(error.to_string()))?;
-    Ok(serving(&proposal.document))
+    Ok(proposal.document)
 }
 
 fn diff(old: &Path, new: &Path, format: &str) -> Result<(), u8> {
-    let changes = Diff::between(&read(old, format, "")?, &read(new, format, "")?);
+    let [old, new] = [old, new].map(|file| read(file, format, ""));
+    let changes = Diff::between(&serving(&old?), &serving(&new?));
     print(&changes_text(&changes));
     Ok(())
 }
@@ -268,7 +270,7 @@ fn plan(door: &DoorArgs, file: &Path, pool: &str, format: &str) -> Result<(), u8
         complain(&format!("twinring: no pool {pool} with servers\n"));
         return Err(FAILED);
     };
-    let new = read(file, format, pool)?;
+    let new = serving(&read(file, format, pool)?);
     let old = in_force(door, settings)?;
     let changes = Diff::between(&old, &new);
     let moves = Moves::between(&settings.routing, &old, &new);

@@ -9,6 +9,7 @@
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
 //! counters, the phase, an inbox for each worker, and stores of items.
 
+mod fleet;
 mod memory;
 mod nanny;
 mod near;
@@ -36,6 +37,7 @@ use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, lo
 use crate::routing::{Board, Pass, Permit};
 use crate::service::{Latest, Letter, Standalone, rings};
 use crate::signal::{Life, Phase};
+pub use fleet::{Fleet, is_fleet};
 pub use nanny::watch_over;
 pub use tls::faults as tls_faults;
 

@@ -15,19 +15,19 @@ use crate::support::{
 use Phase::{Drain, Fence, New, Prepare, Stable, Warm};
 
 const POOL: &[(&str, &str)] = &[("pool", "pool0")];
-const WEB: &str = "/web";
+pub(super) const WEB: &str = "/web";
 /// Times that a test can wait for.
 const TIMES: &str = "{ cas_quarantine: 0, stub_ttl: 1s }";
 
 /// Servers `server1` to `server5`, of which four are in the ring at first.
-fn memcacheds() -> (Vec<Memcached>, Vec<u16>) {
+pub(super) fn memcacheds() -> (Vec<Memcached>, Vec<u16>) {
     let servers: Vec<Memcached> = (0..5).map(|_| Memcached::start()).collect();
     let ports = servers.iter().map(Memcached::port).collect();
     (servers, ports)
 }
 
 /// The version of an epoch from four servers to five.
-fn on_the_way(epoch: u64, phase: Phase, ports: &[u16]) -> Value {
+pub(super) fn on_the_way(epoch: u64, phase: Phase, ports: &[u16]) -> Value {
     let mut there = version(epoch, &ports[..4]);
     there["phase"] = json!(phase.name());
     if phase != Stable {
@@ -37,22 +37,27 @@ fn on_the_way(epoch: u64, phase: Phase, ports: &[u16]) -> Value {
 }
 
 fn following(connect: &str, snapshot: &str) -> PoolSpec {
+    following_for(2, connect, snapshot)
+}
+
+/// The same with a session timeout of so many seconds.
+pub(super) fn following_for(seconds: u32, connect: &str, snapshot: &str) -> PoolSpec {
     let topology = format!(
-        "{{ source: zookeeper, connect: \"{connect}\", path: {WEB}, session_timeout: 2s, \
+        "{{ source: zookeeper, connect: \"{connect}\", path: {WEB}, session_timeout: {seconds}s, \
          startup_wait: 1s, snapshot: {snapshot} }}"
     );
     PoolSpec::memcache(&[]).set("topology", topology).set("expansion", TIMES)
 }
 
 /// What all proxies that are there say.
-fn acks(zoo: &Zoo) -> Vec<Value> {
+pub(super) fn acks(zoo: &Zoo) -> Vec<Value> {
     let folder = format!("{WEB}/acks");
     let said =
         zoo.children(&folder).into_iter().filter_map(|id| zoo.get(&format!("{folder}/{id}")));
     said.filter_map(|text| serde_json::from_str(&text).ok()).collect()
 }
 
-fn all_acknowledge(zoo: &Zoo, proxies: &[&Proxy], epoch: u64) {
+pub(super) fn all_acknowledge(zoo: &Zoo, proxies: &[&Proxy], epoch: u64) {
     let all = || {
         let acks = acks(zoo);
         acks.len() == proxies.len() && acks.iter().all(|ack| ack["epoch"] == epoch)
@@ -63,26 +68,26 @@ fn all_acknowledge(zoo: &Zoo, proxies: &[&Proxy], epoch: u64) {
     }
 }
 
-fn metric(proxy: &Proxy, name: &str) -> f64 {
+pub(super) fn metric(proxy: &Proxy, name: &str) -> f64 {
     proxy.metrics().sum(name, POOL).unwrap_or_default()
 }
 
-fn get(client: &mut Client, key: &str) -> String {
+pub(super) fn get(client: &mut Client, key: &str) -> String {
     client.send(format!("get {key}\r\n"));
     String::from_utf8(client.memcache_reply()).unwrap()
 }
 
-fn set(client: &mut Client, key: &str, value: &str) -> String {
+pub(super) fn set(client: &mut Client, key: &str, value: &str) -> String {
     client.send(format!("set {key} 0 0 {}\r\n{value}\r\n", value.len()));
     String::from_utf8(client.read_line()).unwrap()
 }
 
-fn value(key: &str, value: &str) -> String {
+pub(super) fn value(key: &str, value: &str) -> String {
     format!("VALUE {key} 0 {}\r\n{value}\r\nEND\r\n", value.len())
 }
 
 /// A key that does not move.
-fn resting() -> String {
+pub(super) fn resting() -> String {
     let rings = rings();
     let mut keys = (0..).map(|number| format!("rests{number}"));
     keys.find(|key| matches!(rings.place(key.as_bytes()), Some(Place::One(_)))).unwrap()

@@ -23,6 +23,7 @@ mod expansion;
 mod faults;
 mod fleet;
 mod holding;
+mod leading;
 mod limits;
 mod memcache_auth;
 mod memcached_perl;

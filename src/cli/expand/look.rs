@@ -44,7 +44,7 @@ pub(super) fn plan(file: &Path, name: Option<&str>) -> Result<(), u8> {
     Ok(())
 }
 
-fn tell_plan(pool: &Pool, expansion: &Expansion, text: &mut String) {
+pub(super) fn tell_plan(pool: &Pool, expansion: &Expansion, text: &mut String) {
     let rings = rings(pool, expansion);
     let (moves, percent) = (rings.moves(), |part: f64| part * 100.0);
     let (name, share) = (&pool.name, percent(moves.share));
@@ -90,7 +90,16 @@ pub(super) fn explain(key: &OsStr, (file, name): (&Path, &str), door: &DoorArgs)
     let found = pools(&config, (file, Some(name)))?;
     let Some((pool, expansion)) = found.first() else { return Err(FAILED) };
     let rings = rings(pool, expansion);
-    let (phase, whence) = phase_now(door, (file, name), &rings)?;
+    let now = phase_now(door, (file, name), &rings)?;
+    explain_in(key, (pool, &rings), now)
+}
+
+/// Where a key is in these rings, and what becomes of it in a phase, known from somewhere.
+pub(super) fn explain_in(
+    key: &OsStr,
+    (pool, rings): (&Pool, &DualRing),
+    (phase, whence): (Phase, String),
+) -> Result<(), u8> {
     let server = |index: usize| pool.servers[index].name.as_str();
     // In a phase between the ends, whatever the phase is: a place in both rings.
     let place = rings.at_phase(Phase::Warm).place(key.as_bytes());

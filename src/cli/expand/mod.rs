@@ -5,108 +5,114 @@
 //!  process ─▶ status                     how far it has come
 //!          ◀─ advance, rollback ─ POST ─ one step, if `walk` lets it
 //!          ─▶ … until all workers have acknowledged it
+//!  ZooKeeper ◀─ start, advance, rollback, finish ─ the next version, if all are there (`fleet`)
+//!            ─▶ … until all proxies have acknowledged it
 //! ```
 
+mod args;
+mod fleet;
 mod look;
 mod running;
 mod walk;
 
-use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
-
 use super::door::{DoorArgs, quoted};
+use super::topology::read;
 use super::{FAILED, complain, print};
 use crate::config;
 use crate::topology::Phase;
+pub(super) use args::Expand;
+use args::{StartArgs, StepArgs};
+use fleet::Leader;
 use running::Running;
 use walk::{Way, Wish};
 
 /// Between two looks at whether a phase has been acknowledged.
 const LOOK: Duration = Duration::from_millis(20);
-const NAMES: [&str; 6] = ["stable", "prepare", "fence", "warm", "drain", "new"];
-
-/// What there is to do.
-#[derive(Debug, Subcommand)]
-pub(super) enum Expand {
-    /// How many keys move, in all and for each server, and what it costs: from the file alone.
-    Plan {
-        /// Configuration.
-        #[arg(short, long, value_name = "FILE")]
-        config: PathBuf,
-        /// Only this pool.
-        #[arg(long)]
-        pool: Option<String>,
-    },
-    /// How far pools have come, who has acknowledged that, and what was copied.
-    Status {
-        /// Only this pool.
-        #[arg(long)]
-        pool: Option<String>,
-        #[command(flatten)]
-        door: DoorArgs,
-    },
-    /// One step towards the new servers: stable, prepare, fence, warm, drain, new.
-    Advance {
-        #[command(flatten)]
-        step: StepArgs,
-    },
-    /// One step back towards the old servers.
-    Rollback {
-        #[command(flatten)]
-        step: StepArgs,
-        /// From phase new: values may be read that were changed or deleted since.
-        #[arg(long)]
-        accept_stale: bool,
-    },
-    /// Where a key is and goes, and what a get, a set and a delete of it do now.
-    Explain {
-        /// The key.
-        key: OsString,
-        /// The pool.
-        #[arg(long)]
-        pool: String,
-        #[command(flatten)]
-        door: DoorArgs,
-    },
-}
-
-/// A step of which pool, and how it is to end.
-#[derive(Debug, Args)]
-pub(super) struct StepArgs {
-    /// The pool; may be left out if only one has two rings.
-    #[arg(long)]
-    pool: Option<String>,
-    /// The phase that the step shall come to: refused if it leads to another.
-    #[arg(long, value_name = "PHASE", value_parser = NAMES)]
-    to: Option<String>,
-    /// Seconds to wait for all workers to acknowledge it. Drain takes up to `stub_ttl` and
-    /// `cas_quarantine`.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    timeout: u32,
-    #[command(flatten)]
-    door: DoorArgs,
-}
 
 /// Does it; the exit code.
 pub(super) fn run(what: Expand) -> u8 {
     let done = match what {
-        Expand::Plan { config, pool } => look::plan(&config, pool.as_deref()),
-        Expand::Status { pool, door } => status(&door, pool.as_deref()),
-        Expand::Advance { step } => walk(&step, Way::Forwards, false),
-        Expand::Rollback { step, accept_stale } => walk(&step, Way::Back, accept_stale),
+        Expand::Plan { target, format, config, pool } => {
+            plan((target.as_deref(), &format), &config, pool.as_deref())
+        }
+        Expand::Status { pool, door } => match leader(&door, pool.as_deref()) {
+            Ok(Some(leader)) => leader.status(),
+            Ok(None) => status(&door, pool.as_deref()),
+            Err(code) => Err(code),
+        },
+        Expand::Start { start } => begin(&start),
+        Expand::Finish { step } => finish(&step),
+        Expand::Advance { step } => take(&step, Way::Forwards, false),
+        Expand::Rollback { step, accept_stale } => take(&step, Way::Back, accept_stale),
         Expand::Explain { key, pool, door } => {
             let Some(file) = door.config() else {
                 complain("twinring: explain needs the configuration (-c FILE)\n");
                 return super::USAGE;
             };
-            look::explain(&key, (file, &pool), &door)
+            match leader(&door, Some(&pool)) {
+                Ok(Some(leader)) => leader.explain(&key),
+                Ok(None) => look::explain(&key, (file, &pool), &door),
+                Err(code) => Err(code),
+            }
         }
     };
     done.err().unwrap_or(0)
+}
+
+/// Who leads the pool's fleet, if it has one and no process is meant.
+fn leader(door: &DoorArgs, pool: Option<&str>) -> Result<Option<Leader>, u8> {
+    let file = door.config().filter(|_| !door.names_a_process());
+    fleet::pool(file, pool)?.map(Leader::of).transpose()
+}
+
+fn plan(
+    (target, format): (Option<&Path>, &str),
+    file: &Path,
+    pool: Option<&str>,
+) -> Result<(), u8> {
+    let Some(target) = target else { return look::plan(file, pool) };
+    leader_of(file, pool)?.plan(&read(target, format, pool.unwrap_or_default())?)
+}
+
+fn begin(args: &StartArgs) -> Result<(), u8> {
+    let leader = leader_of(&args.config, args.pool.as_deref())?;
+    let pool = args.pool.as_deref().unwrap_or_default();
+    leader.start(args, &read(&args.target, &args.format, pool)?)
+}
+
+fn finish(args: &StepArgs) -> Result<(), u8> {
+    match leader(&args.door, args.pool.as_deref())? {
+        Some(leader) => leader.finish(args),
+        None => {
+            complain("twinring: only a pool whose topology is in ZooKeeper is finished by this\n");
+            Err(FAILED)
+        }
+    }
+}
+
+fn leader_of(file: &Path, pool: Option<&str>) -> Result<Leader, u8> {
+    match fleet::pool(Some(file), pool)? {
+        Some(pool) => Leader::of(pool),
+        None => {
+            let which = pool.map_or_else(String::new, |pool| format!(" {pool}"));
+            let file = file.display();
+            complain(&format!(
+                "twinring: {file} has no pool{which} with a native topology in ZooKeeper\n"
+            ));
+            Err(FAILED)
+        }
+    }
+}
+
+fn take(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
+    match leader(&args.door, args.pool.as_deref())? {
+        Some(leader) => leader.step(args, way, accept_stale),
+        None => walk(args, way, accept_stale),
+    }
 }
 
 fn status(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
@@ -148,7 +154,7 @@ fn walk(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
     let path = format!("/expansion?pool={}&phase={}{stale}", quoted(pool), to.name());
     let begun = Instant::now();
     args.door.ask("POST", &path)?;
-    let limit = Duration::from_secs(args.timeout.into());
+    let limit = Duration::from_secs(args.why.timeout.into());
     let after = acknowledged(args, (pool, to), begun + limit)?;
     let (took, workers) = (begun.elapsed().as_secs_f64(), after.workers.len());
     let (from, restart) = (from.name(), restart(&args.door, (pool, to)));
@@ -191,7 +197,7 @@ fn acknowledged(args: &StepArgs, (pool, to): (&str, Phase), end: Instant) -> Res
             return Ok(running);
         }
         if Instant::now() >= end {
-            let (to, behind, limit) = (to.name(), running.behind(), args.timeout);
+            let (to, behind, limit) = (to.name(), running.behind(), args.why.timeout);
             complain(&format!(
                 "twinring: pool {pool}: went to {to}, which workers {behind} have not acknowledged within \
                  {limit} s; see status\n"

@@ -111,13 +111,13 @@ fn may_go(
     if from == to || !from.borders(to) {
         return Err(format!("from {} one step at a time, forwards or back", from.name()));
     }
-    if !board.has_settled(pool) {
-        return Err(format!("what began before {} has not ended yet", from.name()));
-    }
     if from == Phase::New && !accept_stale {
         let why = "in phase new old copies are not deleted any more: what was changed since may be \
                    read as it was before; see accept_stale";
         return Err(why.to_owned());
+    }
+    if !board.has_settled(pool) {
+        return Err(format!("what began before {} has not ended yet", from.name()));
     }
     Ok((from, rings))
 }

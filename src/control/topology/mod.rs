@@ -13,6 +13,7 @@ pub mod decode;
 mod desk;
 mod fence;
 mod file;
+pub mod fleet;
 mod follow;
 mod refusal;
 pub mod snapshot;
@@ -24,7 +25,7 @@ mod zookeeper;
 pub use desk::{Desk, Report};
 pub use refusal::{Reason, Refusal};
 #[cfg(feature = "zookeeper")]
-pub use zookeeper::watch_over;
+pub use zookeeper::{Fleet, watch_over};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 //! A watch is set before the first reading, and its events say only that something is to be read.
 //! Losing the ensemble changes nothing but the gauges.
 
+mod fleet;
 mod nanny;
 mod session;
 mod signals;
@@ -26,6 +27,7 @@ use crate::config::{Format, ZooKeeper};
 use crate::control::topology::follow::Follower;
 use crate::metrics::TopologyMetric;
 use crate::topology::Phase;
+pub use fleet::Fleet;
 pub use nanny::watch_over;
 use session::Session;
 use signals::Signals;

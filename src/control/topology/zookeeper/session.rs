@@ -184,6 +184,13 @@ impl Session {
         Ok(said)
     }
 
+    /// What stands in `path/name`; `None` if that is nothing.
+    pub(super) async fn told(&self, path: &str, name: &str) -> Result<Option<String>, Error> {
+        let node = self.get(&join(path, name), name).await?;
+        let text = node.map(|(node, _)| String::from_utf8_lossy(&node.data).into_owned());
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
     async fn list(&self, folder: &str) -> Result<Vec<String>, Error> {
         match self.client.list_children(folder).await {
             Err(Error::NoNode) => Ok(Vec::new()),
@@ -209,6 +216,16 @@ impl Session {
     /// Writes the version that follows the active one, and has the pointer name it, unless
     /// somebody else was first.
     pub(super) async fn publish(&self, path: &str, document: &Document) -> Result<(), Error> {
+        self.publish_with(path, document, None).await
+    }
+
+    /// The same, together with what then stands in a node beside it.
+    pub(super) async fn publish_with(
+        &self,
+        path: &str,
+        document: &Document,
+        beside: Option<(&str, &str)>,
+    ) -> Result<(), Error> {
         let pointer = join(path, native::POINTER);
         let (data, stat) = self.client.get_data(&pointer).await?;
         if native::active(&data).ok() != document.epoch.checked_sub(1) {
@@ -216,7 +233,13 @@ impl Session {
         }
         let options = CreateMode::Persistent.with_acls(Acls::new(&self.acls));
         let version = join(path, &native::version_path(document.epoch));
+        if let Some((name, _)) = beside {
+            self.client.mkdir(&join(path, name), &options).await?;
+        }
         let mut writer = self.client.new_multi_writer();
+        if let Some((name, text)) = beside {
+            writer.add_set_data(&join(path, name), text.as_bytes(), None)?;
+        }
         writer.add_create(&version, native::write(document).as_bytes(), &options)?;
         writer.add_set_data(
             &pointer,

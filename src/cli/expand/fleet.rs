@@ -1,0 +1,269 @@
+//! `twinring expand` for all proxies of a pool whose topology is in ZooKeeper: the one who leads.
+//!
+//! ```text
+//!  look ─▶ refused: somebody behind? a skip? old values? ─▶ next version, by CAS ─▶ look … all there
+//! ```
+//! A version is written as the successor of the one whose acknowledgements were looked at: whatever
+//! happens in between, it is not written.
+
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::look::{explain_in, tell_plan};
+use super::walk::{self, Way, Wish};
+use super::{StartArgs, StepArgs};
+use crate::cli::{FAILED, complain, look, print};
+use crate::config::Pool;
+use crate::control::topology::admission::given;
+use crate::control::topology::fleet::{self, Awaited, Behind, Look};
+use crate::process::{Fleet, is_fleet};
+use crate::routing::Moves;
+use crate::service::rings;
+use crate::topology::{Document, Phase};
+
+/// Names of those who are behind that a line has room for.
+const NAMED: usize = 5;
+/// Between two looks at what all say: one question for each of them.
+const REST: Duration = Duration::from_millis(100);
+
+/// The pool of a file that is led by versions in ZooKeeper: the one that is named, or the only one;
+/// `None` if what is meant is led otherwise.
+pub(super) fn pool(file: Option<&Path>, name: Option<&str>) -> Result<Option<Pool>, u8> {
+    let Some(file) = file else { return Ok(None) };
+    let config = look::load(file)?;
+    if name.is_none() && config.pools.iter().any(|pool| pool.two_rings().is_some()) {
+        return Ok(None);
+    }
+    let meant = |pool: &Pool| name.map_or_else(|| is_fleet(pool), |name| pool.name == name);
+    let mut found: Vec<Pool> = config.pools.into_iter().filter(meant).collect();
+    if found.len() > 1 {
+        let names: Vec<&str> = found.iter().map(|pool| pool.name.as_str()).collect();
+        complain(&format!("twinring: say which by --pool: {}\n", names.join(", ")));
+        return Err(FAILED);
+    }
+    Ok(found.pop().filter(is_fleet))
+}
+
+/// One who leads a pool's fleet.
+pub(super) struct Leader {
+    pool: Pool,
+    fleet: Fleet,
+}
+
+impl Leader {
+    pub(super) fn of(pool: Pool) -> Result<Self, u8> {
+        let fleet = Fleet::open(&pool).map_err(|why| {
+            complain(&format!("twinring: pool {}: ZooKeeper: {why}\n", pool.name));
+            FAILED
+        })?;
+        Ok(Self { pool, fleet })
+    }
+
+    fn refuse(&self, why: impl std::fmt::Display) -> u8 {
+        complain(&format!("twinring: pool {}: {why}\n", self.pool.name));
+        FAILED
+    }
+
+    fn look(&self) -> Result<Look, u8> {
+        self.fleet.look().map_err(|why| self.refuse(format!("ZooKeeper: {why}")))
+    }
+
+    fn behind(&self, look: &Look) -> Vec<Behind> {
+        look.behind(&self.pool.routing.placement())
+    }
+
+    /// Nobody is behind: the version may be followed by another.
+    fn complete(&self, look: &Look) -> Result<(), u8> {
+        if look.acks.is_empty() {
+            return Err(self.refuse("no proxy is there"));
+        }
+        let behind = self.behind(look);
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let phase = look.document.phase.name();
+        Err(self.refuse(format!("{phase} is {}", acknowledged(look, &behind))))
+    }
+
+    fn moves(&self, document: &Document) -> Moves {
+        let (old, new) = (document.servers(), document.target_servers());
+        Moves::between(&self.pool.routing, &old, &new)
+    }
+
+    /// The pool with the rings of a version.
+    fn pool_of(&self, document: &Document) -> Pool {
+        let mut pool = self.pool.clone();
+        given(document, true, 0).put(&mut pool);
+        pool
+    }
+
+    /// `twinring expand explain`.
+    pub(super) fn explain(&self, key: &OsStr) -> Result<(), u8> {
+        let look = self.look()?;
+        let (pool, behind) = (self.pool_of(&look.document), self.behind(&look));
+        let Some(expansion) = pool.two_rings() else {
+            return Err(self.refuse("it has one ring"));
+        };
+        let phase = look.document.phase;
+        let whence = match behind.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", acknowledged(&look, &behind)),
+        };
+        explain_in(key, (&pool, &rings(&pool, expansion)), (phase, whence))
+    }
+
+    /// `twinring expand status`.
+    pub(super) fn status(&self) -> Result<(), u8> {
+        let look = self.look()?;
+        let document = &look.document;
+        let behind = self.behind(&look);
+        let mut text = String::new();
+        let (name, epoch, phase) = (&self.pool.name, document.epoch, document.phase.name());
+        let state = acknowledged(&look, &behind);
+        let _ = writeln!(text, "pool {name}: epoch {epoch}, phase {phase}, {state}");
+        let said = [&document.author, &document.reason].map(|text| shown(text));
+        let _ = writeln!(text, "  by {}: {}", said[0], said[1]);
+        if document.has_two_rings() {
+            let share = self.moves(document).share * 100.0;
+            let _ = writeln!(text, "  keys that move\t{share:.2} %");
+        }
+        if !document.dirty.is_empty() {
+            let names = document.dirty.join(", ");
+            let _ = writeln!(text, "  may hold old values\t{}", shown(&names));
+        }
+        for Behind { id, why } in &behind {
+            let _ = writeln!(text, "  behind\t{}: {}", shown(id), shown(why));
+        }
+        print(&text);
+        Ok(())
+    }
+
+    /// What `target` would mean, on paper.
+    pub(super) fn plan(&self, target: &Document) -> Result<(), u8> {
+        let look = self.look()?;
+        let next =
+            Document { phase: Phase::Prepare, target: target.current.clone(), ..look.document };
+        next.check().map_err(|error| self.refuse(error))?;
+        let mut text = String::new();
+        self.tell(&next, &mut text);
+        print(&text);
+        Ok(())
+    }
+
+    fn tell(&self, document: &Document, text: &mut String) {
+        let pool = self.pool_of(document);
+        if let Some(expansion) = pool.two_rings() {
+            tell_plan(&pool, expansion, text);
+        }
+    }
+
+    /// `twinring expand start`.
+    pub(super) fn start(&self, args: &StartArgs, target: &Document) -> Result<(), u8> {
+        if let Some(why) = self.pool.why_one_ring().next() {
+            return Err(self.refuse(why));
+        }
+        let look = self.look()?;
+        let old = look.document.servers();
+        let moves = Moves::between(&self.pool.routing, &old, &target.servers());
+        let mut next = fleet::start(&look.document, target.current.clone(), (&moves, &args.clean))
+            .map_err(|why| self.refuse(why))?;
+        self.complete(&look)?;
+        if let Some(count) = args.proxies.filter(|count| *count != look.acks.len()) {
+            let there = look.acks.len();
+            return Err(self.refuse(format!("{there} proxies are there, not {count}")));
+        }
+        let mut text = String::new();
+        self.tell(&next, &mut text);
+        print(&text);
+        args.why.sign(&mut next);
+        let awaited = look.await_all(Phase::Prepare);
+        self.go((&look, &next), &awaited, args.why.timeout)
+    }
+
+    /// `twinring expand advance` and `rollback`.
+    pub(super) fn step(&self, args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
+        let mut look = self.look()?;
+        let from = look.document.phase;
+        look.awaited.proxies.retain(|id| !args.gone.contains(id));
+        let wish = Wish { way, to: args.to.as_deref().and_then(Phase::of_name), accept_stale };
+        if from == Phase::Stable && way == Way::Forwards {
+            return Err(self.refuse("there is no expansion: start one"));
+        }
+        let to = walk::step(from, true, wish).map_err(|why| match why {
+            walk::Refusal::End("new", _) => self.refuse("new is the last phase: finish it"),
+            why => self.refuse(why),
+        })?;
+        self.complete(&look)?;
+        let mut next = fleet::step(&look.document, to, &self.moves(&look.document));
+        args.why.sign(&mut next);
+        let leaves_one_ring = from == Phase::New;
+        let awaited = if leaves_one_ring { look.await_all(to) } else { Awaited::default() };
+        self.go((&look, &next), &awaited, args.why.timeout)
+    }
+
+    /// `twinring expand finish`.
+    pub(super) fn finish(&self, args: &StepArgs) -> Result<(), u8> {
+        let look = self.look()?;
+        let mut next = fleet::finish(&look.document, &self.moves(&look.document))
+            .map_err(|why| self.refuse(why))?;
+        self.complete(&look)?;
+        args.why.sign(&mut next);
+        self.go((&look, &next), &Awaited::default(), args.why.timeout)
+    }
+
+    /// Writes the next version, and waits for all to acknowledge it.
+    fn go(
+        &self,
+        (look, next): (&Look, &Document),
+        awaited: &Awaited,
+        seconds: u32,
+    ) -> Result<(), u8> {
+        let (begun, limit) = (Instant::now(), Duration::from_secs(seconds.into()));
+        self.fleet.publish(next, awaited).map_err(|why| self.refuse(why))?;
+        let (from, to, epoch) = (look.document.phase.name(), next.phase.name(), next.epoch);
+        loop {
+            let now = self.look()?;
+            if now.document.epoch != epoch {
+                let it = now.document.epoch;
+                return Err(
+                    self.refuse(format!("epoch {it} has come after {epoch}: somebody else walks"))
+                );
+            }
+            let behind = self.behind(&now);
+            let state = acknowledged(&now, &behind);
+            if behind.is_empty() && !now.acks.is_empty() {
+                let (name, took) = (&self.pool.name, begun.elapsed().as_secs_f64());
+                print(&format!(
+                    "pool {name}: {from} -> {to}, epoch {epoch}, {state} in {took:.1} s\n"
+                ));
+                return Ok(());
+            }
+            if begun.elapsed() >= limit {
+                let why =
+                    format!("went to {to}, epoch {epoch}, {state} within {seconds} s; see status");
+                return Err(self.refuse(why));
+            }
+            self.fleet.rest(REST);
+        }
+    }
+}
+
+/// How many have acknowledged it, and who has not.
+fn acknowledged(look: &Look, behind: &[Behind]) -> String {
+    let here = look.acks.iter().filter(|ack| !behind.iter().any(|it| it.id == ack.id)).count();
+    let all = here + behind.len();
+    if behind.is_empty() {
+        return format!("acknowledged by all {all} proxies");
+    }
+    let named: Vec<String> = behind.iter().take(NAMED).map(|it| shown(&it.id)).collect();
+    let more = if behind.len() > NAMED { ", …" } else { "" };
+    format!("acknowledged by {here} of {all} proxies, not by {}{more}", named.join(", "))
+}
+
+/// What came from elsewhere goes to a terminal: without control characters.
+fn shown(text: &str) -> String {
+    let text = if text.is_empty() { "-" } else { text };
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

@@ -1,0 +1,301 @@
+//! The walk of a whole fleet, as whoever leads it sees it: who is there, who is behind, and what the
+//! next version says. Pure; `zookeeper::fleet` reads and writes.
+//!
+//! ```text
+//!  version, acks ─▶ Look ─▶ behind: nobody? ─▶ start │ step │ finish ─▶ the next version
+//! ```
+//! Two things no acknowledgement can tell. A process that knew of no expansion when it was cut off
+//! goes on by its one ring: so all that are there when the first version with two rings is written
+//! are awaited by name before it is left. And servers that keys have moved away from still have them:
+//! they are `dirty`, and keys do not come back to them unless somebody says that they are clean.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::routing::Moves;
+use crate::topology::{Document, Node, Phase, Placement, VersionError};
+
+/// A topology and what all proxies say to it.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// The active version.
+    pub document: Document,
+    /// What the proxies say that are there.
+    pub acks: Vec<Ack>,
+    /// Who must be among them.
+    pub awaited: Awaited,
+}
+
+/// What one proxy acknowledges, as it stands in ZooKeeper.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Ack {
+    /// Who.
+    #[serde(skip)]
+    pub id: String,
+    /// Which version is in force there, and has settled; 0 for none yet.
+    pub epoch: u64,
+    /// Its phase.
+    pub phase: String,
+    /// The digest of its rings there.
+    pub digest: String,
+}
+
+/// Who must acknowledge a phase before it is left, since they were there when the pool had one ring,
+/// or acted by one alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Awaited {
+    /// The phase.
+    pub phase: String,
+    /// Their names.
+    pub proxies: Vec<String>,
+}
+
+/// A proxy that the next step must not be taken without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// Its name.
+    pub id: String,
+    /// Where it is.
+    pub why: String,
+}
+
+/// Why no version follows.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unable {
+    /// There is an expansion already.
+    #[error("it is in phase {0}: an expansion starts from stable")]
+    NotStable(&'static str),
+    /// There is none.
+    #[error("it is in phase {0}: an expansion is finished in phase new")]
+    NotNew(&'static str),
+    /// The target cannot be a ring.
+    #[error("the new servers: {0}")]
+    Target(#[from] VersionError),
+    /// No key would move.
+    #[error("the new servers make the same ring: no key would move")]
+    NoMove,
+    /// Servers that would get keys may hold old values of them.
+    #[error(
+        "{} may hold values from before, which would be read again: empty them, or wait for as long \
+         as values live, and say so by --clean", .0.join(", ")
+    )]
+    Dirty(Vec<String>),
+}
+
+impl Look {
+    /// Who is behind the active version, where keys are placed as `placement` says.
+    pub fn behind(&self, placement: &Placement) -> Vec<Behind> {
+        let (epoch, phase) = (self.document.epoch, self.document.phase.name());
+        let digest = self.document.digest(placement);
+        let why = |ack: &Ack| match ack {
+            Ack { epoch: 0, .. } => Some("it has not acknowledged anything yet".to_owned()),
+            Ack { epoch: at, phase: it, .. } if *at != epoch || it != phase => {
+                Some(format!("epoch {at}, phase {it}"))
+            }
+            ack if ack.digest != digest => Some("it has other rings".to_owned()),
+            _ => None,
+        };
+        let here = self.acks.iter().filter_map(|ack| Some((&ack.id, why(ack)?)));
+        let mut behind: Vec<Behind> =
+            here.map(|(id, why)| Behind { id: id.clone(), why }).collect();
+        if self.awaited.phase == phase {
+            let gone = |id: &&String| !self.acks.iter().any(|ack| ack.id == **id);
+            let gone = self.awaited.proxies.iter().filter(gone).cloned();
+            let why = "it was there before this phase, and is not now: if it has ended, --gone";
+            behind.extend(gone.map(|id| Behind { id, why: why.to_owned() }));
+        }
+        behind
+    }
+
+    /// Those who are there, awaited in a phase.
+    pub fn await_all(&self, phase: Phase) -> Awaited {
+        let proxies = self.acks.iter().map(|ack| ack.id.clone()).collect();
+        Awaited { phase: phase.name().to_owned(), proxies }
+    }
+}
+
+/// The version that begins an expansion to `target`; `clean`: servers that hold nothing from before.
+///
+/// # Errors
+/// See [`Unable`].
+pub fn start(
+    from: &Document,
+    mut target: Vec<Node>,
+    (moves, clean): (&Moves, &[String]),
+) -> Result<Document, Unable> {
+    if from.phase != Phase::Stable {
+        return Err(Unable::NotStable(from.phase.name()));
+    }
+    for node in &mut target {
+        // What is down is so in both rings.
+        if let Some(known) = from.current.iter().find(|it| it.server.name == node.server.name) {
+            node.server.state = known.server.state;
+        }
+    }
+    let dirty = from.dirty.iter().filter(|name| !clean.contains(name)).cloned().collect();
+    let next = Document { target, dirty, ..next(from, Phase::Prepare) };
+    next.check()?;
+    if moves.share == 0.0 {
+        return Err(Unable::NoMove);
+    }
+    let gain = |name: &String| moves.servers.iter().any(|it| it.name == *name && it.gains > 0.0);
+    let unclean: Vec<String> = next.dirty.iter().filter(|name| gain(name)).cloned().collect();
+    if unclean.is_empty() { Ok(next) } else { Err(Unable::Dirty(unclean)) }
+}
+
+/// The version that takes an expansion to a neighbouring phase. Back at the start the servers that
+/// were to get keys may have some.
+pub fn step(from: &Document, to: Phase, moves: &Moves) -> Document {
+    let mut next = next(from, to);
+    if to == Phase::Stable {
+        next.target.clear();
+        next.soil(moves.servers.iter().filter(|it| it.gains > 0.0).map(|it| &it.name));
+    }
+    next
+}
+
+/// The version that ends an expansion. The servers that keys have left still have them.
+///
+/// # Errors
+/// It has not come to its last phase.
+pub fn finish(from: &Document, moves: &Moves) -> Result<Document, Unable> {
+    if from.phase != Phase::New {
+        return Err(Unable::NotNew(from.phase.name()));
+    }
+    let mut next = next(from, Phase::Stable);
+    next.current = std::mem::take(&mut next.target);
+    next.soil(moves.servers.iter().filter(|it| it.loses > 0.0).map(|it| &it.name));
+    Ok(next)
+}
+
+/// The same in the next epoch; a word that was given to one version is not for the next.
+fn next(from: &Document, phase: Phase) -> Document {
+    let epoch = from.epoch + 1;
+    Document { epoch, phase, allow_empty: false, allow_shrink: false, ..from.clone() }
+}
+
+impl Document {
+    fn soil<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        for name in names {
+            if !self.dirty.contains(name) {
+                self.dirty.push(name.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Distribution, Hash, HashChar, Routing};
+    use crate::topology::State;
+
+    fn routing() -> Routing {
+        let (hash, hash_char) = (Hash::Fnv1a64, HashChar::Signed);
+        Routing { hash, hash_char, hash_tag: None, distribution: Distribution::Ketama }
+    }
+
+    fn nodes(names: &[&str]) -> Vec<Node> {
+        let node = |name: &&str| Node::new(&format!("{name}:11211"), 1, Some(name)).unwrap();
+        names.iter().map(node).collect()
+    }
+
+    fn stable(names: &[&str]) -> Document {
+        Document { epoch: 7, current: nodes(names), ..Document::default() }
+    }
+
+    fn moves(from: &Document, to: &[Node]) -> Moves {
+        let to = Document { current: to.to_vec(), ..Document::default() };
+        Moves::between(&routing(), &from.servers(), &to.servers())
+    }
+
+    fn started(from: &Document, to: &[&str], clean: &[&str]) -> Result<Document, Unable> {
+        let clean: Vec<String> = clean.iter().map(|&name| name.to_owned()).collect();
+        start(from, nodes(to), (&moves(from, &nodes(to)), &clean))
+    }
+
+    fn ack(id: &str, document: &Document) -> Ack {
+        let (epoch, phase) = (document.epoch, document.phase.name().to_owned());
+        Ack { id: id.to_owned(), epoch, phase, digest: document.digest(&routing().placement()) }
+    }
+
+    fn behind(look: &Look) -> Vec<String> {
+        look.behind(&routing().placement()).into_iter().map(|it| it.id).collect()
+    }
+
+    #[test]
+    fn everybody_who_is_there_must_say_the_same() {
+        let document = started(&stable(&["a", "b"]), &["a", "b", "c"], &[]).unwrap();
+        let old = stable(&["a", "b"]);
+        let other = Document { target: nodes(&["a", "b", "d"]), ..document.clone() };
+        let ahead = Document { phase: Phase::Fence, ..document.clone() };
+        let acks = vec![
+            ack("same", &document),
+            ack("old", &old),
+            ack("other", &other),
+            ack("ahead", &ahead),
+            Ack { id: "new".to_owned(), ..Ack::default() },
+        ];
+        let mut look = Look { document, acks, awaited: Awaited::default() };
+        assert_eq!(behind(&look), ["old", "other", "ahead", "new"]);
+        look.acks.truncate(1);
+        assert_eq!(behind(&look), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_knew_one_ring_is_awaited_in_the_first_phase_with_two() {
+        let document = started(&stable(&["a", "b"]), &["a", "b", "c"], &[]).unwrap();
+        let acks = vec![ack("one", &document), ack("two", &document)];
+        let look = Look { document, acks, awaited: Awaited::default() };
+        let awaited = look.await_all(Phase::Prepare);
+        let mut look = Look { awaited, ..look };
+        look.acks.pop();
+        assert_eq!(behind(&look), ["two"], "cut off, it may go by its one ring");
+        look.document.phase = Phase::Fence;
+        look.acks = vec![ack("one", &look.document)];
+        assert_eq!(behind(&look), Vec::<String>::new(), "it knows of two, and fences itself");
+    }
+
+    #[test]
+    fn each_version_follows_the_last() {
+        let from = stable(&["a", "b"]);
+        let mut down = from.clone();
+        down.current[1].server.state = State::Down;
+        let prepare = started(&down, &["a", "b", "c"], &[]).unwrap();
+        assert_eq!((prepare.epoch, prepare.phase), (8, Phase::Prepare));
+        assert_eq!(prepare.target[1].server.state, State::Down);
+        let moved = moves(&from, &prepare.target);
+        let fence = step(&prepare, Phase::Fence, &moved);
+        assert_eq!((fence.epoch, fence.phase, fence.target.len()), (9, Phase::Fence, 3));
+        let new = Document { phase: Phase::New, ..fence };
+        let done = finish(&new, &moved).unwrap();
+        assert_eq!((done.epoch, done.phase), (10, Phase::Stable));
+        assert_eq!((done.current, done.target), (new.target, Vec::new()));
+        assert_eq!(started(&prepare, &["a"], &[]), Err(Unable::NotStable("prepare")));
+        assert_eq!(finish(&prepare, &moved), Err(Unable::NotNew("prepare")));
+        assert_eq!(started(&from, &["b", "a"], &[]), Err(Unable::NoMove));
+        assert!(matches!(started(&from, &["a", "a"], &[]), Err(Unable::Target(_))));
+    }
+
+    #[test]
+    fn keys_do_not_come_back_to_where_old_values_are() {
+        let from = stable(&["a", "b"]);
+        let there = started(&from, &["a", "b", "c"], &[]).unwrap();
+        let moved = moves(&from, &there.target);
+        let done = finish(&Document { phase: Phase::New, ..there.clone() }, &moved).unwrap();
+        assert_eq!(done.dirty, ["a", "b"]);
+        let shrink = started(&done, &["a", "b"], &[]);
+        assert_eq!(shrink, Err(Unable::Dirty(vec!["a".to_owned(), "b".to_owned()])));
+        let shrink = started(&done, &["a", "b"], &["a"]);
+        assert_eq!(shrink, Err(Unable::Dirty(vec!["b".to_owned()])));
+        let shrink = started(&done, &["a", "b"], &["a", "b"]).unwrap();
+        assert_eq!(shrink.dirty, Vec::<String>::new());
+        // A further one gets keys alone.
+        assert!(started(&done, &["a", "b", "c", "d"], &[]).is_ok());
+        let back = step(&there, Phase::Stable, &moved);
+        assert_eq!((back.dirty.clone(), back.target.len()), (vec!["c".to_owned()], 0));
+        let again = started(&back, &["a", "b", "c"], &[]);
+        assert_eq!(again, Err(Unable::Dirty(vec!["c".to_owned()])));
+    }
+}

@@ -1,0 +1,83 @@
+//! What a fleet is to follow and what it acknowledges, read and written by whoever leads it.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zookeeper_client::Error;
+
+use super::session::Session;
+use crate::config::{Format, ZooKeeper};
+use crate::control::topology::decode::Decoder;
+use crate::control::topology::fleet::{Ack, Awaited, Look};
+use crate::topology::Document;
+
+/// Nobody who leads a fleet waits longer for an answer.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Where it stands, below the source, who is awaited.
+const AWAITED: &str = "awaited";
+
+/// A session with the ensemble of one fleet.
+pub struct Fleet {
+    session: Session,
+    path: String,
+    pool: String,
+}
+
+impl Fleet {
+    /// The fleet of this pool, whose native topology is at `place`.
+    ///
+    /// # Errors
+    /// Why the ensemble cannot be reached.
+    pub async fn open(pool: &str, place: &ZooKeeper) -> Result<Self, String> {
+        let session = timeout(LIMIT, Session::open(place)).await.map_err(late)??;
+        Ok(Self { session, path: place.path.clone(), pool: pool.to_owned() })
+    }
+
+    /// What is there now.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no topology.
+    pub async fn look(&self) -> Result<Look, String> {
+        timeout(LIMIT, self.read()).await.map_err(late)?
+    }
+
+    async fn read(&self) -> Result<Look, String> {
+        let failed = |error: Error| error.to_string();
+        // What is said to a version is read behind it.
+        let nodes = self.session.read(&self.path, Format::Native).await.map_err(failed)?;
+        let proposal = Decoder::of(&self.pool, Format::Native).decode(&nodes);
+        let document = proposal.map_err(|refusal| refusal.to_string())?.document;
+        document.check().map_err(|error| error.to_string())?;
+        let said = self.session.said(&self.path, "acks").await.map_err(failed)?;
+        let ack = |(id, text): (String, String)| {
+            // Who says what we do not understand has acknowledged nothing.
+            Ack { id, ..serde_json::from_str(&text).unwrap_or_default() }
+        };
+        let awaited = self.session.told(&self.path, AWAITED).await.map_err(failed)?;
+        let awaited = match awaited {
+            Some(text) => serde_json::from_str(&text).map_err(|error| error.to_string())?,
+            None => Awaited::default(),
+        };
+        Ok(Look { document, acks: said.into_iter().map(ack).collect(), awaited })
+    }
+
+    /// Writes the version that follows the one that was looked at, and who is awaited in it.
+    ///
+    /// # Errors
+    /// It cannot be written; somebody else has written one meanwhile.
+    pub async fn publish(&self, next: &Document, awaited: &Awaited) -> Result<(), String> {
+        let text = serde_json::to_string(awaited).map_err(|error| error.to_string())?;
+        let written = self.session.publish_with(&self.path, next, Some((AWAITED, &text)));
+        match timeout(LIMIT, written).await.map_err(late)? {
+            Ok(()) => Ok(()),
+            Err(Error::BadVersion | Error::NodeExists) => {
+                Err("somebody else has written a version meanwhile: look again".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn late(_: tokio::time::error::Elapsed) -> String {
+    "it does not answer in time".to_owned()
+}

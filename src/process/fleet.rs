@@ -1,0 +1,91 @@
+//! A fleet's topology for whoever leads it from the command line: each call waits for its answer.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::config::{Format, Place, Pool};
+#[cfg(feature = "zookeeper")]
+use crate::control::topology::Fleet as Session;
+use crate::control::topology::fleet::{Awaited, Look};
+use crate::topology::Document;
+
+/// Whether a pool's proxies are led by versions in ZooKeeper.
+pub fn is_fleet(pool: &Pool) -> bool {
+    let source = pool.topology.as_ref();
+    source.is_some_and(|it| it.format == Format::Native && matches!(it.place, Place::ZooKeeper(_)))
+}
+
+/// A session with its ensemble.
+pub struct Fleet {
+    runtime: Runtime,
+    #[cfg(feature = "zookeeper")]
+    session: Session,
+}
+
+#[cfg(feature = "zookeeper")]
+impl Fleet {
+    /// That of a pool.
+    ///
+    /// # Errors
+    /// The pool is led by something else, or the ensemble cannot be reached.
+    pub fn open(pool: &Pool) -> Result<Self, String> {
+        let place = pool.topology.as_ref().map(|source| &source.place);
+        let Some(Place::ZooKeeper(place)) = place.filter(|_| is_fleet(pool)) else {
+            return Err(format!("pool {} has no native topology in ZooKeeper", pool.name));
+        };
+        let runtime = super::runtime().map_err(|error| error.to_string())?;
+        let session = runtime.block_on(Session::open(&pool.name, place))?;
+        Ok(Self { runtime, session })
+    }
+
+    /// What is there now.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no topology.
+    pub fn look(&self) -> Result<Look, String> {
+        self.runtime.block_on(self.session.look())
+    }
+
+    /// Writes the version that follows the one that was looked at, and who is awaited in it.
+    ///
+    /// # Errors
+    /// It cannot be written; somebody else has written one meanwhile.
+    pub fn publish(&self, next: &Document, awaited: &Awaited) -> Result<(), String> {
+        self.runtime.block_on(self.session.publish(next, awaited))
+    }
+}
+
+#[cfg(not(feature = "zookeeper"))]
+impl Fleet {
+    /// None.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn open(_: &Pool) -> Result<Self, String> {
+        Err("this program is built without ZooKeeper".to_owned())
+    }
+
+    /// Nothing.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn look(&self) -> Result<Look, String> {
+        Err(String::new())
+    }
+
+    /// Nothing.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn publish(&self, _: &Document, _: &Awaited) -> Result<(), String> {
+        Err(String::new())
+    }
+}
+
+impl Fleet {
+    /// Lets the session live on for so long.
+    pub fn rest(&self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+}
