@@ -43,7 +43,7 @@ impl Fleet {
     ///
     /// # Errors
     /// It cannot be read, or is no topology.
-    pub fn look(&self) -> Result<Look, String> {
+    pub fn look(&mut self) -> Result<Look, String> {
         self.runtime.block_on(self.session.look())
     }
 
@@ -51,7 +51,7 @@ impl Fleet {
     ///
     /// # Errors
     /// It cannot be written; somebody else has written one meanwhile.
-    pub fn publish(&self, next: &Document, awaited: &Awaited) -> Result<(), String> {
+    pub fn publish(&mut self, next: &Document, awaited: &Awaited) -> Result<(), String> {
         self.runtime.block_on(self.session.publish(next, awaited))
     }
 }
@@ -70,7 +70,7 @@ impl Fleet {
     ///
     /// # Errors
     /// Always.
-    pub fn look(&self) -> Result<Look, String> {
+    pub fn look(&mut self) -> Result<Look, String> {
         Err(String::new())
     }
 
@@ -78,7 +78,7 @@ impl Fleet {
     ///
     /// # Errors
     /// Always.
-    pub fn publish(&self, _: &Document, _: &Awaited) -> Result<(), String> {
+    pub fn publish(&mut self, _: &Document, _: &Awaited) -> Result<(), String> {
         Err(String::new())
     }
 }

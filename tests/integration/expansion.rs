@@ -584,8 +584,8 @@ fn steps_are_refused_that_lead_to_stale_values() {
 #[derive(Default)]
 pub(super) struct History {
     /// Values whose writing was acknowledged, and those that were dead at some time.
-    done: BTreeSet<u64>,
-    dead: BTreeSet<u64>,
+    pub(super) done: BTreeSet<u64>,
+    pub(super) dead: BTreeSet<u64>,
 }
 
 #[test]
@@ -654,7 +654,7 @@ pub(super) fn get(client: &mut Client, key: &str, history: &Mutex<History>, foun
 }
 
 /// A counter that nobody sets: no number comes twice, be it after a loss.
-fn count(client: &mut Client, numbers: &Mutex<BTreeSet<u64>>) {
+pub(super) fn count(client: &mut Client, numbers: &Mutex<BTreeSet<u64>>) {
     let (key, ..) = moving(7).remove(6);
     client.send(format!("incr {key} 1\r\n"));
     let reply = String::from_utf8(client.read_line()).unwrap();

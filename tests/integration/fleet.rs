@@ -259,3 +259,48 @@ fn a_file_leads_one_proxy_as_fast_as_it_has_settled() {
     let reply = String::from_utf8(admin.read_to_end()).unwrap();
     assert!(reply.contains("come from its topology"), "{reply}");
 }
+
+/// Nobody says that a phase is in force while something goes on that began before.
+#[test]
+fn a_phase_is_acknowledged_when_what_began_before_has_ended() {
+    let (servers, ports) = memcacheds();
+    let ensemble = Ensemble::single();
+    let zoo = ensemble.client();
+    let connect = ensemble.connect();
+    zoo.publish(WEB, &on_the_way(1, Stable, &ports));
+    zoo.publish("/other", &version(1, &ports));
+    // The same session brings it news: when these are acknowledged, the others have had their turn.
+    let topology = format!(
+        "{{ source: zookeeper, connect: \"{connect}\", path: /other, session_timeout: 2s, \
+         startup_wait: 1s, snapshot: off }}"
+    );
+    let other = PoolSpec::memcache(&[]).set("topology", topology);
+    let pool = following(&connect, "off").set("timeout", "20s");
+    let proxy = Proxy::twinring_with(&[], vec![pool, other]);
+    all_acknowledge(&zoo, &[&proxy], 1);
+    let (key, old, _) = moving(1).remove(0);
+    let mut client = proxy.client();
+    assert_eq!(set(&mut client, &key, "0"), "STORED\r\n");
+    servers[old].process.freeze();
+    client.send(format!("set {key} 0 0 1\r\na\r\n"));
+    let sent = || metric(&proxy, "twinring_backend_inflight") >= 1.0;
+    assert!(wait_until(LONG, sent), "{}", proxy.process.output());
+    zoo.publish(WEB, &on_the_way(2, Prepare, &ports));
+    for epoch in 2..5 {
+        let mut news = version(epoch, &ports[..3 + (epoch % 2) as usize]);
+        news["allow_shrink"] = json!(true);
+        zoo.publish("/other", &news);
+        let said = || {
+            let folder = "/other/acks";
+            let said = zoo.children(folder).into_iter().next();
+            said.and_then(|id| zoo.get(&format!("{folder}/{id}"))).unwrap_or_default()
+        };
+        assert!(wait_until(LONG, || said().contains(&format!("\"epoch\":{epoch},"))), "{}", said());
+    }
+    let labels = [("pool", "pool0"), ("phase", "prepare")];
+    assert_eq!(proxy.metrics().get("twinring_topology_phase", &labels), 1.0);
+    assert_eq!(acks(&zoo)[0]["epoch"], 1, "the set goes on");
+    servers[old].process.thaw();
+    client.expect("STORED\r\n");
+    all_acknowledge(&zoo, &[&proxy], 2);
+}

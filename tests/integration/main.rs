@@ -48,3 +48,4 @@ mod tls;
 mod topology;
 mod topology_tls;
 mod transcripts;
+mod walking;

@@ -66,8 +66,9 @@ impl Leader {
         FAILED
     }
 
-    fn look(&self) -> Result<Look, u8> {
-        self.fleet.look().map_err(|why| self.refuse(format!("ZooKeeper: {why}")))
+    fn look(&mut self) -> Result<Look, u8> {
+        let look = self.fleet.look();
+        look.map_err(|why| self.refuse(format!("ZooKeeper: {why}")))
     }
 
     fn behind(&self, look: &Look) -> Vec<Behind> {
@@ -100,7 +101,7 @@ impl Leader {
     }
 
     /// `twinring expand explain`.
-    pub(super) fn explain(&self, key: &OsStr) -> Result<(), u8> {
+    pub(super) fn explain(&mut self, key: &OsStr) -> Result<(), u8> {
         let look = self.look()?;
         let (pool, behind) = (self.pool_of(&look.document), self.behind(&look));
         let Some(expansion) = pool.two_rings() else {
@@ -115,7 +116,7 @@ impl Leader {
     }
 
     /// `twinring expand status`.
-    pub(super) fn status(&self) -> Result<(), u8> {
+    pub(super) fn status(&mut self) -> Result<(), u8> {
         let look = self.look()?;
         let document = &look.document;
         let behind = self.behind(&look);
@@ -141,7 +142,7 @@ impl Leader {
     }
 
     /// What `target` would mean, on paper.
-    pub(super) fn plan(&self, target: &Document) -> Result<(), u8> {
+    pub(super) fn plan(&mut self, target: &Document) -> Result<(), u8> {
         let look = self.look()?;
         let next =
             Document { phase: Phase::Prepare, target: target.current.clone(), ..look.document };
@@ -160,7 +161,7 @@ impl Leader {
     }
 
     /// `twinring expand start`.
-    pub(super) fn start(&self, args: &StartArgs, target: &Document) -> Result<(), u8> {
+    pub(super) fn start(&mut self, args: &StartArgs, target: &Document) -> Result<(), u8> {
         if let Some(why) = self.pool.why_one_ring().next() {
             return Err(self.refuse(why));
         }
@@ -183,7 +184,7 @@ impl Leader {
     }
 
     /// `twinring expand advance` and `rollback`.
-    pub(super) fn step(&self, args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
+    pub(super) fn step(&mut self, args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
         let mut look = self.look()?;
         let from = look.document.phase;
         look.awaited.proxies.retain(|id| !args.gone.contains(id));
@@ -204,7 +205,7 @@ impl Leader {
     }
 
     /// `twinring expand finish`.
-    pub(super) fn finish(&self, args: &StepArgs) -> Result<(), u8> {
+    pub(super) fn finish(&mut self, args: &StepArgs) -> Result<(), u8> {
         let look = self.look()?;
         let mut next = fleet::finish(&look.document, &self.moves(&look.document))
             .map_err(|why| self.refuse(why))?;
@@ -215,13 +216,14 @@ impl Leader {
 
     /// Writes the next version, and waits for all to acknowledge it.
     fn go(
-        &self,
+        &mut self,
         (look, next): (&Look, &Document),
         awaited: &Awaited,
         seconds: u32,
     ) -> Result<(), u8> {
         let (begun, limit) = (Instant::now(), Duration::from_secs(seconds.into()));
-        self.fleet.publish(next, awaited).map_err(|why| self.refuse(why))?;
+        let published = self.fleet.publish(next, awaited);
+        published.map_err(|why| self.refuse(why))?;
         let (from, to, epoch) = (look.document.phase.name(), next.phase.name(), next.epoch);
         loop {
             let now = self.look()?;

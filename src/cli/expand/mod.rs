@@ -40,7 +40,7 @@ pub(super) fn run(what: Expand) -> u8 {
             plan((target.as_deref(), &format), &config, pool.as_deref())
         }
         Expand::Status { pool, door } => match leader(&door, pool.as_deref()) {
-            Ok(Some(leader)) => leader.status(),
+            Ok(Some(mut leader)) => leader.status(),
             Ok(None) => status(&door, pool.as_deref()),
             Err(code) => Err(code),
         },
@@ -54,7 +54,7 @@ pub(super) fn run(what: Expand) -> u8 {
                 return super::USAGE;
             };
             match leader(&door, Some(&pool)) {
-                Ok(Some(leader)) => leader.explain(&key),
+                Ok(Some(mut leader)) => leader.explain(&key),
                 Ok(None) => look::explain(&key, (file, &pool), &door),
                 Err(code) => Err(code),
             }
@@ -79,14 +79,14 @@ fn plan(
 }
 
 fn begin(args: &StartArgs) -> Result<(), u8> {
-    let leader = leader_of(&args.config, args.pool.as_deref())?;
+    let mut leader = leader_of(&args.config, args.pool.as_deref())?;
     let pool = args.pool.as_deref().unwrap_or_default();
     leader.start(args, &read(&args.target, &args.format, pool)?)
 }
 
 fn finish(args: &StepArgs) -> Result<(), u8> {
     match leader(&args.door, args.pool.as_deref())? {
-        Some(leader) => leader.finish(args),
+        Some(mut leader) => leader.finish(args),
         None => {
             complain("twinring: only a pool whose topology is in ZooKeeper is finished by this\n");
             Err(FAILED)
@@ -110,7 +110,7 @@ fn leader_of(file: &Path, pool: Option<&str>) -> Result<Leader, u8> {
 
 fn take(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
     match leader(&args.door, args.pool.as_deref())? {
-        Some(leader) => leader.step(args, way, accept_stale),
+        Some(mut leader) => leader.step(args, way, accept_stale),
         None => walk(args, way, accept_stale),
     }
 }

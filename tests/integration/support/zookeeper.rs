@@ -103,6 +103,11 @@ impl Ensemble {
         hosts.collect::<Vec<_>>().join(",")
     }
 
+    /// The port of one of them.
+    pub(crate) fn port(&self, number: usize) -> u16 {
+        self.servers[number].port.number()
+    }
+
     pub(crate) fn client(&self) -> Zoo {
         Zoo::connect(&self.connect(), None)
     }

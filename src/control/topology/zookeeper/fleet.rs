@@ -1,8 +1,8 @@
 //! What a fleet is to follow and what it acknowledges, read and written by whoever leads it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use zookeeper_client::Error;
 
 use super::session::Session;
@@ -11,15 +11,17 @@ use crate::control::topology::decode::Decoder;
 use crate::control::topology::fleet::{Ack, Awaited, Look};
 use crate::topology::Document;
 
-/// Nobody who leads a fleet waits longer for an answer.
+/// Nobody who leads a fleet waits longer for an ensemble that elects, or for an answer.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Where it stands, below the source, who is awaited.
 const AWAITED: &str = "awaited";
 
-/// A session with the ensemble of one fleet.
+/// A session with the ensemble of one fleet, and the next one if that is lost.
 pub struct Fleet {
     session: Session,
-    path: String,
+    place: ZooKeeper,
     pool: String,
 }
 
@@ -30,30 +32,43 @@ impl Fleet {
     /// Why the ensemble cannot be reached.
     pub async fn open(pool: &str, place: &ZooKeeper) -> Result<Self, String> {
         let session = timeout(LIMIT, Session::open(place)).await.map_err(late)??;
-        Ok(Self { session, path: place.path.clone(), pool: pool.to_owned() })
+        Ok(Self { session, place: place.clone(), pool: pool.to_owned() })
     }
 
-    /// What is there now.
+    /// What is there now. An ensemble that does not answer is asked again for a while.
     ///
     /// # Errors
     /// It cannot be read, or is no topology.
-    pub async fn look(&self) -> Result<Look, String> {
-        timeout(LIMIT, self.read()).await.map_err(late)?
+    pub async fn look(&mut self) -> Result<Look, String> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let why = match timeout(LIMIT, self.read()).await.map_err(late) {
+                Ok(Ok(look)) => return Ok(look),
+                Ok(Err(why)) | Err(why) => why,
+            };
+            if Instant::now() >= end {
+                return Err(why);
+            }
+            sleep(PAUSE).await;
+            if let Ok(Ok(session)) = timeout(LIMIT, Session::open(&self.place)).await {
+                self.session = session;
+            }
+        }
     }
 
     async fn read(&self) -> Result<Look, String> {
         let failed = |error: Error| error.to_string();
         // What is said to a version is read behind it.
-        let nodes = self.session.read(&self.path, Format::Native).await.map_err(failed)?;
+        let nodes = self.session.read(&self.place.path, Format::Native).await.map_err(failed)?;
         let proposal = Decoder::of(&self.pool, Format::Native).decode(&nodes);
         let document = proposal.map_err(|refusal| refusal.to_string())?.document;
         document.check().map_err(|error| error.to_string())?;
-        let said = self.session.said(&self.path, "acks").await.map_err(failed)?;
+        let said = self.session.said(&self.place.path, "acks").await.map_err(failed)?;
         let ack = |(id, text): (String, String)| {
             // Who says what we do not understand has acknowledged nothing.
             Ack { id, ..serde_json::from_str(&text).unwrap_or_default() }
         };
-        let awaited = self.session.told(&self.path, AWAITED).await.map_err(failed)?;
+        let awaited = self.session.told(&self.place.path, AWAITED).await.map_err(failed)?;
         let awaited = match awaited {
             Some(text) => serde_json::from_str(&text).map_err(|error| error.to_string())?,
             None => Awaited::default(),
@@ -65,16 +80,19 @@ impl Fleet {
     ///
     /// # Errors
     /// It cannot be written; somebody else has written one meanwhile.
-    pub async fn publish(&self, next: &Document, awaited: &Awaited) -> Result<(), String> {
+    pub async fn publish(&mut self, next: &Document, awaited: &Awaited) -> Result<(), String> {
         let text = serde_json::to_string(awaited).map_err(|error| error.to_string())?;
-        let written = self.session.publish_with(&self.path, next, Some((AWAITED, &text)));
-        match timeout(LIMIT, written).await.map_err(late)? {
-            Ok(()) => Ok(()),
-            Err(Error::BadVersion | Error::NodeExists) => {
-                Err("somebody else has written a version meanwhile: look again".to_owned())
+        let written = self.session.publish_with(&self.place.path, next, Some((AWAITED, &text)));
+        let why = match timeout(LIMIT, written).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Error::BadVersion | Error::NodeExists)) => {
+                return Err("somebody else has written a version meanwhile: look again".to_owned());
             }
-            Err(error) => Err(error.to_string()),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(elapsed) => late(elapsed),
+        };
+        // It may have been written although nobody said so.
+        if self.look().await?.document == *next { Ok(()) } else { Err(why) }
     }
 }
 
