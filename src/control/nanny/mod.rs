@@ -114,11 +114,9 @@ impl Nanny {
     /// The topology as it is now, whoever wrote it: a mark that a nanny has set is a nanny's to
     /// take away, so that another one may go on where one was stopped.
     pub fn saw(&mut self, document: &Document, now: Instant) {
-        let states: BTreeMap<String, State> = document
-            .current
-            .iter()
-            .map(|node| (node.server.name.clone(), node.server.state))
-            .collect();
+        let servers = document.all_servers().into_iter();
+        let states: BTreeMap<String, State> =
+            servers.map(|server| (server.name, server.state)).collect();
         for (name, state) in &states {
             let before = self.states.get(name).copied();
             if *state != State::Down {

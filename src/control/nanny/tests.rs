@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::{any, prop, proptest};
 
 use crate::control::nanny::{AUTHOR, Decision, Judgement, Nanny, Probe, ProbeRules, Rules, View};
-use crate::topology::{Document, Node, State};
+use crate::topology::{Document, Node, Phase, State};
 
 fn name(number: usize) -> String {
     format!("cache{number:02}")
@@ -104,6 +104,19 @@ fn one_observer_alone_decides_nothing() {
     let decision = bench.nanny.decide(bench.now).unwrap();
     assert_eq!((decision.node.as_str(), decision.to), ("cache01", State::Down));
     assert_eq!(decision.why, "fails for 2 of 2 observers");
+}
+
+#[test]
+fn servers_to_come_are_looked_after_as_well() {
+    let mut bench = Bench::new(4);
+    let new = Node::new("10.0.0.5:11211", 1, Some("cache05")).unwrap();
+    bench.document.target = bench.document.current.iter().cloned().chain([new]).collect();
+    bench.document.phase = Phase::Warm;
+    bench.nanny.saw(&bench.document, bench.now);
+    for observer in ["a", "b"] {
+        bench.nanny.observe(observer, view(&[5], &[]), bench.now);
+    }
+    assert_eq!(bench.nanny.decide(bench.now).map(|it| it.node), Some("cache05".to_owned()));
 }
 
 #[test]

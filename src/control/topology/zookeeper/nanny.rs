@@ -23,7 +23,7 @@ use super::{PAUSE, jittered};
 use crate::config::{Address, Format, Pool, Protocol, ZooKeeper};
 use crate::control::nanny::{AUTHOR, Decision, Judgement, Nanny, Orders, Probe, ProbeRules, View};
 use crate::control::topology::decode::{Decoder, Proposal};
-use crate::topology::{Document, Node, State};
+use crate::topology::{Document, Node, Server, State};
 
 /// Between two rounds of looks.
 const ROUND: Duration = Duration::from_secs(1);
@@ -126,8 +126,7 @@ impl Watch<'_> {
     /// A look at every server, all at a time.
     async fn look(&mut self, document: &Document) {
         let mut looks = JoinSet::new();
-        for Node { server, .. } in &document.current {
-            let (name, address) = (server.name.clone(), server.address.clone());
+        for Server { name, address, .. } in document.all_servers() {
             let (protocol, plain) = (self.pool.protocol, self.pool.server_tls.is_none());
             looks.spawn(async move {
                 let look = answers(&address, protocol, plain);

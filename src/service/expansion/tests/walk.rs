@@ -1,5 +1,6 @@
 //! Long seeded walks: two or three proxies go through the phases at random moments, there and back,
 //! while clients do whatever they may and requests are lost, late or forgotten by restarted servers.
+//! Some are stopped or cut off: the others go on without them, and they come in again later.
 //!
 //! What must hold at every step: a get returns no value that was dead when it began; no number is
 //! counted to twice; nothing is appended twice.
@@ -57,6 +58,8 @@ struct Proxy {
     phase: Phase,
     era: usize,
     passed: Option<usize>,
+    /// Its permit has lapsed, so that its session may have ended and nobody waits for it.
+    lapsed: bool,
 }
 
 /// What a client keeps of a gets.
@@ -101,6 +104,8 @@ enum Flaw {
     Wrong(Wrong),
     /// Nothing waits at the fence.
     NoFence,
+    /// Who is not waited for goes on nevertheless.
+    NoPermit,
 }
 
 impl Running {
@@ -113,7 +118,7 @@ impl Running {
 
 impl Walk {
     fn new(seed: u64, flaw: Flaw) -> Self {
-        let proxy = Proxy { phase: Phase::Stable, era: 0, passed: None };
+        let proxy = Proxy { phase: Phase::Stable, era: 0, passed: None, lapsed: false };
         let mut walk = Self {
             seed: seed | 1,
             now: 0,
@@ -153,8 +158,9 @@ impl Walk {
             match self.below(100) {
                 0..3 => self.lead(),
                 3..9 => self.follow(),
-                9..10 => self.lose_something(),
-                10..40 if self.running.len() < CLIENTS => self.start(),
+                9 => self.lose_something(),
+                10 => self.stop_or_go_on(),
+                11..40 if self.running.len() < CLIENTS => self.start(),
                 _ if !self.running.is_empty() => self.advance(),
                 _ => self.start(),
             }
@@ -171,11 +177,13 @@ impl Walk {
     /// The next phase for all, once all are in this one and have settled.
     fn lead(&mut self) {
         let (phase, era) = self.wanted;
-        let here = self.proxies.iter().all(|proxy| proxy.era == era);
-        let settled = self.running.iter().all(|op| op.era == era);
+        let here = self.proxies.iter().all(|proxy| proxy.era == era || proxy.lapsed);
+        let awaited = |op: &Running| !self.proxies[op.proxy].lapsed;
+        let settled = self.running.iter().filter(|op| awaited(op)).all(|op| op.era == era);
         let quiet = matches!(phase, Phase::Drain | Phase::Prepare);
-        let quarantined =
-            quiet && (0..self.proxies.len()).any(|proxy| self.context(proxy).quarantine);
+        let quarantined = quiet
+            && (0..self.proxies.len())
+                .any(|at| !self.proxies[at].lapsed && self.context(at).quarantine);
         if !here || !settled || quarantined {
             return;
         }
@@ -200,12 +208,12 @@ impl Walk {
         let at = self.below(self.proxies.len());
         let (phase, era) = self.wanted;
         let proxy = &mut self.proxies[at];
-        if proxy.era == era {
+        if proxy.era == era || proxy.lapsed {
             return;
         }
         let fenced = proxy.phase == Phase::Fence && phase != Phase::Fence;
         let passed = if fenced { Some(self.now) } else { proxy.passed };
-        *proxy = Proxy { phase, era, passed };
+        *proxy = Proxy { phase, era, passed, lapsed: false };
         self.visited.insert(phase);
         let context = self.context(at);
         for mut op in std::mem::take(&mut self.running) {
@@ -217,6 +225,34 @@ impl Walk {
             let step = op.machine.begin(phase, &context);
             self.settle(op, step);
         }
+    }
+
+    /// A proxy is stopped or cut off, until after its session has ended; or it is back, and takes the
+    /// wanted phase over, whichever that is. In a phase at the ends it needs no permit.
+    fn stop_or_go_on(&mut self) {
+        let at = self.below(self.proxies.len());
+        let Proxy { phase, lapsed, .. } = self.proxies[at];
+        if !lapsed {
+            self.proxies[at].lapsed = phase.is_between() && self.below(4) == 0;
+            return;
+        }
+        let running = std::mem::take(&mut self.running).into_iter();
+        let (its, others) = running.partition(|op: &Running| op.proxy == at);
+        self.running = others;
+        Vec::into_iter(its).for_each(|op| self.rest(op));
+        let (phase, era) = self.wanted;
+        self.proxies[at] = Proxy { phase, era, passed: Some(self.now), lapsed: false };
+        self.visited.insert(phase);
+    }
+
+    /// An operation ends without having come to anything: what is on its way may arrive still.
+    fn rest(&mut self, op: Running) {
+        let arrives = self.below(2) == 0;
+        self.late.extend(op.send.filter(|send| arrives && !send.bound));
+    }
+
+    fn may_act(&self, proxy: usize) -> bool {
+        !self.proxies[proxy].lapsed || self.flaw == Flaw::NoPermit
     }
 
     /// A value, a server's memory or a stub goes.
@@ -265,6 +301,9 @@ impl Walk {
             }
         };
         let proxy = self.below(self.proxies.len());
+        if !self.may_act(proxy) {
+            return;
+        }
         let (context, Proxy { mut phase, era, .. }) = (self.context(proxy), self.proxies[proxy]);
         if phase == Phase::Fence && self.flaw == Flaw::NoFence {
             phase = Phase::Prepare;
@@ -284,6 +323,9 @@ impl Walk {
         }
         let at = self.below(self.running.len());
         let mut op = self.running.swap_remove(at);
+        if !self.may_act(op.proxy) {
+            return self.rest(op);
+        }
         let context = self.context(op.proxy);
         let Some(send) = op.send.take() else {
             // The fence stands too long.
@@ -418,8 +460,9 @@ fn walks_find_what_is_wrong() {
         Flaw::Wrong(Wrong { new_only: true, ..wrong }),
         Flaw::Wrong(Wrong { add_fill: true, ..wrong }),
         Flaw::NoFence,
+        Flaw::NoPermit,
     ] {
-        let first = (0..600).find_map(|number| walked(number, flaw).bad.map(|bad| (number, bad)));
+        let first = (0..3000).find_map(|number| walked(number, flaw).bad.map(|bad| (number, bad)));
         eprintln!("{flaw:?}: {first:?}");
         assert!(first.is_some(), "{flaw:?} is not found");
     }
