@@ -244,7 +244,8 @@ const fn word(state: State) -> &'static str {
 mod tests {
     use super::{Diff, diff};
     use crate::config::{Config, parse};
-    use crate::topology::State;
+    use crate::control::reload::{Given, Walk};
+    use crate::topology::{Phase, State};
 
     const BASE: &str = "
 workers: 2
@@ -304,6 +305,44 @@ pools:
         let web = new.pools.iter_mut().find(|pool| pool.name == "web").unwrap();
         web.servers[1].state = State::Down;
         assert_eq!(diff(&old, &new).changes, ["pools.web.servers: b is down now"]);
+    }
+
+    /// What a source has given is its own to change; what would not bear two rings must wait.
+    #[test]
+    fn a_pool_on_the_way_keeps_what_its_rings_rest_on() {
+        let text = BASE.replace("timeout: 400ms", "topology: { source: file, path: /t.json }");
+        let given = |phase, text: &str| {
+            let mut config = config(text);
+            let web = config.pools.iter_mut().find(|pool| pool.name == "web").unwrap();
+            let (current, target) = (web.servers[..2].to_vec(), web.servers.clone());
+            let walk = Some(Walk { phase, term: 0, current, target });
+            Given { servers: web.servers.clone(), walk }.put(web);
+            config
+        };
+        let before = given(Phase::Prepare, &text);
+        let after = diff(&before, &given(Phase::Fence, &text));
+        assert_eq!(after.refused, Vec::<String>::new());
+        assert_eq!(after.changes, ["pools.web.phase: prepare -> fence"]);
+        let with = |line: &str| {
+            let text = text.replace(
+                "listen: 127.0.0.1:22121",
+                &format!("listen: 127.0.0.1:22121\n    {line}"),
+            );
+            diff(&before, &given(Phase::Prepare, &text))
+        };
+        let times = with("expansion: { fence: 1s }");
+        assert_eq!(
+            (times.changes, times.refused),
+            (vec!["pools.web.expansion: changed".to_owned()], Vec::new())
+        );
+        for (line, why) in [
+            ("distribution: random", "pools.web.expansion: under random no key has a place"),
+            ("dead: rehash", "pools.web.dead: needs a restart"),
+            ("hash: md5", "pools.web.routing: needs a restart"),
+        ] {
+            let refused = with(line).refused;
+            assert!(refused.iter().any(|it| it.starts_with(why)), "{refused:?}");
+        }
     }
 
     #[test]

@@ -6,19 +6,18 @@
 //!                                          └ refused: counted, said once, nothing changes
 //! ```
 //! All of it on the admin thread. Losing a source changes nothing: what was last followed serves,
-//! from memory or, after a restart, from the snapshot.
+//! from memory or, after a restart, from the snapshot. Only while a pool goes from one ring to another
+//! does it rest on keys that move when ZooKeeper is out of sight (`follow::standing`). `fleet` is for
+//! whoever leads all proxies on such a way.
 
 pub mod admission;
 pub mod decode;
 mod desk;
-mod fence;
 mod file;
 pub mod fleet;
 mod follow;
 mod refusal;
 pub mod snapshot;
-#[cfg_attr(not(feature = "zookeeper"), expect(dead_code, reason = "only sessions have terms"))]
-mod standing;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
 
@@ -97,7 +96,10 @@ impl Sources {
                 reloader.give(pool, given).map(drop).map_err(|it| it.to_string())
             };
             let board = Arc::clone(board);
-            tokio::spawn(fence::watch(Arc::clone(follower.desk()), (Arc::clone(&board), number)));
+            tokio::spawn(follow::watch_fence(
+                Arc::clone(follower.desk()),
+                (Arc::clone(&board), number),
+            ));
             follower.apply_by(Force { apply: Box::new(apply), board, number });
         }
         for (path, follower) in self.files {

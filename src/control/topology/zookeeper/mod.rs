@@ -260,7 +260,7 @@ impl Group {
 
     /// Whether something in force has not been acknowledged yet.
     fn is_pending(&self) -> bool {
-        self.pools.iter().any(|pool| pool.follower.standing.agrees && pool.is_behind())
+        self.pools.iter().any(|pool| pool.follower.agrees() && pool.is_behind())
     }
 
     async fn read_dirty(&mut self, session: &Session, signals: &Signals) {

@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use crate::control::topology::follow::Follower;
+use super::{Follower, Force};
 use crate::topology::Document;
 
 /// All of it. Without sessions it does not matter.
@@ -32,30 +32,35 @@ pub(super) struct Standing {
 
 impl Follower {
     /// A session begins: whatever was known may have passed long ago.
-    pub(super) fn begin_term(&mut self) {
+    pub(in crate::control::topology) fn begin_term(&mut self) {
         let Standing { term, put, .. } = self.standing;
         self.standing = Standing { term: term + 1, put, ..Standing::default() };
         self.admission.begin_anew();
     }
 
+    /// Whether what the source has said in this session is in force.
+    pub(in crate::control::topology) fn agrees(&self) -> bool {
+        self.standing.agrees
+    }
+
     /// Whether everybody can see that we are here.
-    pub(super) fn is_present(&self) -> bool {
+    pub(in crate::control::topology) fn is_present(&self) -> bool {
         self.standing.present
     }
 
     /// Everybody can.
-    pub(super) fn set_present(&mut self) {
+    pub(in crate::control::topology) fn set_present(&mut self) {
         self.standing.present = true;
     }
 
     /// The session lives at least until then.
-    pub(super) fn heard(&mut self, until: Instant) {
+    pub(in crate::control::topology) fn heard(&mut self, until: Instant) {
         self.standing.heard = Some(until);
         self.grant();
     }
 
     /// Lets the workers act on keys that move, if all is as it must be.
-    pub(super) fn grant(&mut self) {
+    pub(in crate::control::topology) fn grant(&mut self) {
         let Some(force) = &self.force else { return };
         let Standing { term, present, agrees, heard, .. } = self.standing;
         self.standing.cleared |= agrees && force.board.has_ended(force.number);
@@ -68,7 +73,7 @@ impl Follower {
     }
 
     /// Lets them no longer.
-    pub(super) fn revoke(&self) {
+    pub(in crate::control::topology) fn revoke(&self) {
         let Some(force) = &self.force else { return };
         if let Some(permit) = force.board.permit(force.number) {
             permit.revoke();
@@ -76,7 +81,7 @@ impl Follower {
     }
 
     /// Whether the permit is of use: keys move, or operations of such a time are under way.
-    pub(super) fn needs_permit(&self) -> bool {
+    pub(in crate::control::topology) fn needs_permit(&self) -> bool {
         self.phase().is_between() || !self.has_ended()
     }
 
@@ -87,14 +92,14 @@ impl Follower {
 
     /// Whether what is followed may be acknowledged: it is what the source says, and in force in
     /// all workers, and nothing is left of what was before.
-    pub(super) fn may_acknowledge(&self) -> bool {
-        let settled = |force: &super::follow::Force| force.board.has_settled(force.number);
+    pub(in crate::control::topology) fn may_acknowledge(&self) -> bool {
+        let settled = |force: &Force| force.board.has_settled(force.number);
         self.standing.agrees && self.force.as_ref().is_some_and(settled)
     }
 
     /// What is followed is what the source says: rings that were put in force in an earlier term
     /// are so in this one.
-    pub(super) fn renew_term(&mut self) -> Result<(), String> {
+    pub(in crate::control::topology) fn renew_term(&mut self) -> Result<(), String> {
         let document = self.admission.current().map(|admitted| &admitted.document);
         let Some(document) = document.filter(|it: &&Document| it.has_two_rings()) else {
             return Ok(());

@@ -1,6 +1,10 @@
 //! One source, followed: what was read goes through decode and admission, and what is admitted is
 //! put in force, said, shown and kept.
 
+mod fence;
+#[cfg_attr(not(feature = "zookeeper"), expect(dead_code, reason = "only sessions have terms"))]
+mod standing;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +18,11 @@ use crate::control::topology::decode::{Decoder, Proposal, ZNode};
 use crate::control::topology::desk::{Desk, Origin};
 use crate::control::topology::refusal::{Reason, Refusal};
 use crate::control::topology::snapshot::{self, Fault};
-use crate::control::topology::standing::Standing;
 use crate::metrics::TopologyMetric;
 use crate::routing::{Board, Moves};
-use crate::topology::{Diff, Document, Phase, Server, digest};
+use crate::topology::{Diff, Document, Phase, Server};
+pub(super) use fence::watch as watch_fence;
+use standing::Standing;
 
 /// Puts what a pool is given in force; fails with nothing changed.
 type Apply = Box<dyn Fn(&str, Given) -> Result<(), String> + Send + Sync>;
@@ -34,13 +39,13 @@ pub(super) struct Force {
 pub(super) struct Follower {
     desk: Arc<Desk>,
     decoder: Decoder,
-    pub(super) admission: Admission,
+    admission: Admission,
     routing: Routing,
     /// Whether the pool can have two rings.
     can_have_two: bool,
     /// None until the process runs: then what is admitted is what it starts with.
-    pub(super) force: Option<Force>,
-    pub(super) standing: Standing,
+    force: Option<Force>,
+    standing: Standing,
     snapshot: Option<Keeper>,
     /// What the pool has now, whoever said so.
     servers: Vec<Server>,
@@ -127,10 +132,8 @@ impl Follower {
     #[cfg(feature = "zookeeper")]
     pub(super) fn digest(&self) -> String {
         let placement = self.routing.placement();
-        match self.admission.current() {
-            Some(admitted) => admitted.document.digest(&placement),
-            None => digest(&placement, &self.servers),
-        }
+        let document = self.admission.current().map(|admitted| &admitted.document);
+        document.map_or_else(String::new, |document| document.digest(&placement))
     }
 
     /// The source is out of sight.

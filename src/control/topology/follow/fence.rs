@@ -13,7 +13,10 @@ use crate::routing::Board;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Looks for ever.
-pub(super) async fn watch(desk: Arc<Desk>, (board, number): (Arc<Board>, usize)) {
+pub(in crate::control::topology) async fn watch(
+    desk: Arc<Desk>,
+    (board, number): (Arc<Board>, usize),
+) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = false;
