@@ -85,6 +85,7 @@ fn no_step_is_taken_before_all_have_acknowledged_the_last() {
     let with = |more: &[&'static str]| [&again[..], more].concat();
     led.done(&["status"], "epoch 1, phase stable, acknowledged by all 2 proxies");
     let plan = led.done(&["plan", &five, "--format", "list"], "4 servers -> 5 servers");
+    led.refused(&["plan"], "it has one ring: name the servers to come");
     led.refused(&["start", &four, "--format", "list"], "no key would move");
     led.refused(&with(&["--proxies", "3"]), "2 proxies are there, not 3");
     led.refused(&["advance"], "there is no expansion: start one");
@@ -93,6 +94,7 @@ fn no_step_is_taken_before_all_have_acknowledged_the_last() {
     let told = led.done(&signed, went);
     assert!(told.starts_with(&plan), "{told} {plan}");
     led.done(&["status"], "  by ops: it is full\n");
+    assert_eq!(led.done(&["plan"], ""), plan);
     led.refused(&again, "it is in phase prepare: an expansion starts from stable");
     led.refused(&["advance", "--to", "warm"], "from prepare this goes to fence, not to warm");
     led.refused(&["finish"], "it is in phase prepare");

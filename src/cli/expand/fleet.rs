@@ -15,7 +15,7 @@ use super::look::{explain_in, tell_plan};
 use super::walk::{self, Way, Wish};
 use super::{StartArgs, StepArgs};
 use crate::cli::{FAILED, complain, look, print};
-use crate::config::Pool;
+use crate::config::{Place, Pool};
 use crate::control::topology::admission::given;
 use crate::control::topology::fleet::{self, Awaited, Behind, Look};
 use crate::process::{Fleet, is_fleet};
@@ -55,7 +55,12 @@ pub(super) struct Leader {
 impl Leader {
     pub(super) fn of(pool: Pool) -> Result<Self, u8> {
         let fleet = Fleet::open(&pool).map_err(|why| {
-            complain(&format!("twinring: pool {}: ZooKeeper: {why}\n", pool.name));
+            let place = pool.topology.as_ref().map(|source| &source.place);
+            let ensemble = match place {
+                Some(Place::ZooKeeper(place)) => &place.connect,
+                _ => "",
+            };
+            complain(&format!("twinring: pool {}: ZooKeeper {ensemble}: {why}\n", pool.name));
             FAILED
         })?;
         Ok(Self { pool, fleet })
@@ -141,11 +146,14 @@ impl Leader {
         Ok(())
     }
 
-    /// What `target` would mean, on paper.
-    pub(super) fn plan(&mut self, target: &Document) -> Result<(), u8> {
+    /// What `target` would mean, on paper; without one, what the target of the version does.
+    pub(super) fn plan(&mut self, target: Option<&Document>) -> Result<(), u8> {
         let look = self.look()?;
-        let next =
-            Document { phase: Phase::Prepare, target: target.current.clone(), ..look.document };
+        let own = || look.document.has_two_rings().then(|| look.document.target.clone());
+        let Some(target) = target.map(|target| target.current.clone()).or_else(own) else {
+            return Err(self.refuse("it has one ring: name the servers to come"));
+        };
+        let next = Document { phase: Phase::Prepare, target, ..look.document };
         next.check().map_err(|error| self.refuse(error))?;
         let mut text = String::new();
         self.tell(&next, &mut text);

@@ -74,14 +74,16 @@ fn plan(
     file: &Path,
     pool: Option<&str>,
 ) -> Result<(), u8> {
-    let Some(target) = target else { return look::plan(file, pool) };
-    leader_of(file, pool)?.plan(&read(target, format, pool.unwrap_or_default())?)
+    let target = target.map(|it| read(it, format, pool.unwrap_or_default())).transpose()?;
+    if target.is_none() && fleet::pool(Some(file), pool)?.is_none() {
+        return look::plan(file, pool);
+    }
+    leader_of(file, pool)?.plan(target.as_ref())
 }
 
 fn begin(args: &StartArgs) -> Result<(), u8> {
-    let mut leader = leader_of(&args.config, args.pool.as_deref())?;
-    let pool = args.pool.as_deref().unwrap_or_default();
-    leader.start(args, &read(&args.target, &args.format, pool)?)
+    let target = read(&args.target, &args.format, args.pool.as_deref().unwrap_or_default())?;
+    leader_of(&args.config, args.pool.as_deref())?.start(args, &target)
 }
 
 fn finish(args: &StepArgs) -> Result<(), u8> {
