@@ -159,6 +159,7 @@ impl Worker {
     /// Serves what is whole in `bytes`; says how many of them are done with.
     fn serve(&mut self, token: Token, bytes: &[u8]) -> usize {
         let mut args = std::mem::take(&mut self.args);
+        self.ahead = 0;
         let mut used = 0;
         while used < bytes.len() {
             match self.serve_one(token, &bytes[used..], &mut args) {
@@ -209,7 +210,12 @@ impl Worker {
         };
         match parsed {
             Parsed::Request(head) => {
-                let request = Request { head: &head, bytes: &bytes[..head.len as usize], args };
+                let (own, rest) = bytes.split_at(head.len as usize);
+                let request = Request { head: &head, bytes: own, args };
+                self.ahead = match self.ahead {
+                    0 => self.proxy.look_ahead(pool, &request, rest),
+                    left => left - 1,
+                };
                 self.serve_request(token, request)
             }
             Parsed::Inline(line) => {

@@ -63,6 +63,8 @@ pub struct Worker {
     /// What a client sends is first seen here.
     pub(super) scratch: Vec<u8>,
     pub(super) args: Vec<Span>,
+    /// Requests whose keys have been looked at ahead of time.
+    pub(super) ahead: u32,
     /// Clients whose large value must wait for others, and how long it is.
     pub(super) depositors: Vec<(Token, u64)>,
     /// Clients with an unfinished request.
@@ -103,6 +105,7 @@ impl Worker {
             now,
             scratch: Vec::with_capacity(READ_BYTES),
             args: Vec::new(),
+            ahead: 0,
             depositors: Vec::new(),
             watched: Vec::new(),
             idle_timeouts: config.pools.iter().map(|pool| pool.idle_timeout).collect(),

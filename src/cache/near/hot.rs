@@ -31,38 +31,57 @@ pub struct HotKey {
 #[derive(Debug, Default)]
 pub(super) struct Hot(Mutex<Table>);
 
+/// In columns: most requests are for keys that are not in it, and to find that out, and the least,
+/// must touch little memory.
 #[derive(Debug, Default)]
 struct Table {
-    keys: Vec<HotKey>,
+    hashes: Vec<u64>,
+    requests: Vec<u64>,
+    keys: Vec<Known>,
     seconds: u32,
 }
 
+#[derive(Debug)]
+struct Known {
+    key: Vec<u8>,
+    value_bytes: usize,
+}
+
+impl Table {
+    fn find(&self, key: &[u8], hash: u64) -> Option<usize> {
+        let at = self.hashes.iter().position(|known| *known == hash)?;
+        (self.keys[at].key == key).then_some(at)
+    }
+}
+
 impl Hot {
-    /// Notes a sampled request for a key.
-    pub(super) fn note(&self, key: &[u8]) {
+    /// Notes a sampled request for a key, which has this hash.
+    pub(super) fn note(&self, key: &[u8], hash: u64) {
         let Ok(mut table) = self.0.try_lock() else { return };
-        let keys = &mut table.keys;
-        if let Some(known) = keys.iter_mut().find(|known| known.key == key) {
-            known.requests += SAMPLED;
+        if let Some(at) = table.find(key, hash) {
+            table.requests[at] += SAMPLED;
             return;
         }
-        if keys.len() < PLACES {
-            keys.push(HotKey { key: key.to_vec(), requests: SAMPLED, value_bytes: 0 });
+        if table.keys.len() < PLACES {
+            table.hashes.push(hash);
+            table.requests.push(SAMPLED);
+            table.keys.push(Known { key: key.to_vec(), value_bytes: 0 });
             return;
         }
-        if let Some(least) = keys.iter_mut().min_by_key(|known| known.requests) {
-            least.key.clear();
-            least.key.extend_from_slice(key);
-            least.requests += SAMPLED;
-            least.value_bytes = 0;
-        }
+        let least = (0..PLACES).min_by_key(|at| table.requests[*at]).unwrap_or(0);
+        table.hashes[least] = hash;
+        table.requests[least] += SAMPLED;
+        let known = &mut table.keys[least];
+        known.key.clear();
+        known.key.extend_from_slice(key);
+        known.value_bytes = 0;
     }
 
     /// Notes how large the value of a key is, if that is in the table.
-    pub(super) fn weigh(&self, key: &[u8], bytes: usize) {
+    pub(super) fn weigh(&self, (key, hash): (&[u8], u64), bytes: usize) {
         let Ok(mut table) = self.0.try_lock() else { return };
-        if let Some(known) = table.keys.iter_mut().find(|known| known.key == key) {
-            known.value_bytes = bytes;
+        if let Some(at) = table.find(key, hash) {
+            table.keys[at].value_bytes = bytes;
         }
     }
 
@@ -73,16 +92,24 @@ impl Hot {
         if !table.seconds.is_multiple_of(FADE_SECONDS) {
             return;
         }
-        for known in &mut table.keys {
-            known.requests /= 2;
+        table.requests.iter_mut().for_each(|requests| *requests /= 2);
+        for at in
+            (0..table.keys.len()).rev().filter(|at| table.requests[*at] == 0).collect::<Vec<_>>()
+        {
+            table.hashes.swap_remove(at);
+            table.requests.swap_remove(at);
+            table.keys.swap_remove(at);
         }
-        table.keys.retain(|known| known.requests > 0);
     }
 
     /// All of them, those asked for most first.
     pub(super) fn report(&self) -> Vec<HotKey> {
         let Ok(table) = self.0.lock() else { return Vec::new() };
-        let mut keys = table.keys.clone();
+        let key = |(known, requests): (&Known, &u64)| {
+            let Known { key, value_bytes } = known;
+            HotKey { key: key.clone(), requests: *requests, value_bytes: *value_bytes }
+        };
+        let mut keys: Vec<HotKey> = table.keys.iter().zip(&table.requests).map(key).collect();
         drop(table);
         keys.sort_by(|a, b| (b.requests, &a.key).cmp(&(a.requests, &b.key)));
         keys
@@ -91,20 +118,29 @@ impl Hot {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{DefaultHasher, Hasher};
+
     use super::{Hot, PLACES, SAMPLED};
+
+    fn hash(key: &[u8]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(key);
+        hasher.finish()
+    }
 
     #[test]
     fn the_hottest_keys_are_found_among_many() {
         let hot = Hot::default();
+        let note = |name: String| hot.note(name.as_bytes(), hash(name.as_bytes()));
         for round in 0..20_000_u32 {
-            hot.note(format!("cold{round}").as_bytes());
+            note(format!("cold{round}"));
             for key in 0..8 {
                 if round % (key + 2) == 0 {
-                    hot.note(format!("hot{key}").as_bytes());
+                    note(format!("hot{key}"));
                 }
             }
         }
-        hot.weigh(b"hot0", 77);
+        hot.weigh((b"hot0", hash(b"hot0")), 77);
         let report = hot.report();
         assert_eq!(report.len(), PLACES);
         let first: Vec<&[u8]> = report.iter().take(8).map(|known| &known.key[..]).collect();
@@ -119,7 +155,7 @@ mod tests {
     #[test]
     fn counts_fade() {
         let hot = Hot::default();
-        hot.note(b"once");
+        hot.note(b"once", hash(b"once"));
         (0..200).for_each(|_| hot.fade());
         assert_eq!(hot.report(), []);
     }

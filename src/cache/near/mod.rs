@@ -199,6 +199,13 @@ impl Near {
         (covered && named).then(|| Name::of(self.store.key(bytes), &self.slots))
     }
 
+    /// Has what is known of keys, as many as there is room for, ready for when they are asked for,
+    /// soon; how many.
+    #[inline]
+    pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> u32 {
+        self.slots.look_ahead(keys.map(|key| self.store.key(key).hash()))
+    }
+
     /// `bytes` as a part of a key: some of its fields, in a writing that no other fields of any key
     /// have; `None` if it does not keep such parts.
     pub fn part<'p>(&self, owner: Name<'_>, bytes: &'p [u8]) -> Option<Name<'p>> {
@@ -432,12 +439,12 @@ impl Near {
 
     /// Notes for the report of hot keys how large a key's value is.
     pub fn weigh(&self, name: Name<'_>, bytes: usize) {
-        self.hot.weigh(name.key.bytes, bytes);
+        self.hot.weigh((name.key.bytes, name.hash()), bytes);
     }
 
     /// Notes a request for the report of hot keys; to be called for one in so many.
     pub fn note_hot(&self, name: Name<'_>) {
-        self.hot.note(name.key.bytes);
+        self.hot.note(name.key.bytes, name.hash());
     }
 
     /// The keys that are asked for most, those asked for most first.

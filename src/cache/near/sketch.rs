@@ -7,7 +7,7 @@
 //! of it.
 
 use std::array;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of a slot.
 const COUNTS: usize = 40;
@@ -18,19 +18,16 @@ const ROWS: usize = 4;
 /// of one key are taken by others in 2.5 of 100 cases.
 const COUNTS_PER_REQUEST: usize = 8;
 
+/// Counts in a word, a byte each, so that eight are halved at once.
+const PER_WORD: usize = size_of::<u64>();
+
 /// Counts of one slot. Two threads may overwrite each other's: they are estimates anyway.
-#[derive(Debug)]
-pub(super) struct Counts([AtomicU8; COUNTS]);
+#[derive(Debug, Default)]
+pub(super) struct Counts([AtomicU64; COUNTS / PER_WORD]);
 
 /// Which slot's counts are to be halved next.
 #[derive(Debug, Default)]
 pub(super) struct Aging(AtomicU64);
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self([const { AtomicU8::new(0) }; COUNTS])
-    }
-}
 
 impl Counts {
     fn places(hash: u64) -> [usize; ROWS] {
@@ -42,29 +39,41 @@ impl Counts {
     /// Counts a request for a key; how many there have been lately, this one included.
     pub(super) fn count(&self, hash: u64) -> u8 {
         let places = Self::places(hash);
-        let counts = places.map(|at| self.0[at].load(Ordering::Relaxed));
+        let counts = places.map(|at| self.at(at));
         let least = counts.into_iter().min().unwrap_or(0);
+        if least == u8::MAX {
+            return least;
+        }
         // Conservative update: higher counts are others' already.
         for (at, count) in places.into_iter().zip(counts) {
             if count == least {
-                self.0[at].store(count.saturating_add(1), Ordering::Relaxed);
+                let word = &self.0[at / PER_WORD];
+                let more = 1 << (at % PER_WORD * 8);
+                word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
             }
         }
-        least.saturating_add(1)
+        least + 1
     }
 
     /// How often a key has been asked for lately.
     #[cfg(test)]
     pub(super) fn estimate(&self, hash: u64) -> u8 {
-        let counts = Self::places(hash).map(|at| self.0[at].load(Ordering::Relaxed));
+        let counts = Self::places(hash).map(|at| self.at(at));
         counts.into_iter().min().unwrap_or(0)
     }
 
     /// Halves all.
     pub(super) fn halve(&self) {
-        for count in &self.0 {
-            count.store(count.load(Ordering::Relaxed) / 2, Ordering::Relaxed);
+        for word in &self.0 {
+            // No bit goes from one count to the next.
+            let half = word.load(Ordering::Relaxed) >> 1 & u64::from_ne_bytes([0x7f; PER_WORD]);
+            word.store(half, Ordering::Relaxed);
         }
+    }
+
+    #[inline]
+    fn at(&self, at: usize) -> u8 {
+        (self.0[at / PER_WORD].load(Ordering::Relaxed) >> (at % PER_WORD * 8)) as u8
     }
 }
 

@@ -26,6 +26,9 @@ const COUNT_SHIFT: u32 = 24;
 const UNDER_WAY: u64 = (1 << COUNT_SHIFT) - 1;
 const ONCE: u64 = 1 << COUNT_SHIFT;
 
+/// Slots that are looked at ahead of time together.
+const AHEAD: usize = 16;
+
 /// All slots of a near cache. The orderings are those of a lock that nobody takes: whoever stores
 /// makes itself known ([`Slot::note`]) before it looks at the count, whoever writes the other way
 /// round, so that one of them sees the other.
@@ -77,6 +80,22 @@ impl Slots {
             self.list[due & (self.list.len() - 1)].counts.halve();
         }
         count
+    }
+
+    /// Has the slots of these hashes, as many as there is room for, near the processor; how many.
+    #[inline]
+    pub(super) fn look_ahead(&self, hashes: impl Iterator<Item = u64>) -> u32 {
+        let mut numbers = [0; AHEAD];
+        let mut count = 0;
+        for (number, hash) in numbers.iter_mut().zip(hashes) {
+            *number = self.number(hash);
+            count += 1;
+        }
+        // One right behind the other, so that memory is waited for once.
+        for number in &numbers[..count] {
+            std::hint::black_box(self.at(*number).writes.load(Ordering::Relaxed));
+        }
+        count as u32
     }
 
     /// Forgets the presence of what has died by now; to be called now and then by one thread.

@@ -10,8 +10,9 @@
 //! called. `reads` has requests for one key and `many` those for several, `fields` what is wanted of a
 //! hash, `fills` what is under way, `filling` what comes of it, `brought` what a server's reply says,
 //! `endings` what becomes of those whom it fails, `parked` who waits for other workers, `forms` how it is shown to whoever asked, `marks`
-//! writes, `trust` the connections to the servers, `verify` whether it is all true.
+//! writes, `ahead` the keys that follow, `trust` the connections to the servers, `verify` whether it is all true.
 
+mod ahead;
 mod brought;
 mod endings;
 mod fields;
