@@ -575,6 +575,7 @@ fn steps_are_refused_that_lead_to_stale_values() {
     stage.walk(&[Prepare, Fence, Warm, Drain]);
     refused("new", "has not ended yet");
     stage.go(New);
+    stage.wait_settled();
     refused("drain", "accept_stale");
     let reply = http("GET", &stage.proxies[0], "");
     assert!(reply.contains("\"phase\":\"new\""), "{reply}");
