@@ -7,6 +7,7 @@
 //! ```
 //! The servers of both stand in one list, by node name: one that is in both is one server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::Routing;
@@ -23,6 +24,8 @@ pub struct DualRing {
     new: Arc<Router>,
     moves: Arc<Moves>,
     pass: Option<Pass>,
+    /// Keys that stay at their old server.
+    pinned: Arc<HashSet<Vec<u8>>>,
 }
 
 /// Where a key is.
@@ -50,13 +53,19 @@ impl DualRing {
     ) -> Self {
         let moves = Arc::new(Moves::between(routing, old, new));
         let [old, new] = [old, new].map(|ring| Arc::new(Router::within(routing, all, ring)));
-        Self { phase, old, new, moves, pass: None }
+        Self { phase, old, new, moves, pass: None, pinned: Arc::default() }
+    }
+
+    /// The same rings, but these keys stay where the old one has them, in every phase.
+    pub fn pinning(self, keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Self { pinned: Arc::new(keys.into_iter().collect()), ..self }
     }
 
     /// The same rings in another phase.
     pub fn at_phase(&self, phase: Phase) -> Self {
         let [old, new] = [&self.old, &self.new].map(Arc::clone);
-        Self { phase, old, new, moves: Arc::clone(&self.moves), pass: self.pass.clone() }
+        let (moves, pinned) = (Arc::clone(&self.moves), Arc::clone(&self.pinned));
+        Self { phase, old, new, moves, pass: self.pass.clone(), pinned }
     }
 
     /// The same rings by another permit; `None`: by nobody's.
@@ -84,9 +93,24 @@ impl DualRing {
     pub fn place(&self, key: &[u8]) -> Option<Place> {
         match self.phase {
             Phase::Stable => self.old.server_of(key).map(Place::One),
+            _ if self.is_pinned(key) => self.old.server_of(key).map(Place::One),
             Phase::New => self.new.server_of(key).map(Place::One),
             _ => self.both(self.old.hash_of(key)),
         }
+    }
+
+    /// The old and the new server of a key that moves, whatever the phase; `None` if it does not.
+    #[inline]
+    pub fn moved(&self, key: &[u8]) -> Option<[usize; 2]> {
+        match self.both(self.old.hash_of(key))? {
+            Place::Moved { old, new } if !self.is_pinned(key) => Some([old, new]),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn is_pinned(&self, key: &[u8]) -> bool {
+        !self.pinned.is_empty() && self.pinned.contains(key)
     }
 
     #[inline]
@@ -174,6 +198,25 @@ mod tests {
             if distribution == Distribution::Ketama {
                 assert!((0.1..0.3).contains(&moves.share), "one of five: {moves:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_pinned_key_stays_and_no_other() {
+        let all = servers(&["a", "b", "c"]);
+        let rings =
+            DualRing::new(&routing(Distribution::Ketama), &all, (&all[..2], &all), Phase::Warm);
+        let keys: Vec<String> = (0..100).map(|number| format!("key:{number}")).collect();
+        let moved = |rings: &DualRing| -> Vec<String> {
+            keys.iter().filter(|key| rings.moved(key.as_bytes()).is_some()).cloned().collect()
+        };
+        let before = moved(&rings);
+        let (pinned, old) = (&before[0], rings.moved(before[0].as_bytes()).unwrap()[0]);
+        let rings = rings.pinning([pinned.clone().into_bytes()]);
+        assert_eq!(moved(&rings), before[1..]);
+        for phase in Phase::ALL {
+            let place = rings.at_phase(phase).place(pinned.as_bytes());
+            assert_eq!(place, Some(Place::One(old)), "{phase:?}");
         }
     }
 
