@@ -38,6 +38,8 @@ pub enum Failure {
     NoResp3,
     /// Too many sessions have a connection to this server for themselves.
     NoConnection,
+    /// The keys that it is about go to another server just now.
+    Fenced,
 }
 
 impl Failure {
@@ -68,6 +70,7 @@ impl Failure {
             Self::MarkedDown => "the server is marked down",
             Self::NoResp3 => "the server does not speak RESP3",
             Self::NoConnection => "too many dedicated connections",
+            Self::Fenced => "the pool changes its servers, try again",
         }
     }
 
@@ -80,6 +83,7 @@ impl Failure {
             | Self::MarkedDown
             | Self::QueueFull
             | Self::NoConnection
+            | Self::Fenced
             | Self::NoResp3 => ServerMetric::FailRefused,
             Self::Reset => ServerMetric::FailReset,
             Self::Closed => ServerMetric::FailEof,

@@ -65,6 +65,20 @@ pub enum To {
         /// It goes on the connection that it was queued for, or not at all.
         bound: bool,
     },
+    /// A key that is being moved before a session's request for it is sent.
+    Key {
+        /// The session.
+        session: u32,
+        /// Tells what it waits for from what it waited for earlier.
+        serial: u32,
+        /// Which of the keys.
+        key: u32,
+    },
+    /// Who looks through a server for keys that move.
+    Sweep {
+        /// Which of them; each has another number.
+        sweeper: u32,
+    },
     /// Nobody any more: the reply is dropped.
     Nobody,
 }
@@ -293,6 +307,16 @@ impl Inflight {
     /// When the oldest request was queued that somebody waits for.
     pub fn oldest(&self) -> Option<Instant> {
         self.entries.iter().find(|entry| !entry.expired).map(|entry| entry.queued)
+    }
+
+    /// The same, or of one that has timed out and is still owed a reply: it may yet be executed.
+    pub fn owed_since(&self) -> Option<Instant> {
+        self.entries.front().map(|entry| entry.queued)
+    }
+
+    /// Whether one of the requests waits for what others do.
+    pub fn is_patient(&self) -> bool {
+        self.entries.iter().any(|entry| entry.ask.patient)
     }
 
     /// Bytes that are kept.

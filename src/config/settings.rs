@@ -193,6 +193,36 @@ pub struct Expansion {
     pub fence: Duration,
     /// How long after the last word has passed to the other ring no CAS is taken.
     pub cas_quarantine: Duration,
+    /// How keys of Redis are moved.
+    pub moving: Moving,
+}
+
+/// How keys of a pool that speaks Redis are moved from the old to the new servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// How long a server may hear nothing from the other while it moves a key.
+    pub migrate_timeout: Duration,
+    /// Keys that nobody asks for that are moved in a second, for each old server; 0 for none.
+    pub sweep: u32,
+    /// Keys that stay at their old servers.
+    pub pin: Vec<Vec<u8>>,
+    /// What becomes of keys that are larger than the two limits below.
+    pub big_keys: BigKeys,
+    /// Bytes of memory, as MEMORY USAGE has them, from which on a key is big.
+    pub big_key_bytes: u64,
+    /// Elements, fields, members or entries from which on a key is big.
+    pub big_key_elements: u32,
+}
+
+/// What becomes of a key that is so large that moving it would hold both servers up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BigKeys {
+    /// It must be pinned: the fence is not entered while one is not.
+    Pin,
+    /// It is moved like any other.
+    Move,
+    /// It is deleted before the fence is entered.
+    Delete,
 }
 
 /// Where clients connect.

@@ -19,6 +19,7 @@ mod dedicated;
 mod deposit;
 mod handshakes;
 mod listening;
+mod moving;
 mod request;
 mod rings;
 mod serve;

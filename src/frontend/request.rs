@@ -34,6 +34,12 @@ impl Worker {
         if special || matches!(plan, Plan::Local(_) | Plan::Dedicated(_) | Plan::PubSub(_)) {
             return self.serve_specially(token, request);
         }
+        if self.proxy.is_gated(pool)
+            && let Some(next) = self.await_keys(token, &request)
+        {
+            return next;
+        }
+        let Some(session) = self.sessions.get(token) else { return done };
         let caller = session.caller(token, &request);
         self.forward(token, caller, request)
     }
@@ -55,6 +61,9 @@ impl Worker {
         let mut line = Output::default();
         if !self.proxy.admits(session.pool, request.head.command, &session.identity, &mut line) {
             return self.reply_locally(token, &line, done);
+        }
+        if let Some(next) = self.await_keys(token, &request) {
+            return next;
         }
         if let Some(next) = self.converse(token, request) {
             return next;

@@ -11,7 +11,7 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::net::Token;
 use crate::protocol::{Head, Refusal, Request, Span, redis};
-use crate::service::{Caller, Clients, Flow, Turn};
+use crate::service::{Caller, Clients, Flow, Gated, Turn};
 
 impl Worker {
     /// A request that is too long to be held: it waits for those before it, then goes on a
@@ -39,6 +39,11 @@ impl Worker {
                 Err(refusal) => return self.lose(token, &refusal),
             },
         };
+        let request = Request { head, bytes, args };
+        let gated = if self.proxy.is_gated(pool) { self.ask_gate(token, &request) } else { None };
+        if gated == Some(Gated::Wait) {
+            return self.hold(token, Hold::Server);
+        }
         let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
         session.need = 0;
         session.quiet = head.noreply;
@@ -46,9 +51,12 @@ impl Worker {
         let resp3 = session.identity.resp3;
         let Some(ticket) = self.sessions.ticket(token, seq) else { return Next::Wait(0) };
         let caller = Caller { pool, ticket, resp3 };
-        let request = Request { head, bytes, args };
         let turn = &mut Turn { now: self.now, io: &mut self.io, clients: &mut self.sessions };
-        let id = match self.proxy.upload(turn, caller, request) {
+        let begun = match gated {
+            Some(Gated::Refused(line)) => Err(line),
+            _ => self.proxy.upload(turn, caller, request),
+        };
+        let id = match begun {
             Ok(id) => Some(id),
             Err(line) => {
                 self.sessions.reply(&mut self.io, ticket, &line, true);

@@ -93,10 +93,14 @@ impl Worker {
         let budget = usize::try_from(config.buffers).unwrap_or(usize::MAX) / config.workers.max(1);
         let limits = config.pools.iter().map(|pool| pool.limits).collect();
         let now = Instant::now();
+        let mut proxy = Proxy::new(config, Arc::clone(&metrics), (inbox, resolver, tls), nears);
+        if board.1 == 0 {
+            proxy.sweeps();
+        }
         Self {
             io: Io::new(mail),
             sessions: Sessions::new(limits, budget, Arc::clone(&metrics)),
-            proxy: Proxy::new(config, Arc::clone(&metrics), (inbox, resolver, tls), nears),
+            proxy,
             standalone,
             rings: Rings::new(board.0, board.1),
             metrics,
@@ -298,6 +302,7 @@ impl Worker {
         self.abort_upload(token);
         self.hang_up(token);
         self.unsubscribe_all(token);
+        self.proxy.forget(token.0);
         // What is there for it goes out first, as far as the socket takes it.
         if reason != Reason::Protocol
             && let Some(session) = self.sessions.get(token)

@@ -232,6 +232,18 @@ scope! {
         }
         Counter "expansion_self_fenced_total",
             "Operations on keys that move ended since ZooKeeper was out of sight." { SelfFenced }
+        Counter "expansion_moves_total",
+            "Keys of Redis that a server was told to hand over to the other, by what came of it.",
+            result { KeysMoved = "moved", KeysAbsent = "absent", KeysUnmoved = "failed" }
+        Counter "expansion_split_brain_total",
+            "Keys of Redis that both servers had: the one that serves kept its own." { SplitBrain }
+        Counter "expansion_swept_keys_total",
+            "Keys of Redis that were looked at without being asked for, and those of them moved.",
+            what { KeysSeen = "seen", KeysSwept = "moved" }
+        Gauge "expansion_clean_scans",
+            "Scans in a row that have found no key to move, of the server with the fewest." {
+            CleanScans
+        }
         Gauge "expansion_operations",
             "Operations on keys that move under way." { Expanding }
         Counter "node_ejections_total",

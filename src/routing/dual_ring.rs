@@ -61,6 +61,11 @@ impl DualRing {
         Self { pinned: Arc::new(keys.into_iter().collect()), ..self }
     }
 
+    /// The keys that stay.
+    pub fn pinned(&self) -> impl Iterator<Item = &[u8]> {
+        self.pinned.iter().map(Vec::as_slice)
+    }
+
     /// The same rings in another phase.
     pub fn at_phase(&self, phase: Phase) -> Self {
         let [old, new] = [&self.old, &self.new].map(Arc::clone);
@@ -97,6 +102,14 @@ impl DualRing {
             Phase::New => self.new.server_of(key).map(Place::One),
             _ => self.both(self.old.hash_of(key)),
         }
+    }
+
+    /// The server that serves a key where each key has but one: the old one until phase warm, then
+    /// the new one. `None` only if that ring has no servers.
+    #[inline]
+    pub fn serving(&self, key: &[u8]) -> Option<usize> {
+        let new = self.phase.new_serves() && !self.is_pinned(key);
+        if new { self.new.server_of(key) } else { self.old.server_of(key) }
     }
 
     /// The old and the new server of a key that moves, whatever the phase; `None` if it does not.
@@ -215,8 +228,12 @@ mod tests {
         let rings = rings.pinning([pinned.clone().into_bytes()]);
         assert_eq!(moved(&rings), before[1..]);
         for phase in Phase::ALL {
-            let place = rings.at_phase(phase).place(pinned.as_bytes());
-            assert_eq!(place, Some(Place::One(old)), "{phase:?}");
+            let rings = rings.at_phase(phase);
+            assert_eq!(rings.place(pinned.as_bytes()), Some(Place::One(old)), "{phase:?}");
+            assert_eq!(rings.serving(pinned.as_bytes()), Some(old), "{phase:?}");
+            let [old, new] = rings.moved(before[1].as_bytes()).unwrap();
+            let serving = if phase.new_serves() { new } else { old };
+            assert_eq!(rings.serving(before[1].as_bytes()), Some(serving), "{phase:?}");
         }
     }
 

@@ -277,6 +277,10 @@ impl Proxy {
                 }
             }
             To::Step { slot, serial, .. } => self.step_failed(turn, (slot, serial), failure),
+            To::Key { session, serial, key } => {
+                self.key_failed(turn, (session, serial, key), failure);
+            }
+            To::Sweep { sweeper } => self.sweep_failed(turn, sweeper, failure),
         }
     }
 
@@ -372,7 +376,7 @@ fn error_metric(failure: Failure) -> PoolMetric {
         Failure::Reset | Failure::Closed => PoolMetric::ErrorReset,
         Failure::BadReply(crate::protocol::Malformed::Oversize) => PoolMetric::ErrorOversize,
         Failure::BadReply(_) | Failure::Trailing | Failure::Unfit => PoolMetric::ErrorParse,
-        Failure::QueueFull | Failure::NoConnection => PoolMetric::ErrorDepth,
+        Failure::QueueFull | Failure::NoConnection | Failure::Fenced => PoolMetric::ErrorDepth,
         Failure::NoResp3 => PoolMetric::ErrorUnsupported,
         Failure::NoServer | Failure::MarkedDown => PoolMetric::ErrorNoBackend,
         Failure::Auth => PoolMetric::ErrorAuth,

@@ -88,16 +88,17 @@ impl Proxy {
         request: Request<'_>,
         cursor: u64,
     ) {
-        let servers = self.pools[caller.pool as usize].count();
+        let keepers = self.pools[caller.pool as usize].keepers();
+        let servers = keepers.len();
         let at = ScanAt::of(cursor, servers);
-        let new = self.new_gather(turn, caller, &request, Merge::Scan(servers));
+        let new = self.new_gather(turn, caller, &request, Merge::Scan(servers, at.server));
         let (place, serial) = self.gathers.begin(new);
         let own = at.cursor.to_string();
         let args: Vec<&[u8]> = request.args.iter().map(|arg| arg.of(request.bytes)).collect();
         let args = [&args[..1], &[own.as_bytes()], &args[2..]].concat();
         let mut wire = Vec::new();
         redis::write_command(args.into_iter(), &mut wire);
-        self.gathers.at(place).add_part(at.server, &wire);
+        self.gathers.at(place).add_part(keepers[at.server], &wire);
         self.send_parts(turn, (place, serial), &request);
     }
 }

@@ -17,6 +17,7 @@ use super::dedicated::Extra;
 use super::expansion::Slots;
 use super::fragment::Gathers;
 use super::identity::Identity;
+use super::moving::{Gate, Sweepers};
 use super::near::Nearby;
 use super::pool::Pool;
 use super::subscriptions::{Asked, Book};
@@ -89,6 +90,8 @@ pub(super) struct Link {
     pub(super) hearing: Hearing,
     /// When it is to be asked again whether it still hears.
     pub(super) prove_at: Option<Instant>,
+    /// Of one that is lent: it was used for a key that moves between two rings, or that may.
+    pub(super) wanders: bool,
 }
 
 /// Whether a server tells of changes over a connection.
@@ -139,6 +142,10 @@ pub struct Proxy {
     pub(super) gathers: Gathers,
     /// Operations on keys that move.
     pub(super) slots: Slots,
+    /// Sessions that wait for keys to be moved.
+    pub(super) gate: Gate,
+    /// Those who move what nobody asks for.
+    pub(super) sweepers: Sweepers,
     /// Who is subscribed to what.
     pub(super) book: Book,
     pub(super) nearby: Nearby,
@@ -206,6 +213,8 @@ impl Proxy {
             links,
             gathers: Gathers::new(budget / GATHER_SHARE),
             slots: Slots::new(budget / GATHER_SHARE),
+            gate: Gate::default(),
+            sweepers: Sweepers::default(),
             book: Book::default(),
             nearby: Nearby::new(nears),
             mark: 0,
@@ -234,7 +243,7 @@ impl Proxy {
 
     /// Bytes held: requests for servers, unfinished replies, parts of split requests.
     pub fn buffered(&self) -> usize {
-        self.held + self.gathers.held() + self.slots.held()
+        self.held + self.gathers.held() + self.slots.held() + self.gate.held()
     }
 
     /// Whether values may be answered that were asked for earlier.
@@ -251,7 +260,8 @@ impl Proxy {
     /// When [`Proxy::tick`] should be called next.
     pub fn next_alarm(&self) -> Option<Instant> {
         let links = self.alarms.peek().map(|Reverse((at, _))| *at);
-        [links, self.nearby.next_alarm(), self.slots.next_alarm()].into_iter().flatten().min()
+        let moving = [self.slots.next_alarm(), self.gate.next_alarm(), self.sweepers.next_alarm()];
+        [links, self.nearby.next_alarm()].into_iter().chain(moving).flatten().min()
     }
 
     /// The next connection whose alarm has gone off.
@@ -365,6 +375,7 @@ impl Link {
             lease: None,
             hearing: Hearing::Never,
             prove_at: None,
+            wanders: false,
         }
     }
 }

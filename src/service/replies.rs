@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::expansion::Slots;
 use super::fragment::Gathers;
+use super::moving::{Gate, Sweepers};
 use super::near::Nearby;
 use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
 use crate::cache::near::Lease;
@@ -54,6 +55,8 @@ pub(super) struct Sink<'a, C> {
     pub(super) clients: &'a mut C,
     pub(super) gathers: &'a mut Gathers,
     pub(super) slots: &'a mut Slots,
+    pub(super) gate: &'a mut Gate,
+    pub(super) sweepers: &'a mut Sweepers,
     pub(super) metrics: &'a PoolMetrics,
     pub(super) server: &'a ServerMetrics,
     pub(super) now: Instant,
@@ -112,6 +115,14 @@ impl<C: Clients> Replies for Sink<'_, C> {
             }
             To::Step { slot, serial, .. } => {
                 self.slots.take_in((slot, serial), bytes, end.is_some());
+                Flow::Go
+            }
+            To::Key { session, serial, key } => {
+                self.gate.take_in((session, serial, key), bytes, end.is_some());
+                Flow::Go
+            }
+            To::Sweep { sweeper } => {
+                self.sweepers.take_in(sweeper, bytes, end.is_some());
                 Flow::Go
             }
         }

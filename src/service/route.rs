@@ -6,6 +6,7 @@
 
 use super::pool::Pool;
 use crate::backend::Failure;
+use crate::config::Protocol;
 use crate::protocol::{Keys, Positions, Request, memcache};
 use crate::routing::Place;
 
@@ -44,7 +45,7 @@ impl Pool {
     ) -> Result<usize, Astray> {
         let first = keys.next();
         let server = self.server_of(request, first.unwrap_or(usize::MAX))?;
-        if first.is_none() && self.servers.len() > 1 && needs_key(request) {
+        if first.is_none() && !self.is_alone() && needs_key(request) {
             return Err(Astray::Apart(NO_KEY));
         }
         self.has_the_rest(request, keys, server)
@@ -85,6 +86,10 @@ impl Pool {
         let Some(rings) = &self.rings else {
             return self.router.server_of(key).ok_or(Astray::Failed(Failure::NoServer));
         };
+        // The gate has seen to it that the key is there.
+        if self.settings.protocol == Protocol::Redis {
+            return rings.serving(key).ok_or(Astray::Failed(Failure::NoServer));
+        }
         match rings.place(key) {
             Some(Place::One(server)) => Ok(server),
             Some(Place::Moved { old, new }) => Err(Astray::Moved { old, new }),
@@ -102,7 +107,7 @@ impl Pool {
                 return true;
             }
             let tag = self.router.tag_of(pattern).filter(|tag| !tag.contains(&b'*'));
-            tag.is_some() && self.router.server_of(pattern) == Some(server)
+            tag.is_some() && self.place(pattern) == Ok(server)
         })
     }
 }

@@ -6,7 +6,6 @@
 //! ```
 
 use super::dispatch::{Turn, rewritten};
-use super::expansion::Side;
 use super::fragment::{self, Gather, Merge, New};
 use super::proxy::{Caller, Proxy};
 use super::replies::Clients;
@@ -14,7 +13,7 @@ use super::route::Astray;
 use crate::backend::{Ask, Failure, Flow, Ticket, To};
 use crate::config::{Dead, Partial, Protocol};
 use crate::metrics::PoolMetric;
-use crate::protocol::{Access, Expect, Op, Plan, Request, Span, memcache};
+use crate::protocol::{Access, Expect, Op, Request, Span, memcache};
 
 impl Proxy {
     /// Splits a request over the servers of its keys.
@@ -80,8 +79,7 @@ impl Proxy {
         let owner = &self.pools[caller.pool as usize];
         let gather = self.gathers.at(place);
         let wire = rewritten(owner.settings.protocol, &request).concat();
-        let flushes = request.head.command.plan == Plan::Flush;
-        for index in owner.reached(flushes.then_some(Side::Old)) {
+        for index in owner.audience(request.head.command.plan) {
             gather.add_part(index, &wire);
         }
         self.send_parts(turn, (place, serial), &request);
@@ -199,7 +197,7 @@ impl Proxy {
         let latency = if read { &metrics.reads } else { &metrics.writes };
         latency.record(turn.now.saturating_duration_since(begun));
         let mut failure = result.failure;
-        if gather.merge == Merge::Old && failure.is_none() && merged == b"OK\r\n" {
+        if gather.merge == Merge::Old && failure.is_none() && is_ok(&merged) {
             self.merged = merged;
             self.flush_new(turn, place);
             return None;
@@ -241,4 +239,8 @@ impl Proxy {
         self.nearby.marks.end(mark);
         self.fail(turn, pool, to, failure);
     }
+}
+
+fn is_ok(reply: &[u8]) -> bool {
+    reply == b"OK\r\n" || reply == b"+OK\r\n"
 }

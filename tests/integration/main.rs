@@ -27,6 +27,7 @@ mod leading;
 mod limits;
 mod memcache_auth;
 mod memcached_perl;
+mod moving;
 mod nanny;
 mod near;
 mod pipelines;

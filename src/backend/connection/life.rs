@@ -122,6 +122,16 @@ impl Connection {
         self.inflight.oldest()
     }
 
+    /// The same, or of one that has timed out and is still owed a reply: it may yet be executed.
+    pub fn owed_since(&self) -> Option<Instant> {
+        self.inflight.owed_since()
+    }
+
+    /// Whether one of the requests waits for what others do.
+    pub fn is_patient(&self) -> bool {
+        self.inflight.is_patient()
+    }
+
     /// Bytes it holds in buffers.
     pub fn buffered(&self) -> usize {
         self.out.waiting().len() + self.input.len() + self.inflight.kept_bytes()

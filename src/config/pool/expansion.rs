@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::config::Format;
+use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
-use crate::config::settings::{Dead, Distribution, Expansion, Pool, Protocol};
+use crate::config::settings::{Dead, Distribution, Expansion, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
-use crate::topology::{Phase, Server, ring_order};
+use crate::topology::{Address, Phase, Server, ring_order};
 
 /// A server takes a few milliseconds to answer; who has died does not keep others waiting.
 const STUB_TTL: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ impl Default for Expansion {
             stub_ttl: STUB_TTL,
             fence: FENCE,
             cas_quarantine: CAS_QUARANTINE,
+            moving: Moving::default(),
         }
     }
 }
@@ -44,7 +46,7 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
         phase: inner.choice("phase", &named, why).unwrap_or(default.phase),
         target: servers(&inner, &pool.name),
         current: pool.servers.clone(),
-        ..times(&inner)
+        ..times(&inner, pool.protocol)
     };
     inner.close();
     for server in &expansion.target {
@@ -57,12 +59,30 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
         }
     }
     ring_order(&mut pool.servers);
+    if pool.protocol == Protocol::Redis {
+        refuse_unix_sockets(&value, pool);
+    }
     pool.expansion = Some(expansion);
 }
 
+/// Servers of Redis hand keys to each other: MIGRATE takes a host and a port.
+fn refuse_unix_sockets(value: &Value<'_>, pool: &Pool) {
+    for server in pool.servers.iter().filter(|it| matches!(it.address, Address::Unix(_))) {
+        value.refuse(format!(
+            "server '{}' has a unix socket: other servers cannot move keys there",
+            server.name
+        ));
+    }
+}
+
 /// How long things take, with both rings still to come.
-fn times(inner: &Section<'_>) -> Expansion {
+fn times(inner: &Section<'_>, protocol: Protocol) -> Expansion {
     let default = Expansion::default();
+    // What only the other protocol has is an unknown key.
+    if protocol == Protocol::Redis {
+        let fence = inner.duration("fence").unwrap_or(default.fence);
+        return Expansion { fence, moving: moving::read(inner), ..default };
+    }
     let times = Expansion {
         stub_ttl: inner.duration("stub_ttl").unwrap_or(default.stub_ttl),
         fence: inner.duration("fence").unwrap_or(default.fence),
@@ -85,15 +105,33 @@ fn read_beside_topology(inner: Section<'_>, (value, pool): (&Value<'_>, &mut Poo
     if pool.topology.as_ref().is_some_and(|source| source.format != Format::Native) {
         value.refuse("only a native topology has two rings");
     }
-    pool.expansion = Some(times(&inner));
+    pool.expansion = Some(times(&inner, pool.protocol));
     inner.close();
 }
 
 impl Pool {
     /// Why it cannot have two rings, if it cannot.
     pub fn why_one_ring(&self) -> impl Iterator<Item = &'static str> {
+        let redis = self.protocol == Protocol::Redis;
         let whys = [
-            (self.protocol != Protocol::Memcache, "only a memcache pool can have two rings"),
+            (
+                self.protocol == Protocol::Ping,
+                "a pool that only answers PING cannot have two rings",
+            ),
+            (
+                redis && self.topology.is_some(),
+                "a pool that speaks Redis has two rings by its own file alone",
+            ),
+            // Who waits for a value of the near cache asks servers past the gate.
+            (
+                redis && self.near_cache.is_some(),
+                "a pool that speaks Redis and has a near cache cannot have two rings",
+            ),
+            // Whether MIGRATE speaks TLS is not ours to say.
+            (
+                redis && self.server_tls.is_some(),
+                "servers that speak TLS cannot be told to move keys to each other",
+            ),
             (
                 self.dead == Dead::Rehash,
                 "a pool that re-hashes when a server is dead cannot have two rings",

@@ -3,6 +3,7 @@
 mod cache;
 mod expansion;
 mod limits;
+mod moving;
 mod near;
 mod read;
 mod routing;

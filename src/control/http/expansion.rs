@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::control::plane::Answers;
-use crate::metrics::PoolMetric;
+use crate::metrics::{PoolMetric, PoolShape};
 use crate::routing::{Board, DualRing, ServerMoves};
 use crate::topology::Phase;
 
@@ -50,6 +50,7 @@ pub(super) async fn show(
             Some(json!({
                 "pool": shape.name,
                 "phase": rings.phase().name(),
+                "manner": if moves_keys(shape) { "move" } else { "copy" },
                 "settled": workers.iter().all(|settled| *settled),
                 "workers": workers,
                 "fallbacks": {
@@ -61,8 +62,20 @@ pub(super) async fn show(
                     "lost": count(PoolMetric::FillsLost),
                 },
                 "old_delete_failures": count(PoolMetric::OldDeleteFailures),
+                "keys": {
+                    "moved": count(PoolMetric::KeysMoved),
+                    "absent": count(PoolMetric::KeysAbsent),
+                    "failed": count(PoolMetric::KeysUnmoved),
+                    "split_brain": count(PoolMetric::SplitBrain),
+                },
+                "sweep": {
+                    "seen": count(PoolMetric::KeysSeen),
+                    "moved": count(PoolMetric::KeysSwept),
+                    "clean_scans": count(PoolMetric::CleanScans),
+                },
                 "operations": count(PoolMetric::Expanding),
                 "moves": moves.share,
+                "pinned": pinned(&rings),
                 "servers": servers,
             }))
         })
@@ -84,19 +97,33 @@ pub(super) async fn advance(
 fn step(answers: &Answers, wish: &Wish) -> Result<String, String> {
     let layout = answers.registry.layout();
     let pool = layout.present().find(|(_, shape)| shape.name == wish.pool);
-    let (pool, _) = pool.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
+    let (pool, shape) = pool.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
     if answers.desks.iter().any(|desk| desk.pool == wish.pool) {
         return Err("the phases of this pool come from its topology".to_owned());
     }
     let phase = Phase::of_name(&wish.phase);
     let phase = phase.ok_or_else(|| format!("there is no phase {}", wish.phase))?;
-    let accept_stale = wish.accept_stale.as_deref().is_some_and(|value| value != "0");
+    // Keys that were moved have left nothing behind.
+    let accept_stale =
+        moves_keys(shape) || wish.accept_stale.as_deref().is_some_and(|value| value != "0");
     let (from, rings) = may_go(&answers.board, pool, (phase, accept_stale))?;
     answers.board.set(pool, Some(Arc::new(rings.at_phase(phase))));
     (answers.wake)();
     let (from, to) = (from.name(), phase.name());
     tracing::info!(pool = wish.pool, from, to, "phase of the expansion");
     Ok(format!("{from} -> {to}\n"))
+}
+
+/// The keys that stay where they are, in order.
+fn pinned(rings: &DualRing) -> Vec<String> {
+    let mut keys: Vec<String> = rings.pinned().map(|key| key.escape_ascii().to_string()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Whether keys go from server to server, as in a pool that speaks Redis, and are not copied.
+fn moves_keys(shape: &PoolShape) -> bool {
+    shape.protocol == "redis"
 }
 
 /// The phase that a pool is in and its rings, if it may go to another phase now.

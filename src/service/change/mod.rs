@@ -189,6 +189,7 @@ impl Proxy {
         let settings = Settings { servers: Vec::new(), ..Settings::clone(&owner.settings) };
         let lease = owner.lease.clone().unwrap_or_default();
         let plan = Plan { removed: true, ..Plan::new(Arc::new(settings), None, lease) };
+        self.pools[number].rings = None;
         let (bank, shift) = self.reshape(number, &plan, &self.metrics.pools[number].clone());
         let mut pools = self.metrics.pools.clone();
         pools[number] = bank;
@@ -311,6 +312,7 @@ impl Proxy {
             }
         }
         self.follow_topics(turn, shift.pool, (&shift.moves, &shift.fresh));
+        self.renumber_moves(turn, shift.pool as u16);
         for server in shift.leaving.clone() {
             self.leave_server(turn, (shift.pool, server));
         }

@@ -193,6 +193,7 @@ impl<C: Clients> Talk<'_, '_, C> {
     /// Sends the request on.
     pub(super) fn send(&mut self, lent: Lent, patient: bool) {
         let to = To::Client(self.caller.ticket);
+        self.proxy.note_keys(lent.link, &self.request);
         if self.request.head.rewrite {
             let protocol = self.proxy.pools[self.caller.pool as usize].settings.protocol;
             let wire = rewritten(protocol, &self.request).concat();

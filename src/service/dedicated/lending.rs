@@ -83,6 +83,7 @@ impl Proxy {
         let duty = Duty::Lent { loan, over: false };
         let link = spare.unwrap_or_else(|| self.open_extra((pool, server as u16), duty, resp3));
         self.links[link as usize].duty = duty;
+        self.links[link as usize].wanders = false;
         self.metrics.pools[pool as usize].servers[server].add(ServerMetric::Dedicated, 1);
         Ok(Lent { link, loan })
     }
@@ -159,6 +160,22 @@ impl Proxy {
         }
         self.free_extra(link);
         for entry in waiting {
+            self.fail_asked(turn, link, &entry.ask, failure);
+        }
+    }
+
+    /// Ends a loan that its session has not ended: what waits on it fails.
+    pub(in crate::service) fn break_off<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        link: u32,
+        failure: Failure,
+    ) {
+        let left = self.links[link as usize].connection.abandon();
+        self.close_unused(turn, link);
+        self.take_back(link);
+        self.free_extra(link);
+        for entry in left {
             self.fail_asked(turn, link, &entry.ask, failure);
         }
     }

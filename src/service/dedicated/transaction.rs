@@ -37,12 +37,15 @@ impl<C: Clients> Talk<'_, '_, C> {
         let before = self.conversation.lent.is_some();
         let command = self.request.head.command;
         // Where there is but one server, a script needs no key to say which.
-        let alone = self.proxy.pools[self.caller.pool as usize].servers.len() == 1;
-        let anywhere = matches!(command.plan, Plan::Local(Local::Ping | Local::Echo))
-            || (alone && command.plan == Plan::Forward);
+        let keyless = self.request.keys().len() == 0 && command.plan == Plan::Forward;
+        let local = matches!(command.plan, Plan::Local(Local::Ping | Local::Echo));
+        let alone = (local || keyless) && self.proxy.pools[self.caller.pool as usize].is_alone();
+        let anywhere = local || alone;
         let lent = match self.present() {
             Some(lent) if anywhere => Some(lent),
-            None if anywhere && alone => self.connection(0),
+            None if anywhere && alone => {
+                self.server_without_key().and_then(|server| self.connection(server))
+            }
             _ if self.request.keys().len() == 0 || matches!(command.plan, Plan::PubSub(_)) => {
                 let name = command.name;
                 self.error(&format!(
@@ -121,6 +124,11 @@ impl<C: Clients> Talk<'_, '_, C> {
         }
     }
 
+    /// The server of a pool in which one has every key.
+    fn server_without_key(&self) -> Option<usize> {
+        self.proxy.pools[self.caller.pool as usize].place(b"").ok()
+    }
+
     /// The server of the request's keys; the answer has been given if there is none.
     pub(super) fn server(&mut self) -> Option<usize> {
         match self.proxy.pools[self.caller.pool as usize]
@@ -129,7 +137,7 @@ impl<C: Clients> Talk<'_, '_, C> {
             Ok(server) => return Some(server),
             Err(Astray::Failed(failure)) => self.fail(failure),
             Err(Astray::Apart(text)) => self.error(text),
-            // Pools that speak Redis have one ring.
+            // The gate has seen to keys that move.
             Err(Astray::Moved { .. }) => self.fail(Failure::NoServer),
         }
         None

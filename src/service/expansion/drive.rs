@@ -349,7 +349,8 @@ impl Proxy {
         self.metrics.pools[pool].add(metric, 1);
     }
 
-    /// All servers of the old ring are flushed: now those of the new one.
+    /// All servers of the old ring are flushed: now those of the new one; or the other way round if
+    /// keys go back.
     pub(in crate::service) fn flush_new<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32) {
         let gather = self.gathers.at(place);
         let new = New { merge: Merge::Same, now: gather.begun, ..gather.as_new() };
@@ -357,10 +358,12 @@ impl Proxy {
         self.gathers.finish(place);
         let (place, serial) = self.gathers.begin(new);
         let gather = self.gathers.at(place);
-        for server in self.pools[new.pool as usize].reached(Some(Side::New)) {
+        let owner = &self.pools[new.pool as usize];
+        for server in owner.reached(Some(owner.flushed_last())) {
             gather.add_part(server, &wire);
         }
-        self.send_all(turn, (place, serial), (Expect::Ok, false));
+        let expect = if owner.moves_keys() { Expect::Resp } else { Expect::Ok };
+        self.send_all(turn, (place, serial), (expect, false));
     }
 }
 

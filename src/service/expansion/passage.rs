@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::step::{Context, Side, Wrong};
 use crate::config::{Expansion, Pool as Settings};
+use crate::protocol::Plan;
 use crate::routing::{DualRing, Pass, Phase};
 use crate::service::change::Carried;
 use crate::service::dispatch::Turn;
@@ -33,14 +34,27 @@ pub(crate) struct Passage {
     /// process that begins between the ends knows nothing of what came before, as if it had just
     /// passed.
     passed: Option<Instant>,
+    /// The new servers have nothing that moves: no proxy has been beyond the fence since.
+    new_is_empty: bool,
 }
 
 impl Passage {
+    /// How often the rings have been set.
+    pub(in crate::service) const fn era(&self) -> u64 {
+        self.era
+    }
+
+    /// Whether the new servers are known to have nothing that moves.
+    pub(in crate::service) const fn new_is_empty(&self) -> bool {
+        self.new_is_empty
+    }
+
     /// That of a pool which has had these rings from the start.
     pub(crate) fn from_start(rings: Option<&DualRing>, now: Instant) -> Self {
         let between = rings.is_some_and(|rings| rings.phase().is_between());
         let now = between.then_some(now);
-        Self { changed: now, passed: now, ..Self::default() }
+        let new_is_empty = rings.is_some_and(|rings| rings.phase() == Phase::Stable);
+        Self { changed: now, passed: now, new_is_empty, ..Self::default() }
     }
 }
 
@@ -48,6 +62,7 @@ impl Passage {
 pub fn rings(settings: &Settings, expansion: &Expansion) -> DualRing {
     let lists = (&expansion.current[..], &expansion.target[..]);
     DualRing::new(&settings.routing, &settings.servers, lists, expansion.phase)
+        .pinning(expansion.moving.pin.iter().cloned())
 }
 
 impl Pool {
@@ -57,7 +72,7 @@ impl Pool {
     }
 
     /// The phase that it is in; without rings that is the end that it has come to.
-    pub(super) fn phase(&self) -> Phase {
+    pub(in crate::service) fn phase(&self) -> Phase {
         self.rings.as_ref().map_or(self.passage.end, |rings| rings.phase())
     }
 
@@ -73,6 +88,11 @@ impl Pool {
         let after = rings.as_ref().map_or(Phase::Stable, |rings| rings.phase());
         self.passage.end = if before.new_serves() { Phase::New } else { Phase::Stable };
         self.rings = rings;
+        self.passage.new_is_empty = match self.rings.as_ref().map(|rings| rings.phase()) {
+            Some(Phase::Stable) => true,
+            Some(Phase::Prepare) => self.passage.new_is_empty,
+            _ => false,
+        };
         self.passage.era += 1;
         self.passage.changed = Some(now);
         let anew = term.is_some() && term != self.term() || !before.borders(after);
@@ -128,6 +148,21 @@ impl Pool {
         ring.shares().iter().enumerate().filter(|(_, share)| **share > 0.0).map(|it| it.0).collect()
     }
 
+    /// The servers that get a request for all of them.
+    pub(in crate::service) fn audience(&self, plan: Plan) -> Vec<usize> {
+        match plan {
+            Plan::Flush if self.flushed_last() == Side::Old => self.reached(Some(Side::New)),
+            Plan::Flush => self.reached(Some(Side::Old)),
+            Plan::Sum | Plan::Concat | Plan::AnyOne if self.moves_keys() => self.keepers(),
+            _ => self.reached(None),
+        }
+    }
+
+    /// The side that is flushed after the other: the one that keys go to.
+    pub(super) fn flushed_last(&self) -> Side {
+        if self.sends_back() { Side::Old } else { Side::New }
+    }
+
     /// How the replies to flush_all become one: with two rings, those of the old one come first.
     pub(in crate::service) fn merge_of_flush(&self) -> Merge {
         match self.rings.as_ref().map(|rings| rings.phase()) {
@@ -148,8 +183,10 @@ impl Proxy {
     ) {
         // What is kept of keys that move, and what is on its way, is of their old servers.
         self.ring_changed(pool);
+        let before = self.pools[pool as usize].phase();
         self.pools[pool as usize].take_rings(rings, turn.now);
         self.begin_parked_again(turn);
+        self.change_heading(turn, pool, before);
     }
 
     /// A pool has rings that have come with its servers, unless it has them already.
@@ -171,7 +208,11 @@ impl Proxy {
 
     /// Whether all operations on keys of a pool that began before its rings were set have ended.
     pub fn has_ended(&self, pool: u16) -> bool {
-        let Passage { era, changed, .. } = self.pools[pool as usize].passage;
+        let owner = &self.pools[pool as usize];
+        let Passage { era, changed, .. } = owner.passage;
+        if owner.moves_keys() {
+            return changed.is_none_or(|at| !self.owes_from_before(pool, at));
+        }
         let asked_before = |link: &crate::service::proxy::Link| {
             let oldest = link.connection.oldest();
             link.pool == pool && oldest.is_some_and(|queued| Some(queued) < changed)
@@ -185,6 +226,10 @@ impl Proxy {
         let owner = &self.pools[pool as usize];
         let Passage { changed, passed, .. } = owner.passage;
         let Some(changed) = changed else { return true };
+        if owner.moves_keys() {
+            let empty = !owner.ends_empty() || !self.sweepers.are_busy(pool);
+            return empty && self.has_ended(pool);
+        }
         let expansion = owner.expansion();
         let waits_until = match owner.phase() {
             Phase::Drain => Some(changed + expansion.stub_ttl + SECOND)

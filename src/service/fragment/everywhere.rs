@@ -10,13 +10,14 @@ use crate::protocol::redis;
 /// What a scan that begins is asked with, and what a finished one answers.
 const START: u64 = 0;
 
-/// Where a scan over several servers stands: which server, and what cursor that server gave.
+/// Where a scan over several servers stands: which server (by its place in the order in which they
+/// are asked), and what cursor that server gave.
 ///
 /// As one number, `cursor × servers + server`: for a pool of one server that is the server's own.
 /// The cursor 0 of any server but the first means that its turn has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScanAt {
-    /// The server's index.
+    /// The server's place.
     pub(crate) server: usize,
     /// Its cursor.
     pub(crate) cursor: u64,
@@ -111,13 +112,13 @@ impl Gather {
     }
 
     /// SCAN: the server's reply with another cursor in it.
-    pub(super) fn merge_scan(&self, servers: usize, out: &mut Vec<u8>) -> Merged {
+    pub(super) fn merge_scan(&self, (servers, place): (usize, usize), out: &mut Vec<u8>) -> Merged {
         let Some(part) = self.used().next() else { return Merged::default() };
         let mut elements = redis::elements(&part.reply).into_iter().flatten();
         let cursor = elements.next().and_then(|span| redis::bulk_text(span.of(&part.reply)));
         let cursor = cursor.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         let (Some(cursor), Some(keys)) = (cursor, elements.next()) else { return foreign(part) };
-        let at = ScanAt { server: part.server, cursor };
+        let at = ScanAt { server: place, cursor };
         let Some(next) = at.next(cursor, servers) else {
             out.extend_from_slice(
                 b"-ERR the server's cursor is beyond what the proxy can carry\r\n",

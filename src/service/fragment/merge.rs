@@ -32,7 +32,7 @@ pub(crate) enum Merge {
     /// One of those that are not nil; the number says which to look at first.
     AnyOne(u32),
     /// The cursor and the keys of one of so many servers.
-    Scan(usize),
+    Scan(usize, usize),
 }
 
 /// What came of merging.
@@ -86,7 +86,7 @@ impl Gather {
             Merge::Concat => self.merge_lists(false, out),
             Merge::Union => self.merge_lists(true, out),
             Merge::AnyOne(from) => self.merge_any(from, out),
-            Merge::Scan(servers) => self.merge_scan(servers, out),
+            Merge::Scan(servers, place) => self.merge_scan((servers, place), out),
         }
     }
 

@@ -37,6 +37,8 @@ impl Proxy {
         self.end_parking(turn);
         self.verify_again(turn);
         self.end_waiting(turn);
+        self.end_parked(turn);
+        self.sweep(turn);
     }
 
     fn look_at<C: Clients>(&mut self, turn: &mut Turn<'_, C>, link: u32) {

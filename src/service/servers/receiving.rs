@@ -35,6 +35,8 @@ impl Proxy {
             clients: turn.clients,
             gathers: &mut self.gathers,
             slots: &mut self.slots,
+            gate: &mut self.gate,
+            sweepers: &mut self.sweepers,
             metrics: &self.metrics.pools[pool],
             server: &self.metrics.pools[pool].servers[server],
             now: turn.now,
@@ -58,6 +60,8 @@ impl Proxy {
         self.complete = complete;
         self.answer_released(turn);
         paused = self.go_on(turn, link).or(paused);
+        self.keys_moved(turn);
+        self.sweep_on(turn);
         if let Some(ticket) = paused {
             let pause = Pause { ticket, began: turn.now, looked: turn.now };
             self.links[link as usize].paused = Some(pause);

@@ -20,8 +20,8 @@ impl Proxy {
         (moves, fresh): (&Moves, &[usize]),
     ) {
         let owner = &self.pools[pool];
-        let (count, router) = (owner.count(), &owner.router);
-        let gone = self.book.follow(pool as u16, (moves, count), |name| router.server_of(name));
+        let count = owner.count();
+        let gone = self.book.follow(pool as u16, (moves, count), |name| owner.place(name).ok());
         for (topic, from, to) in gone {
             self.ask_server(turn, (&topic, to), true);
             if let Some(from) = from {

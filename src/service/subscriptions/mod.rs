@@ -51,10 +51,9 @@ impl Proxy {
     fn subscribe<C: Clients>(&mut self, turn: &mut Turn<'_, C>, caller: Caller, names: Vec<Topic>) {
         let owner = &self.pools[caller.pool as usize];
         let count = owner.count();
-        let router = &owner.router;
         let told = self.book.subscribe(caller.ticket, names, |topic| match topic.sub {
             Sub::Pattern => (None, count),
-            Sub::Channel | Sub::Shard => (router.server_of(&topic.name), 1),
+            Sub::Channel | Sub::Shard => (owner.place(&topic.name).ok(), 1),
         });
         self.carry_out(turn, told);
     }
@@ -130,9 +129,9 @@ impl Proxy {
         let owner = &self.pools[topic.pool as usize];
         let servers = match topic.sub {
             Sub::Pattern => 0..owner.count(),
-            Sub::Channel | Sub::Shard => match owner.router.server_of(&topic.name) {
-                Some(server) => server..server + 1,
-                None => return self.book.refused(&topic),
+            Sub::Channel | Sub::Shard => match owner.place(&topic.name) {
+                Ok(server) => server..server + 1,
+                Err(_) => return self.book.refused(&topic),
             },
         };
         let mut wire = Vec::new();

@@ -1,0 +1,59 @@
+//! How keys of Redis are moved between two rings: the settings of `expansion:` that memcache has not.
+
+use std::time::Duration;
+
+use crate::config::settings::{BigKeys, Moving};
+use crate::config::source::Section;
+
+/// A key of 1 MiB takes some 10 ms between two servers of one rack. While a server waits it serves
+/// nobody, so this is less than the patience of its other clients.
+const MIGRATE_TIMEOUT: Duration = Duration::from_millis(300);
+/// A small key takes a server 0.1 to 0.2 ms: so it is busy with this for a tenth to a fifth of its
+/// time.
+const SWEEP: u32 = 1000;
+/// More in a second than a server can move by any means.
+const SWEEP_MOST: u32 = 100_000;
+/// Beyond one of these both servers stand still for longer than clients should notice.
+const BIG_KEY_BYTES: u64 = 1 << 20;
+const BIG_KEY_ELEMENTS: u32 = 10_000;
+
+impl Default for Moving {
+    fn default() -> Self {
+        Self {
+            migrate_timeout: MIGRATE_TIMEOUT,
+            sweep: SWEEP,
+            pin: Vec::new(),
+            big_keys: BigKeys::Pin,
+            big_key_bytes: BIG_KEY_BYTES,
+            big_key_elements: BIG_KEY_ELEMENTS,
+        }
+    }
+}
+
+/// Reads them.
+pub(super) fn read(section: &Section<'_>) -> Moving {
+    let default = Moving::default();
+    let named = [("pin", BigKeys::Pin), ("move", BigKeys::Move), ("delete", BigKeys::Delete)];
+    let moving = Moving {
+        migrate_timeout: section.duration("migrate_timeout").unwrap_or(default.migrate_timeout),
+        sweep: section.number("sweep", 0).unwrap_or(default.sweep),
+        pin: pinned(section),
+        big_keys: section
+            .choice("big_keys", &named, "is none of pin, move, delete")
+            .unwrap_or(default.big_keys),
+        big_key_bytes: section.size("big_key_bytes").unwrap_or(default.big_key_bytes),
+        big_key_elements: section.number("big_key_elements", 1).unwrap_or(default.big_key_elements),
+    };
+    if moving.migrate_timeout.is_zero() {
+        section.refuse("\"migrate_timeout\" must be at least 1ms");
+    }
+    if moving.sweep > SWEEP_MOST {
+        section.refuse(format!("\"sweep\" is at most {SWEEP_MOST} keys a second"));
+    }
+    moving
+}
+
+fn pinned(section: &Section<'_>) -> Vec<Vec<u8>> {
+    let items = section.take("pin").and_then(|value| value.items()).unwrap_or_default();
+    items.iter().filter_map(|item| item.text()).map(|text| text.as_bytes().to_vec()).collect()
+}

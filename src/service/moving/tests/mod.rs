@@ -1,0 +1,3 @@
+//! What is promised of keys that are moved: no command sees anything but the key's true value.
+
+mod model;

@@ -1,0 +1,31 @@
+//! The table of phases for people: what becomes of a command about a key that moves.
+
+use crate::routing::Phase;
+
+/// What a command about a key does in a phase, the key going from the server `old` to `new`.
+pub fn told_moving(phase: Phase, (old, new): (&str, &str)) -> String {
+    match phase {
+        Phase::Stable => format!("at {old}"),
+        Phase::Prepare => {
+            format!("at {old}; on the way back, once MIGRATE at {new} has brought it")
+        }
+        Phase::Fence => "waits, and is refused if that takes too long".to_owned(),
+        Phase::Warm | Phase::Drain => {
+            format!("MIGRATE at {old}, unless it is known to be at {new}, then at {new}")
+        }
+        Phase::New => format!("at {new}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_says_where_a_command_goes() {
+        let told = Phase::ALL.map(|phase| told_moving(phase, ("a", "b")));
+        let at = told.each_ref().map(|text| (text.contains("at a"), text.contains("at b")));
+        let both = (true, true);
+        assert_eq!(at, [(true, false), both, (false, false), both, both, (false, true)]);
+    }
+}
