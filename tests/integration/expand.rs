@@ -15,20 +15,20 @@ fn expand(args: &[&str]) -> Output {
 }
 
 /// What it prints, on both ways, and its exit code.
-fn told(args: &[&str]) -> (i32, String) {
+pub(super) fn told(args: &[&str]) -> (i32, String) {
     let output = expand(args);
     let text = [&*output.stdout, &*output.stderr].concat();
     (output.status.code().expect("it ends by itself"), String::from_utf8(text).expect("text"))
 }
 
 /// What it prints; it must succeed.
-fn done(args: &[&str]) -> String {
+pub(super) fn done(args: &[&str]) -> String {
     let (code, text) = told(args);
     assert_eq!(code, 0, "{args:?}: {text}");
     text
 }
 
-fn refused(args: &[&str], why: &str) {
+pub(super) fn refused(args: &[&str], why: &str) {
     let (code, text) = told(args);
     assert!(code == 1 && text.contains(why), "{args:?}: {code} {text}");
 }

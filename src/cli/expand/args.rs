@@ -14,7 +14,9 @@ const NAMES: [&str; 6] = ["stable", "prepare", "fence", "warm", "drain", "new"];
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Expand {
-    /// How many keys move, in all and for each server, and what it costs.
+    /// How many keys move, in all and for each server, and what it costs. Of a pool that speaks
+    /// Redis the servers are looked at as well: whether they can hand keys to each other, and which
+    /// keys are too large.
     Plan {
         /// The servers to come, of a pool whose topology is in ZooKeeper; else the file says them.
         target: Option<PathBuf>,

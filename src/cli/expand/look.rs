@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::running;
+use super::preflight;
+use super::running::{self, Running};
 use crate::cli::door::DoorArgs;
 use crate::cli::{FAILED, complain, look, print};
-use crate::config::{Config, Expansion, Pool};
+use crate::config::{BigKeys, Config, Expansion, Pool, Protocol};
 use crate::routing::{DualRing, Place};
-use crate::service::{Told, rings, told};
+use crate::service::{Told, rings, told, told_moving};
 use crate::topology::Phase;
 
 /// Rings of which the parts that move differ by more are not the same.
@@ -36,15 +37,68 @@ fn pools<'a>(
 /// `twinring expand plan`.
 pub(super) fn plan(file: &Path, name: Option<&str>) -> Result<(), u8> {
     let config = look::load(file)?;
-    let mut text = String::new();
+    let mut problems = 0;
     for (pool, expansion) in pools(&config, (file, name))? {
+        let mut text = String::new();
         tell_plan(pool, expansion, &mut text);
+        if pool.protocol == Protocol::Redis {
+            let found = preflight::look(pool, expansion);
+            text.push_str(&found.text);
+            problems += found.problems.len();
+            found.problems.iter().for_each(|why| text.push_str(&format!("problem: {why}\n")));
+        }
+        print(&text);
     }
-    print(&text);
+    if problems == 0 { Ok(()) } else { Err(FAILED) }
+}
+
+/// Before the fence of a pool that speaks Redis is entered: its servers must be able to hand keys
+/// to each other, and no key may be too large.
+pub(super) fn before_the_fence(file: Option<&Path>, running: &Running) -> Result<(), u8> {
+    let name = &running.pool;
+    let Some(file) = file else {
+        complain(&format!(
+            "twinring: pool {name}: its servers are looked at before the fence: needs the \
+             configuration (-c FILE)\n"
+        ));
+        return Err(FAILED);
+    };
+    let config = look::load(file)?;
+    let found = pools(&config, (file, Some(name)))?;
+    let Some(&(pool, expansion)) = found.first() else { return Err(FAILED) };
+    let mut looked = preflight::look(pool, expansion);
+    let mut pinned: Vec<String> =
+        expansion.moving.pin.iter().map(|key| key.escape_ascii().to_string()).collect();
+    pinned.sort_unstable();
+    pinned.dedup();
+    if pinned != running.pinned {
+        let why = format!("the process has other keys under pin: than {}", file.display());
+        looked.problems.push(why);
+    }
+    if !looked.problems.is_empty() {
+        let problems = looked.problems.join("\n  ");
+        complain(&format!("twinring: pool {name}: not to the fence:\n  {problems}\n"));
+        return Err(FAILED);
+    }
+    if expansion.moving.big_keys == BigKeys::Delete && !looked.big.is_empty() {
+        let deleted = preflight::delete(pool, &looked.big).map_err(|why| {
+            complain(&format!("twinring: pool {name}: {why}\n"));
+            FAILED
+        })?;
+        print(&format!("pool {name}: {deleted} big keys deleted\n"));
+    }
     Ok(())
 }
 
+/// What moves, and what that costs where values are copied.
 pub(super) fn tell_plan(pool: &Pool, expansion: &Expansion, text: &mut String) {
+    tell_moves(pool, expansion, text);
+    if pool.protocol != Protocol::Redis {
+        tell_costs(pool, expansion, text);
+    }
+}
+
+fn tell_moves(pool: &Pool, expansion: &Expansion, text: &mut String) {
     let rings = rings(pool, expansion);
     let (moves, percent) = (rings.moves(), |part: f64| part * 100.0);
     let (name, share) = (&pool.name, percent(moves.share));
@@ -64,6 +118,13 @@ pub(super) fn tell_plan(pool: &Pool, expansion: &Expansion, text: &mut String) {
             percent(server.loses),
         );
     }
+}
+
+/// What phases cost a pool whose values are copied.
+fn tell_costs(pool: &Pool, expansion: &Expansion, text: &mut String) {
+    let rings = rings(pool, expansion);
+    let (moves, percent) = (rings.moves(), |part: f64| part * 100.0);
+    let share = percent(moves.share);
     let losing = moves.servers.iter().filter(|server| server.loses > 0.0);
     let reads: Vec<String> =
         losing.map(|server| format!("{} {:.1}", server.name, percent(server.loses))).collect();
@@ -101,7 +162,8 @@ pub(super) fn explain_in(
     (phase, whence): (Phase, String),
 ) -> Result<(), u8> {
     let server = |index: usize| pool.servers[index].name.as_str();
-    // In a phase between the ends, whatever the phase is: a place in both rings.
+    // In a phase between the ends, whatever the phase is: a place in both rings. A pinned key has
+    // one.
     let place = rings.at_phase(Phase::Warm).place(key.as_bytes());
     let (old, new) = match place {
         Some(Place::One(at)) => (server(at), server(at)),
@@ -116,8 +178,12 @@ pub(super) fn explain_in(
     );
     // A key that does not move is treated as ever.
     let as_if = if old == new { Phase::Stable } else { phase };
-    for Told { operation, way, .. } in told(as_if, (old, new)) {
-        let _ = writeln!(text, "{operation}\t{way}");
+    if pool.protocol == Protocol::Redis {
+        let _ = writeln!(text, "commands\t{}", told_moving(as_if, (old, new)));
+    } else {
+        for Told { operation, way, .. } in told(as_if, (old, new)) {
+            let _ = writeln!(text, "{operation}\t{way}");
+        }
     }
     print(&text);
     Ok(())

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  file ────▶ plan, explain KEY          what moves, and where one key is
+//!  servers ─▶ plan, advance to fence     Redis: can they hand keys over, and are any too large?
 //!  process ─▶ status                     how far it has come
 //!          ◀─ advance, rollback ─ POST ─ one step, if `walk` lets it
 //!          ─▶ … until all workers have acknowledged it
@@ -10,8 +11,11 @@
 //! ```
 
 mod args;
+mod big;
 mod fleet;
 mod look;
+mod preflight;
+mod redis;
 mod running;
 mod walk;
 
@@ -117,6 +121,28 @@ fn take(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
     }
 }
 
+/// What is told of a pool whose values are copied, and where it stands in the report.
+const COPIED: [(&str, &str); 6] = [
+    ("fallbacks: hits", "/fallbacks/hit"),
+    ("fallbacks: misses", "/fallbacks/miss"),
+    ("fills: won", "/fills/won"),
+    ("fills: lost", "/fills/lost"),
+    ("old deletes failed", "/old_delete_failures"),
+    ("operations under way", "/operations"),
+];
+
+/// The same of one whose keys are moved.
+const MOVED: [(&str, &str); 8] = [
+    ("keys moved", "/keys/moved"),
+    ("keys that were not there", "/keys/absent"),
+    ("keys that could not be moved", "/keys/failed"),
+    ("keys that were at both", "/keys/split_brain"),
+    ("swept: keys seen", "/sweep/seen"),
+    ("swept: keys moved", "/sweep/moved"),
+    ("scans in a row without a key", "/sweep/clean_scans"),
+    ("requests that wait", "/operations"),
+];
+
 fn status(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
     let mut text = String::new();
     for running in running::pools(door, pool)? {
@@ -128,14 +154,8 @@ fn status(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
         };
         let _ = writeln!(text, "pool {name}: phase {phase}, {acknowledged}");
         let _ = writeln!(text, "  keys that move\t{:.2} %", running.moves * 100.0);
-        for (what, place) in [
-            ("fallbacks: hits", "/fallbacks/hit"),
-            ("fallbacks: misses", "/fallbacks/miss"),
-            ("fills: won", "/fills/won"),
-            ("fills: lost", "/fills/lost"),
-            ("old deletes failed", "/old_delete_failures"),
-            ("operations under way", "/operations"),
-        ] {
+        let figures = if running.moves_keys { &MOVED[..] } else { &COPIED[..] };
+        for (what, place) in figures {
             let _ = writeln!(text, "  {what}\t{}", running.count(place));
         }
     }
@@ -147,13 +167,17 @@ fn status(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
 fn walk(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
     let before = running::pool(&args.door, args.pool.as_deref())?;
     let (pool, from) = (&before.pool, before.phase);
-    let wish = Wish { way, to: args.to.as_deref().and_then(Phase::of_name), accept_stale };
+    let to = args.to.as_deref().and_then(Phase::of_name);
+    let wish = Wish { way, to, accept_stale: accept_stale || before.moves_keys };
     let to = walk::step(from, before.acknowledged(), wish).map_err(|why| {
         complain(&format!("twinring: pool {pool}: {why}\n"));
         FAILED
     })?;
     let stale = if accept_stale { "&accept_stale=1" } else { "" };
     let path = format!("/expansion?pool={}&phase={}{stale}", quoted(pool), to.name());
+    if before.moves_keys && (from, to) == (Phase::Prepare, Phase::Fence) {
+        look::before_the_fence(args.door.config(), &before)?;
+    }
     let begun = Instant::now();
     args.door.ask("POST", &path)?;
     let limit = Duration::from_secs(args.why.timeout.into());

@@ -15,6 +15,10 @@ pub(super) struct Running {
     pub(super) workers: Vec<bool>,
     /// The part of all keys that moves, 0 to 1.
     pub(super) moves: f64,
+    /// Keys go from server to server and are not copied.
+    pub(super) moves_keys: bool,
+    /// Keys that stay, escaped, in order.
+    pub(super) pinned: Vec<String>,
     report: Value,
 }
 
@@ -27,6 +31,12 @@ impl Running {
             phase: Phase::of_name(report["phase"].as_str()?)?,
             workers: workers.collect::<Option<_>>()?,
             moves: report["moves"].as_f64()?,
+            moves_keys: report["manner"].as_str()? == "move",
+            pinned: report["pinned"]
+                .as_array()?
+                .iter()
+                .map(|key| key.as_str().map(str::to_owned))
+                .collect::<Option<_>>()?,
             report,
         })
     }

@@ -3,6 +3,7 @@
 
 mod faults;
 mod load;
+mod operator;
 mod phases;
 mod sessions;
 mod types;
