@@ -57,6 +57,8 @@ pub(super) struct Sweep {
     clean: u32,
     /// Not before then.
     due: Instant,
+    /// Tells the connection that the last page came on from others.
+    connection: u32,
 }
 
 impl Sweep {
@@ -71,6 +73,7 @@ impl Sweep {
             dirty: false,
             clean: 0,
             due: now,
+            connection: 0,
         }
     }
 
@@ -98,6 +101,18 @@ impl Sweep {
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         self.due = self.due.max(earliest) + self.pace * cost;
         ask
+    }
+
+    /// A page has come on this connection; false if it is of no use, and the pass begins anew: a
+    /// server that was started anew counts its cursors otherwise.
+    pub(super) fn has_come_on(&mut self, connection: u32) -> bool {
+        let goes_on = self.cursor == 0 || self.connection == connection;
+        self.connection = connection;
+        if !goes_on {
+            self.cursor = 0;
+            self.dirty = false;
+        }
+        goes_on
     }
 
     /// A page has come: the next cursor, and those of its keys that move.
@@ -200,6 +215,20 @@ mod tests {
         sweep.page(9, vec![]);
         sweep.failed(now);
         assert_eq!((sweep.ask(now), sweep.clean()), (Ask::Scan(0), 0));
+    }
+
+    #[test]
+    fn a_pass_is_one_of_one_connection() {
+        let now = Instant::now();
+        let mut sweep = Sweep::new(1000, now);
+        assert!(sweep.has_come_on(3));
+        sweep.page(5, vec![]);
+        assert!(sweep.has_come_on(3));
+        sweep.page(9, vec![]);
+        assert!(!sweep.has_come_on(4), "the cursor was another server's");
+        assert_eq!((sweep.ask(now), sweep.clean()), (Ask::Scan(0), 0));
+        assert!(sweep.has_come_on(5), "a pass may begin on any");
+        assert_eq!((sweep.page(0, vec![]), sweep.clean()), (Step::On, 1));
     }
 
     #[test]

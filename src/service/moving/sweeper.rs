@@ -170,7 +170,12 @@ impl Proxy {
         let Some(asked) = sweeper.asked.take() else { return };
         let answer = std::mem::take(&mut sweeper.answer);
         let page = matches!(asked, Ask::Scan(_)).then(|| self.page(pool, server, &answer));
+        let link = self.connection(pool, server, LANE);
+        let attempt = self.links[link as usize].attempt;
         let Some(sweeper) = self.sweepers.find(number) else { return };
+        if page.is_some() && !sweeper.sweep.has_come_on(attempt) {
+            return;
+        }
         let step = match page {
             None => sweeper.sweep.answer(&answer, now),
             Some(Some((cursor, keys))) => sweeper.sweep.page(cursor, keys),
