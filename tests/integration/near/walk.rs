@@ -94,9 +94,10 @@ fn a_walk_there_and_back_under_load_shows_no_dead_value() {
                 }
             });
         }
-        let there =
-            [Prepare, Fence, Warm, Fence, Prepare, Stable, Prepare, Fence, Warm, Drain, New];
-        stage.walk(&there);
+        // Back to `stable` only while the new servers are empty: they would have to be emptied.
+        let early = [Prepare, Stable, Prepare, Fence, Warm];
+        let late = [Fence, Prepare, Fence, Warm, Drain, Warm, Drain, New];
+        stage.walk(&[&early[..], &late].concat());
         let kept = wait_until(LONG, || lookups(&stage.proxies[0], "hit") > 500.0);
         assert!(kept, "nothing is kept in the end");
         stop.store(true, Ordering::Relaxed);
