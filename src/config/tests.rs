@@ -359,7 +359,11 @@ proptest! {
             Err(errors) => assert_eq!(errors.to_string().lines().count(), errors.len()),
             Ok(config) => {
                 assert!(!config.pools.is_empty());
-                assert!(config.pools.iter().all(|pool| pool.cache.is_some() == pool.servers.is_empty()));
+                // Servers may come from elsewhere.
+                let has_servers = |pool: &Pool| !pool.servers.is_empty() || pool.topology.is_some();
+                assert!(config.pools.iter().all(|pool| pool.cache.is_some() || has_servers(pool)));
+                let caches = config.pools.iter().filter(|pool| pool.cache.is_some());
+                assert!(caches.into_iter().all(|pool| !has_servers(pool)));
             }
         }
     }
