@@ -305,6 +305,7 @@ impl Proxy {
             let down = settings.servers[server].is_down();
             let bank = &self.metrics.pools[shift.pool].servers[server];
             bank.set(ServerMetric::Up, u64::from(!down));
+            self.end_former(turn, (shift.pool, server));
             let first = self.pools[shift.pool].servers[server].first;
             if settings.preconnect && !down {
                 let end = first + settings.server_connections;

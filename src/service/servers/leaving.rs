@@ -52,6 +52,23 @@ impl Proxy {
         server.spare.iter_mut().for_each(Vec::clear);
     }
 
+    /// A server that comes may be one that has not left yet: what it would say to the subscriber
+    /// connection of before it says to the new one.
+    pub(in crate::service) fn end_former<C>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        (pool, server): (usize, usize),
+    ) {
+        let owner = &self.pools[pool];
+        let nodes = &owner.settings.servers;
+        let former = (owner.count()..nodes.len())
+            .filter(|&leaving| nodes[leaving].address == nodes[server].address)
+            .filter_map(|leaving| owner.servers[leaving].subscriber);
+        for link in former.collect::<Vec<_>>() {
+            self.end_last_messages(turn, link);
+        }
+    }
+
     fn end_by(&mut self, link: u32, by: Instant) {
         let due_by = &mut self.links[link as usize].due_by;
         let by = due_by.map_or(by, |due| due.min(by));
