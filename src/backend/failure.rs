@@ -40,7 +40,12 @@ pub enum Failure {
     NoConnection,
     /// The keys that it is about go to another server just now.
     Fenced,
+    /// The keys that it is about move, and nobody knows how far the other proxies are.
+    OutOfSight,
 }
+
+/// What is said of a key that moves while the topology's source is out of sight.
+pub const OUT_OF_SIGHT: &str = "the key moves, and ZooKeeper is out of sight: try again";
 
 impl Failure {
     /// The failure that a socket's error stands for.
@@ -71,6 +76,7 @@ impl Failure {
             Self::NoResp3 => "the server does not speak RESP3",
             Self::NoConnection => "too many dedicated connections",
             Self::Fenced => "the pool changes its servers, try again",
+            Self::OutOfSight => OUT_OF_SIGHT,
         }
     }
 
@@ -84,6 +90,7 @@ impl Failure {
             | Self::QueueFull
             | Self::NoConnection
             | Self::Fenced
+            | Self::OutOfSight
             | Self::NoResp3 => ServerMetric::FailRefused,
             Self::Reset => ServerMetric::FailReset,
             Self::Closed => ServerMetric::FailEof,

@@ -116,6 +116,10 @@ pub struct Entry {
     pub ask: Ask,
     /// When it was queued.
     pub queued: Instant,
+    /// The term of the permit by which it is about a key that moves; 0 if it needs none.
+    pub term: u64,
+    /// A stretch of its reply has been handed on.
+    pub begun: bool,
     deadline: Option<Instant>,
     /// Offset of its first byte in the connection's stream.
     start: u64,
@@ -197,6 +201,8 @@ impl Inflight {
         self.entries.push_back(Entry {
             ask,
             queued: now,
+            term: 0,
+            begun: false,
             deadline: timeout.filter(|_| !ask.patient).map(|t| now + t),
             start: self.end,
             len: len as u32,
@@ -205,6 +211,13 @@ impl Inflight {
             expired: false,
         });
         self.end += len as u64;
+    }
+
+    /// The youngest request needs the permit of this term.
+    pub fn bind(&mut self, term: u64) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.term = term;
+        }
     }
 
     /// The youngest request, whose bytes are not kept, has `bytes` more than was said when it was
@@ -271,6 +284,7 @@ impl Inflight {
     /// A stretch of the oldest request's reply has come: the rest has its time from now on.
     pub fn progressed(&mut self, now: Instant, timeout: Option<Duration>) {
         if let Some(entry) = self.entries.front_mut() {
+            entry.begun = true;
             entry.deadline = timeout.map(|t| now + t);
         }
     }

@@ -18,7 +18,7 @@ mod io;
 mod tests;
 
 pub use connection::{Connection, Flow, Greeting, Phase, Received, Replies};
-pub use failure::Failure;
+pub use failure::{Failure, OUT_OF_SIGHT};
 pub use health::{Backoff, Health, Verdict};
 pub use inflight::{Ask, Cause, Entry, Inflight, Remains, Ticket, To};
 pub use io::{Io, Letter, Owner, dial_server, recheck_server};

@@ -58,6 +58,7 @@ impl Proxy {
             // It was not sent.
             self.nearby.marks.end(std::mem::take(&mut self.mark));
         }
+        self.wary = None;
         flow
     }
 
@@ -205,7 +206,11 @@ impl Proxy {
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         metrics.add(ServerMetric::RequestBytes, bytes as u64);
         let place = &mut self.links[link as usize];
+        let needs_permit = self.wary == Some(pool) || place.wanders;
         let pushed = place.connection.push(turn.io, ask, pieces, turn.now);
+        if needs_permit && matches!(ask.to, To::Client(_) | To::Part { .. }) {
+            place.connection.bind(self.pools[pool as usize].term_between());
+        }
         let deadline = place.connection.next_deadline();
         self.arm(link, deadline);
         self.mark_dirty(link);
@@ -376,7 +381,9 @@ fn error_metric(failure: Failure) -> PoolMetric {
         Failure::Reset | Failure::Closed => PoolMetric::ErrorReset,
         Failure::BadReply(crate::protocol::Malformed::Oversize) => PoolMetric::ErrorOversize,
         Failure::BadReply(_) | Failure::Trailing | Failure::Unfit => PoolMetric::ErrorParse,
-        Failure::QueueFull | Failure::NoConnection | Failure::Fenced => PoolMetric::ErrorDepth,
+        Failure::QueueFull | Failure::NoConnection | Failure::Fenced | Failure::OutOfSight => {
+            PoolMetric::ErrorDepth
+        }
         Failure::NoResp3 => PoolMetric::ErrorUnsupported,
         Failure::NoServer | Failure::MarkedDown => PoolMetric::ErrorNoBackend,
         Failure::Auth => PoolMetric::ErrorAuth,

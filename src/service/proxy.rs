@@ -151,6 +151,8 @@ pub struct Proxy {
     pub(super) nearby: Nearby,
     /// The mark of the request that is being sent.
     pub(super) mark: u32,
+    /// The pool of the request that is being sent, if it is about keys that are moved.
+    pub(super) wary: Option<u16>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) inbox: Inbox<Letter>,
     pub(super) resolver: Resolver,
@@ -218,6 +220,7 @@ impl Proxy {
             book: Book::default(),
             nearby: Nearby::new(nears),
             mark: 0,
+            wary: None,
             metrics,
             inbox,
             resolver,

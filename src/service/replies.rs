@@ -10,6 +10,7 @@ use crate::backend::{Entry, Flow, Io, Replies, Ticket, To};
 use crate::cache::near::Lease;
 use crate::metrics::{PoolMetric, PoolMetrics, ServerMetric, ServerMetrics};
 use crate::protocol::{Access, Expect, Outcome, memcache, redis};
+use crate::routing::Pass;
 
 /// The sessions, as far as a service needs them.
 pub trait Clients {
@@ -78,6 +79,9 @@ pub(super) struct Sink<'a, C> {
     pub(super) nearby: &'a mut Nearby,
     pub(super) pool: u16,
     pub(super) lease: Option<Lease>,
+    /// By which keys that are moved are acted on, and what was answered without.
+    pub(super) pass: Option<&'a Pass>,
+    pub(super) fenced: Vec<To>,
 }
 
 impl<C: Clients> Replies for Sink<'_, C> {
@@ -92,6 +96,12 @@ impl<C: Clients> Replies for Sink<'_, C> {
             self.count(entry, outcome);
             self.read_only |= outcome == Outcome::Error && redis::is_read_only(bytes);
             self.nearby.marks.end(entry.ask.mark);
+        }
+        if entry.term != 0 && !entry.begun && self.is_out_of_sight(entry) {
+            if end.is_some() {
+                self.fenced.push(entry.ask.to);
+            }
+            return Flow::Go;
         }
         match entry.ask.to {
             To::Nobody => Flow::Go,
@@ -141,6 +151,14 @@ impl<C: Clients> Replies for Sink<'_, C> {
 }
 
 impl<C> Sink<'_, C> {
+    /// Whether the answer about a key that moves may be one that others have gone on without. The
+    /// clock is read anew, now that it has come: see [`Permit::holds`](crate::routing::Permit).
+    #[cold]
+    fn is_out_of_sight(&self, entry: &Entry) -> bool {
+        let holds = |pass: &Pass| pass.term() == entry.term && pass.holds(Instant::now());
+        !self.pass.is_some_and(holds)
+    }
+
     fn count(&mut self, entry: &Entry, outcome: Outcome) {
         let took = self.now.saturating_duration_since(entry.queued);
         self.server.add(ServerMetric::Responses, 1);

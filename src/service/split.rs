@@ -231,7 +231,12 @@ impl Proxy {
         pause
     }
 
-    fn fail_whole<C: Clients>(&mut self, turn: &mut Turn<'_, C>, place: u32, failure: Failure) {
+    pub(super) fn fail_whole<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        place: u32,
+        failure: Failure,
+    ) {
         let gather: &mut Gather = self.gathers.at(place);
         let (pool, to) = (gather.pool, gather.ticket.map_or(To::Nobody, To::Client));
         let mark = gather.mark;

@@ -172,6 +172,11 @@ impl Connection {
         self.append(io, last)
     }
 
+    /// The youngest request needs the permit of this term when its reply comes.
+    pub fn bind(&mut self, term: u64) {
+        self.inflight.bind(term);
+    }
+
     /// Queues more bytes of the youngest request, which was pushed with its length so far; its
     /// time runs anew.
     ///

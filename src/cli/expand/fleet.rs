@@ -11,11 +11,11 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::look::{explain_in, tell_plan};
+use super::look::{FENCE, before_moving, explain_in, tell_plan};
 use super::walk::{self, Way, Wish};
 use super::{StartArgs, StepArgs};
 use crate::cli::{FAILED, complain, look, print};
-use crate::config::{Place, Pool};
+use crate::config::{Place, Pool, Protocol};
 use crate::control::topology::admission::given;
 use crate::control::topology::fleet::{self, Awaited, Behind, Look};
 use crate::process::{Fleet, is_fleet};
@@ -98,6 +98,27 @@ impl Leader {
         Moves::between(&self.pool.routing, &old, &new)
     }
 
+    /// The same, as far as servers keep keys that have moved away.
+    fn soiled(&self, document: &Document) -> Moves {
+        match self.moves_keys() {
+            true => Moves { servers: Vec::new(), ..self.moves(document) },
+            false => self.moves(document),
+        }
+    }
+
+    fn moves_keys(&self) -> bool {
+        self.pool.protocol == Protocol::Redis
+    }
+
+    /// The servers of a pool that speaks Redis can hand keys to each other.
+    fn servers_are_fit(&self, document: &Document, whither: &str) -> Result<(), u8> {
+        let pool = self.pool_of(document);
+        match pool.two_rings().filter(|_| self.moves_keys()) {
+            Some(expansion) => before_moving(&pool, expansion, whither),
+            None => Ok(()),
+        }
+    }
+
     /// The pool with the rings of a version.
     fn pool_of(&self, document: &Document) -> Pool {
         let mut pool = self.pool.clone();
@@ -158,7 +179,7 @@ impl Leader {
         let mut text = String::new();
         self.tell(&next, &mut text);
         print(&text);
-        Ok(())
+        self.servers_are_fit(&next, "to prepare")
     }
 
     fn tell(&self, document: &Document, text: &mut String) {
@@ -186,6 +207,8 @@ impl Leader {
         let mut text = String::new();
         self.tell(&next, &mut text);
         print(&text);
+        // In prepare each proxy has what is at the new servers come back.
+        self.servers_are_fit(&next, "to prepare")?;
         args.why.sign(&mut next);
         let awaited = look.await_all(Phase::Prepare);
         self.go((&look, &next), &awaited, args.why.timeout)
@@ -196,6 +219,8 @@ impl Leader {
         let mut look = self.look()?;
         let from = look.document.phase;
         look.awaited.proxies.retain(|id| !args.gone.contains(id));
+        // Keys that were moved are nowhere else.
+        let accept_stale = accept_stale || self.moves_keys();
         let wish = Wish { way, to: args.to.as_deref().and_then(Phase::of_name), accept_stale };
         if from == Phase::Stable && way == Way::Forwards {
             return Err(self.refuse("there is no expansion: start one"));
@@ -205,7 +230,10 @@ impl Leader {
             why => self.refuse(why),
         })?;
         self.complete(&look)?;
-        let mut next = fleet::step(&look.document, to, &self.moves(&look.document));
+        let mut next = fleet::step(&look.document, to, &self.soiled(&look.document));
+        if (from, to) == (Phase::Prepare, Phase::Fence) {
+            self.servers_are_fit(&next, FENCE)?;
+        }
         args.why.sign(&mut next);
         let leaves_one_ring = from == Phase::New;
         let awaited = if leaves_one_ring { look.await_all(to) } else { Awaited::default() };
@@ -215,7 +243,7 @@ impl Leader {
     /// `twinring expand finish`.
     pub(super) fn finish(&mut self, args: &StepArgs) -> Result<(), u8> {
         let look = self.look()?;
-        let mut next = fleet::finish(&look.document, &self.moves(&look.document))
+        let mut next = fleet::finish(&look.document, &self.soiled(&look.document))
             .map_err(|why| self.refuse(why))?;
         self.complete(&look)?;
         args.why.sign(&mut next);

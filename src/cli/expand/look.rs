@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::preflight;
+use super::preflight::{self, Findings};
 use super::running::{self, Running};
 use crate::cli::door::DoorArgs;
 use crate::cli::{FAILED, complain, look, print};
@@ -16,6 +16,9 @@ use crate::topology::Phase;
 
 /// Rings of which the parts that move differ by more are not the same.
 const ALIKE: f64 = 1e-9;
+
+/// The phase before which keys that are too large may be deleted.
+pub(super) const FENCE: &str = "to the fence";
 
 /// The pools of a file that have two rings: those, or the one that is named.
 fn pools<'a>(
@@ -75,12 +78,29 @@ pub(super) fn before_the_fence(file: Option<&Path>, running: &Running) -> Result
         let why = format!("the process has other keys under pin: than {}", file.display());
         looked.problems.push(why);
     }
+    clear_the_way(pool, expansion, looked, FENCE)
+}
+
+/// The same of a pool whose rings come from elsewhere, on the way to a phase.
+pub(super) fn before_moving(pool: &Pool, expansion: &Expansion, whither: &str) -> Result<(), u8> {
+    clear_the_way(pool, expansion, preflight::look(pool, expansion), whither)
+}
+
+/// Nothing stands in the way, and keys that are too large are gone if that is wanted.
+fn clear_the_way(
+    pool: &Pool,
+    expansion: &Expansion,
+    looked: Findings,
+    whither: &str,
+) -> Result<(), u8> {
+    let name = &pool.name;
     if !looked.problems.is_empty() {
         let problems = looked.problems.join("\n  ");
-        complain(&format!("twinring: pool {name}: not to the fence:\n  {problems}\n"));
+        complain(&format!("twinring: pool {name}: not {whither}:\n  {problems}\n"));
         return Err(FAILED);
     }
-    if expansion.moving.big_keys == BigKeys::Delete && !looked.big.is_empty() {
+    let deletes = whither == FENCE && expansion.moving.big_keys == BigKeys::Delete;
+    if deletes && !looked.big.is_empty() {
         let deleted = preflight::delete(pool, &looked.big).map_err(|why| {
             complain(&format!("twinring: pool {name}: {why}\n"));
             FAILED

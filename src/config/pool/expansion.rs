@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::config::Format;
 use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
 use crate::config::settings::{Dead, Distribution, Expansion, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
+use crate::config::{Format, Place};
 use crate::topology::{Address, Phase, Server, ring_order};
 
 /// A server takes a few milliseconds to answer; who has died does not keep others waiting.
@@ -105,7 +105,12 @@ fn read_beside_topology(inner: Section<'_>, (value, pool): (&Value<'_>, &mut Poo
     if pool.topology.as_ref().is_some_and(|source| source.format != Format::Native) {
         value.refuse("only a native topology has two rings");
     }
-    pool.expansion = Some(times(&inner, pool.protocol));
+    let times = times(&inner, pool.protocol);
+    if !times.moving.pin.is_empty() {
+        // Each proxy has its own file: where a key stays must be the same for all.
+        inner.refuse("\"pin\" is for a pool that has no topology: see \"big_keys\"");
+    }
+    pool.expansion = Some(times);
     inner.close();
 }
 
@@ -119,8 +124,9 @@ impl Pool {
                 "a pool that only answers PING cannot have two rings",
             ),
             (
-                redis && self.topology.is_some(),
-                "a pool that speaks Redis has two rings by its own file alone",
+                redis
+                    && self.topology.as_ref().is_some_and(|it| matches!(it.place, Place::File(_))),
+                "a pool that speaks Redis has two rings by ZooKeeper or by its own file",
             ),
             // Who waits for a value of the near cache asks servers past the gate.
             (

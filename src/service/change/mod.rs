@@ -150,7 +150,7 @@ impl Proxy {
         self.gathers.set_limit(snapshot.buffers / GATHER_SHARE);
         self.tls = snapshot.pools.iter().map(|plan| plan.tls.clone()).collect();
         let mut shifts = Vec::new();
-        let mut pools = Vec::new();
+        let (mut pools, mut headings) = (Vec::new(), Vec::new());
         for (number, plan) in snapshot.pools.iter().enumerate() {
             let bank = banks.pools.get(number).cloned().unwrap_or_default();
             let new = number >= self.pools.len();
@@ -167,7 +167,9 @@ impl Proxy {
             let before = Arc::clone(&self.pools[number].settings);
             let count = self.pools[number].count();
             let (bank, shift) = self.reshape(number, plan, &bank);
-            self.take_carried(number, &plan.rings, turn.now);
+            let stood = self.pools[number].standing();
+            let carried = self.take_carried(number, &plan.rings, turn.now);
+            headings.extend(carried.then_some((number as u16, stood)));
             let same = before.servers[..count] == plan.settings.servers
                 && before.routing == plan.settings.routing;
             self.change_near(turn, number, (plan.near.as_ref(), same));
@@ -177,6 +179,9 @@ impl Proxy {
         self.metrics = Arc::new(banks.over(pools));
         for shift in shifts {
             self.carry_through(turn, &shift);
+        }
+        for (pool, stood) in headings {
+            self.change_heading(turn, pool, stood);
         }
         self.begin_parked_again(turn);
         Arc::clone(&self.metrics)
@@ -216,7 +221,7 @@ impl Proxy {
         let old = std::mem::replace(&mut self.pools[number], bare);
         // Other rings come with the plan, if any do.
         self.pools[number].rings.clone_from(&old.rings);
-        self.pools[number].passage = old.passage;
+        self.pools[number].passage.clone_from(&old.passage);
         let count = old.count();
         let keep = same_connections(&old.settings, &plan.settings);
         let nodes = &old.settings.servers;

@@ -2,10 +2,10 @@
 
 use super::operation::{Meta, Operation, Verb};
 use super::wire::{Answer, Code, NO_CAS};
+use crate::backend::OUT_OF_SIGHT;
 
 /// Of a key that moves, while it may be that others have gone on without us.
-pub(in crate::service) const FENCED: &str =
-    "the key moves, and ZooKeeper is out of sight: try again";
+pub(in crate::service) const FENCED: &str = OUT_OF_SIGHT;
 
 /// What the client reads where nothing was found, stored or changed.
 pub(super) fn missing(op: &Operation) -> Vec<u8> {

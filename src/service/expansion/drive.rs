@@ -362,8 +362,14 @@ impl Proxy {
         for server in owner.reached(Some(owner.flushed_last())) {
             gather.add_part(server, &wire);
         }
-        let expect = if owner.moves_keys() { Expect::Resp } else { Expect::Ok };
+        let moves_keys = owner.speaks_redis();
+        if moves_keys && !owner.may_act() {
+            return self.fail_whole(turn, place, Failure::OutOfSight);
+        }
+        let expect = if moves_keys { Expect::Resp } else { Expect::Ok };
+        self.wary = moves_keys.then_some(new.pool);
         self.send_all(turn, (place, serial), (expect, false));
+        self.wary = None;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::service::replies::Clients;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Since when a pool has its rings.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Passage {
     /// How often they have been set.
     pub(super) era: u64,
@@ -34,8 +34,11 @@ pub(crate) struct Passage {
     /// process that begins between the ends knows nothing of what came before, as if it had just
     /// passed.
     passed: Option<Instant>,
-    /// The new servers have nothing that moves: no proxy has been beyond the fence since.
+    /// The new servers have nothing that moves: no proxy has been beyond the fence since. Of a pool
+    /// that follows a fleet nobody knows: others may have gone there and back meanwhile.
     new_is_empty: bool,
+    /// The pass of the last rings that had one: what began with them may end after them.
+    pass: Option<Pass>,
 }
 
 impl Passage {
@@ -49,12 +52,19 @@ impl Passage {
         self.new_is_empty
     }
 
+    /// The pass of the last rings that had one.
+    pub(in crate::service) const fn last_pass(&self) -> Option<&Pass> {
+        self.pass.as_ref()
+    }
+
     /// That of a pool which has had these rings from the start.
     pub(crate) fn from_start(rings: Option<&DualRing>, now: Instant) -> Self {
         let between = rings.is_some_and(|rings| rings.phase().is_between());
         let now = between.then_some(now);
-        let new_is_empty = rings.is_some_and(|rings| rings.phase() == Phase::Stable);
-        Self { changed: now, passed: now, new_is_empty, ..Self::default() }
+        let pass = rings.and_then(|rings| rings.pass().cloned());
+        let stable = rings.is_some_and(|rings| rings.phase() == Phase::Stable);
+        let new_is_empty = stable && pass.is_none();
+        Self { changed: now, passed: now, new_is_empty, pass, ..Self::default() }
     }
 }
 
@@ -88,7 +98,13 @@ impl Pool {
         let after = rings.as_ref().map_or(Phase::Stable, |rings| rings.phase());
         self.passage.end = if before.new_serves() { Phase::New } else { Phase::Stable };
         self.rings = rings;
+        let pass = self.rings.as_ref().and_then(|rings| rings.pass().cloned());
+        let follows = pass.is_some();
+        if follows {
+            self.passage.pass = pass;
+        }
         self.passage.new_is_empty = match self.rings.as_ref().map(|rings| rings.phase()) {
+            _ if follows => false,
             Some(Phase::Stable) => true,
             Some(Phase::Prepare) => self.passage.new_is_empty,
             _ => false,
@@ -108,8 +124,14 @@ impl Pool {
     }
 
     /// The term of its rings.
-    fn term(&self) -> Option<u64> {
+    pub(in crate::service) fn term(&self) -> Option<u64> {
         Some(self.rings.as_ref()?.pass()?.term())
+    }
+
+    /// The term in which keys that move are acted on; 0 if that takes no permit.
+    pub(in crate::service) fn term_between(&self) -> u64 {
+        let between = self.rings.as_ref().is_some_and(|rings| rings.phase().is_between());
+        self.term().filter(|_| between).unwrap_or_default()
     }
 
     /// Whether a read of a key that moves is one of the old server and no more; `token`: what it
@@ -183,20 +205,28 @@ impl Proxy {
     ) {
         // What is kept of keys that move, and what is on its way, is of their old servers.
         self.ring_changed(pool);
-        let before = self.pools[pool as usize].phase();
+        let before = self.pools[pool as usize].standing();
         self.pools[pool as usize].take_rings(rings, turn.now);
         self.begin_parked_again(turn);
         self.change_heading(turn, pool, before);
     }
 
-    /// A pool has rings that have come with its servers, unless it has them already.
-    pub(in crate::service) fn take_carried(&mut self, pool: usize, it: &Carried, now: Instant) {
-        if it.version > self.pools[pool].passage.version {
+    /// A pool has rings that have come with its servers, unless it has them already: whether it has
+    /// taken them.
+    pub(in crate::service) fn take_carried(
+        &mut self,
+        pool: usize,
+        it: &Carried,
+        now: Instant,
+    ) -> bool {
+        let fresh = it.version > self.pools[pool].passage.version;
+        if fresh {
             self.ring_changed(pool as u16);
             let owner = &mut self.pools[pool];
             owner.passage.version = it.version;
             owner.take_rings(it.rings.clone(), now);
         }
+        fresh
     }
 
     /// What waited for another phase begins anew, be it to wait again.
@@ -210,7 +240,8 @@ impl Proxy {
     pub fn has_ended(&self, pool: u16) -> bool {
         let owner = &self.pools[pool as usize];
         let Passage { era, changed, .. } = owner.passage;
-        if owner.moves_keys() {
+        // With one ring as well: what waits for other clients is not waited for.
+        if owner.speaks_redis() {
             return changed.is_none_or(|at| !self.owes_from_before(pool, at));
         }
         let asked_before = |link: &crate::service::proxy::Link| {
@@ -256,5 +287,28 @@ impl Proxy {
             self.metrics.pools[pool].parked.record(waited);
         }
         self.act(turn, place, step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::Permit;
+
+    #[test]
+    fn only_who_walks_alone_knows_that_the_new_servers_are_empty() {
+        let text = "pools:\n  a:\n    listen: h:1\n    protocol: redis\n    servers: [ 'h:1:1 a' ]\n    \
+                    expansion: { servers: [ 'h:1:1 a', 'h:2:1 b' ] }\n";
+        let config = crate::config::parse(text, "a.yml", false).unwrap();
+        let (settings, now) = (&config.pools[0], Instant::now());
+        let rings = || rings(settings, settings.two_rings().unwrap());
+        let pass = Pass::new(Arc::new(Permit::new(now)), 1);
+        let fleet = Arc::new(rings().with_pass(Some(pass)));
+        assert!(Passage::from_start(Some(&rings()), now).new_is_empty());
+        assert!(!Passage::from_start(Some(&fleet), now).new_is_empty());
+        let mut pool = Pool::new(Arc::new(settings.clone()), false, 0);
+        assert!(pool.passage.new_is_empty());
+        pool.take_rings(Some(fleet), now);
+        assert!(!pool.passage.new_is_empty(), "others may have been there and back");
     }
 }

@@ -69,6 +69,12 @@ impl Gather {
         out: &mut Vec<u8>,
     ) -> Merged {
         let lookup = matches!(self.merge, Merge::Values | Merge::Array);
+        let fenced = |part: &Part| part.answer == Some(Err(Failure::OutOfSight));
+        if self.parts[..self.used_parts].iter().any(fenced) {
+            // Not a server has failed: nobody knows where the key is.
+            let failure = Some(Failure::OutOfSight);
+            return Merged { failure, ..Merged::default() };
+        }
         let partial = manner.partial && lookup;
         let manner = Manner { dead_misses: manner.dead_misses && lookup, ..manner };
         if !partial && let Some(failed) = self.first_error(manner, out) {

@@ -35,6 +35,10 @@ impl Proxy {
             Question::Clear => wire::unlink(&key.name),
         };
         let late = settings.timeout.is_some_and(|limit| turn.now >= since + limit);
+        if !self.pools[pool as usize].may_act() {
+            self.metrics.pools[pool as usize].add(PoolMetric::SelfFenced, 1);
+            return self.key_failed(turn, id, Failure::OutOfSight);
+        }
         if asking == Question::Move && self.gate.flows.is_stuck((pool, from), turn.now) {
             return self.key_is_lost(turn, id, format!("-{STUCK}\r\n").into_bytes());
         }

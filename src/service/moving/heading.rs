@@ -9,8 +9,8 @@
 //! | new | the new server | – |
 //!
 //! Prepare on the way forwards needs nothing, since the new servers have nothing that moves; whoever
-//! cannot know that (the process was started in this phase, or has seen a later one) has keys come
-//! back from them. The phases next to the ends are settled when the servers that keys come from
+//! cannot know that (the process was started in this phase, has seen a later one, or follows a fleet
+//! that may have) has keys come back from them. The phases next to the ends are settled when the servers that keys come from
 //! have been looked through twice and had none.
 
 use std::time::Instant;
@@ -25,10 +25,28 @@ use crate::service::pool::Pool;
 use crate::service::proxy::{Duty, Link, Proxy};
 use crate::service::replies::Clients;
 
+/// A pool's phase, and the term of its permit.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::service) struct Standing {
+    phase: Phase,
+    term: Option<u64>,
+}
+
 impl Pool {
+    /// Whether its keys are moved, not copied, when it has two rings.
+    pub(in crate::service) fn speaks_redis(&self) -> bool {
+        self.settings.protocol == Protocol::Redis
+    }
+
     /// Whether its keys are moved between two rings.
+    #[inline]
     pub(in crate::service) fn moves_keys(&self) -> bool {
-        self.rings.is_some() && self.settings.protocol == Protocol::Redis
+        self.rings.is_some() && self.speaks_redis()
+    }
+
+    /// What it was in when other rings come.
+    pub(in crate::service) fn standing(&self) -> Standing {
+        Standing { phase: self.phase(), term: self.term() }
     }
 
     /// The side that keys come from, if they go anywhere.
@@ -51,9 +69,9 @@ impl Pool {
     /// Whether a request must be looked at before it is served.
     #[inline]
     pub(super) fn is_gated(&self) -> bool {
-        self.rings.is_some()
-            && self.settings.protocol == Protocol::Redis
-            && (self.phase() == Phase::Fence || self.heading().is_some())
+        let Some(rings) = self.rings.as_ref().filter(|_| self.speaks_redis()) else { return false };
+        let follows = rings.pass().is_some() && rings.phase().is_between();
+        follows || rings.phase() == Phase::Fence || self.heading().is_some()
     }
 
     /// The server that a key comes from and the one that it goes to, of its old and its new one.
@@ -128,16 +146,21 @@ impl Proxy {
         &mut self,
         turn: &mut Turn<'_, C>,
         pool: u16,
-        before: Phase,
+        Standing { phase: before, term }: Standing,
     ) {
         let owner = &self.pools[pool as usize];
-        if !owner.moves_keys() {
+        if !owner.speaks_redis() {
             return;
         }
         self.gate.placed.clear();
         let (now, turned) = (owner.phase(), owner.phase().new_serves() != before.new_serves());
-        if now == Phase::Fence && before != Phase::Fence {
-            self.break_conversations(turn, pool);
+        // In another term others may have come by the fence meanwhile, or have been there and back.
+        let anew = term.is_some() && owner.term().is_some() && owner.term() != term;
+        if anew {
+            self.drop_sweepers(pool);
+        }
+        if now == Phase::Fence && before != Phase::Fence || anew {
+            self.break_conversations(turn, pool, Failure::Fenced);
         }
         if turned {
             let stay = (0..self.pools[pool as usize].servers.len()).map(Some).collect();
@@ -162,7 +185,12 @@ impl Proxy {
 
     /// Ends what sessions have begun with servers about keys that move: watched keys, queued
     /// commands, commands that wait. Only what is being executed is waited for.
-    fn break_conversations<C: Clients>(&mut self, turn: &mut Turn<'_, C>, pool: u16) {
+    pub(super) fn break_conversations<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        failure: Failure,
+    ) {
         let begun = |link: &Link| {
             let executes = matches!(link.duty, Duty::Lent { over: true, .. });
             let lent = matches!(link.duty, Duty::Lent { .. });
@@ -171,7 +199,7 @@ impl Proxy {
         let all = 0..self.links.len() as u32;
         let broken: Vec<u32> = all.filter(|&link| begun(&self.links[link as usize])).collect();
         for link in broken {
-            self.break_off(turn, link, Failure::Fenced);
+            self.break_off(turn, link, failure);
         }
     }
 

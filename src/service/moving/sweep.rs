@@ -158,6 +158,11 @@ impl Sweep {
         self.due = now + REST;
     }
 
+    /// Nothing may be asked now.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.due = now + REST;
+    }
+
     fn next_key(&mut self) {
         self.keys.pop();
         self.way = Way::new();

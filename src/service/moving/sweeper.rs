@@ -128,6 +128,10 @@ impl Proxy {
                 continue;
             }
             let (pool, server, number) = (sweeper.pool, sweeper.server, sweeper.number);
+            if !self.pools[pool as usize].may_act() {
+                sweeper.sweep.rest(turn.now);
+                continue;
+            }
             let ask = sweeper.sweep.ask(turn.now);
             sweeper.answer.clear();
             sweeper.asked = Some(ask.clone());
@@ -173,6 +177,10 @@ impl Proxy {
         let link = self.connection(pool, server, LANE);
         let attempt = self.links[link as usize].attempt;
         let Some(sweeper) = self.sweepers.find(number) else { return };
+        if page.is_some() && !self.pools[pool as usize].may_act() {
+            // Whatever was found, others may have gone on since.
+            return sweeper.sweep.failed(now);
+        }
         if page.is_some() && !sweeper.sweep.has_come_on(attempt) {
             return;
         }

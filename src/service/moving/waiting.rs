@@ -1,7 +1,9 @@
 //! Requests that ask whether their keys are in place, and sessions that come and go at the gate.
 //!
 //! ```text
-//!  gate ─┬─ none of its keys moves, or all are known to be in place ─▶ Open
+//!  gate ─┬─ none of its keys moves ─▶ Open
+//!        ├─ the pool follows ZooKeeper, and that is out of sight ─▶ Refused
+//!        ├─ all of them are known to be in place ─▶ Open: the answer needs the permit as well
 //!        ├─ phase fence ─▶ parked
 //!        └─ otherwise ─▶ each key is handed over (`handing`)
 //! ```
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::gate::{Gated, Key, State, Wait};
 use super::way::Way;
-use crate::backend::{Failure, Ticket};
+use crate::backend::{Failure, Ticket, To};
 use crate::config::Expansion;
 use crate::metrics::PoolMetric;
 use crate::protocol::{Access, Plan, Request};
@@ -37,12 +39,29 @@ impl Proxy {
         caller: Caller,
         request: &Request<'_>,
     ) -> Gated {
-        let owner = &self.pools[caller.pool as usize];
-        let era = owner.passage.era();
-        if let Some(gated) = self.gate.outcome(caller.ticket, era) {
+        self.wary = None;
+        let era = self.pools[caller.pool as usize].passage.era();
+        let outcome = self.gate.outcome(caller.ticket, era);
+        if let Some(gated) = outcome.clone().filter(|gated| *gated != Gated::Open) {
             return gated;
         }
-        let Some(keys) = self.keys_elsewhere(caller.pool, request) else { return Gated::Open };
+        if !self.concerns_moved(caller.pool, request) {
+            return Gated::Open;
+        }
+        if !self.pools[caller.pool as usize].may_act() {
+            // What sessions have begun about such keys is over.
+            self.break_conversations(turn, caller.pool, Failure::OutOfSight);
+            // The end of a conversation is told by itself.
+            let ends = matches!(request.head.command.plan, Plan::Dedicated(_))
+                && request.keys().first().is_none();
+            return if ends { Gated::Open } else { Gated::Refused(self.rest(caller.pool)) };
+        }
+        let keys = self.keys_elsewhere(caller.pool, request);
+        if outcome.is_some() || keys.is_empty() {
+            self.wary = Some(caller.pool);
+            return Gated::Open;
+        }
+        let owner = &self.pools[caller.pool as usize];
         let parks = owner.phase() == Phase::Fence;
         let state = if parks { State::Parked } else { State::Moving };
         let (ticket, lane, left) = (caller.ticket, caller.lane(), keys.len());
@@ -62,16 +81,54 @@ impl Proxy {
         self.gate.outcome(ticket, era).unwrap_or(Gated::Wait)
     }
 
-    /// The keys of a request that may not be where they are to be used; `None` if there are none.
-    fn keys_elsewhere(&self, pool: u16, request: &Request<'_>) -> Option<Vec<Key>> {
+    /// Whether a request is about keys that move, or about all there are.
+    fn concerns_moved(&self, pool: u16, request: &Request<'_>) -> bool {
         let command = request.head.command;
         let channels = command.access == Access::None && command.plan == Plan::Forward;
-        if channels || matches!(command.plan, Plan::PubSub(_)) {
-            return None;
-        }
         let owner = &self.pools[pool as usize];
-        let rings = owner.rings.as_ref()?;
+        let Some(rings) = owner.rings.as_ref().filter(|_| !channels) else { return false };
+        let mut keys = request.keys();
+        match command.plan {
+            Plan::PubSub(_)
+            | Plan::Local(_)
+            | Plan::Script
+            | Plan::Function
+            | Plan::Listeners
+            | Plan::Stats => false,
+            Plan::Flush | Plan::Concat | Plan::AnyOne | Plan::Scan => true,
+            // Of a conversation that knows its keys; what it has begun ends without the permit.
+            Plan::Dedicated(_) if keys.first().is_none() => !owner.may_act(),
+            _ if keys.first().is_none() => true,
+            _ => keys.any(|at| rings.moved(request.arg(at)).is_some()),
+        }
+    }
+
+    /// What a client is told of keys that move without the permit.
+    #[cold]
+    fn rest(&mut self, pool: u16) -> Vec<u8> {
+        let metrics = &self.metrics.pools[pool as usize];
+        metrics.add(PoolMetric::SelfFenced, 1);
+        metrics.add(PoolMetric::ForwardErrors, 1);
+        self.failure_line(pool, Failure::OutOfSight)
+    }
+
+    /// Tells whoever waits for an answer about keys that move that it counts for nothing: it came
+    /// without the permit.
+    pub(in crate::service) fn out_of_sight<C: Clients>(
+        &mut self,
+        turn: &mut Turn<'_, C>,
+        pool: u16,
+        to: To,
+    ) {
+        self.metrics.pools[pool as usize].add(PoolMetric::SelfFenced, 1);
+        self.fail(turn, pool, to, Failure::OutOfSight);
+    }
+
+    /// The keys of a request that may not be where they are to be used.
+    fn keys_elsewhere(&self, pool: u16, request: &Request<'_>) -> Vec<Key> {
+        let owner = &self.pools[pool as usize];
         let mut keys = Vec::new();
+        let Some(rings) = owner.rings.as_ref() else { return keys };
         for name in request.keys().map(|at| request.arg(at)) {
             let Some(servers) = rings.moved(name) else { continue };
             if !self.gate.placed.has(pool, name) {
@@ -84,7 +141,7 @@ impl Proxy {
                 });
             }
         }
-        (!keys.is_empty()).then_some(keys)
+        keys
     }
 
     /// The session asks again; what it asks about is settled.

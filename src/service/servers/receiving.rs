@@ -50,10 +50,16 @@ impl Proxy {
             nearby: &mut self.nearby,
             pool: pool as u16,
             lease: place.lease,
+            pass: self.pools[pool].passage.last_pass(),
+            fenced: Vec::new(),
         };
         let received = place.connection.receive(turn.io, turn.now, &mut self.scratch, &mut sink);
         let (mut paused, unavailable, served) = (sink.paused, sink.unavailable, sink.served);
         let (read_only, untold, frames) = (sink.read_only, sink.untold, sink.frames);
+        let fenced = sink.fenced;
+        for to in fenced {
+            self.out_of_sight(turn, pool as u16, to);
+        }
         for place in complete.drain(..) {
             paused = self.complete(turn, place).or(paused);
         }

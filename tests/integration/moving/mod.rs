@@ -2,6 +2,7 @@
 //! operator, keys moved and never copied.
 
 mod faults;
+mod fleet;
 mod load;
 mod operator;
 mod phases;
