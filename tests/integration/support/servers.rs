@@ -1,5 +1,6 @@
 //! Real cache servers: memcached and redis-server.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::client::Client;
@@ -55,9 +56,12 @@ impl Memcached {
     }
 }
 
+const REDIS: &str = "redis-server";
+
 /// A redis-server of its own that writes nothing to disk.
 pub(crate) struct Redis {
     pub(crate) process: Process,
+    program: PathBuf,
     port: Port,
     args: Vec<String>,
     scratch: Scratch,
@@ -66,20 +70,28 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts it with more arguments than port and persistence.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let (port, scratch) = (Port::take(), Scratch::new());
-        let process = Self::spawn(&port, &scratch, &args);
-        Self { process, port, args, scratch }
+        Self::start_program(REDIS.as_ref(), args)
+    }
+
+    /// The same of a server that is called as redis-server is.
+    pub(crate) fn start_program(program: &Path, args: &[&str]) -> Self {
+        Self::on(Port::take(), program, args)
     }
 
     /// The same, but it speaks nothing but TLS.
     pub(crate) fn start_secure(args: &[&str]) -> Self {
-        let (port, scratch) = (Port::take(), Scratch::new());
+        let port = Port::take();
         let number = port.number().to_string();
         let more = ["--port", "0", "--tls-port", &number];
-        let args: Vec<String> = args.iter().chain(&more).map(|&arg| arg.to_owned()).collect();
-        let process = Self::spawn(&port, &scratch, &args);
-        Self { process, port, args, scratch }
+        let args: Vec<&str> = args.iter().chain(&more).copied().collect();
+        Self::on(port, REDIS.as_ref(), &args)
+    }
+
+    fn on(port: Port, program: &Path, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let scratch = Scratch::new();
+        let process = Self::spawn(program, &port, &scratch, &args);
+        Self { process, program: program.to_owned(), port, args, scratch }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -93,11 +105,11 @@ impl Redis {
     /// Starts it again, empty, on the same port.
     pub(crate) fn restart(&mut self) {
         self.process.kill();
-        self.process = Self::spawn(&self.port, &self.scratch, &self.args);
+        self.process = Self::spawn(&self.program, &self.port, &self.scratch, &self.args);
     }
 
-    fn spawn(port: &Port, scratch: &Scratch, args: &[String]) -> Process {
-        let mut command = Command::new("redis-server");
+    fn spawn(program: &Path, port: &Port, scratch: &Scratch, args: &[String]) -> Process {
+        let mut command = Command::new(program);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--port").arg(port.number().to_string());
         command.arg("--dir").arg(scratch.path()).args(args);
