@@ -95,7 +95,7 @@ impl Worker {
     /// Executes a request on items of our own: its reply is the next, nothing being in flight.
     /// Its value may have come in by itself.
     pub(super) fn execute(&mut self, token: Token, request: Request<'_>, deposit: Option<Deposit>) {
-        let Some(session) = self.sessions.get(token) else { return };
+        let Some(session) = self.sessions.equipped(token) else { return };
         let pool = session.pool;
         let counters = &self.metrics.pools[pool as usize];
         let value = deposit.as_ref().map_or(0, Deposit::value_len);

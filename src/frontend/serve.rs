@@ -60,6 +60,7 @@ impl Worker {
         }
         self.sessions.account(token);
         self.watch_progress(token);
+        self.sessions.write_if_answered(&mut self.io, token);
     }
 
     /// Nothing is left from before: bytes are read into the worker's own buffer and served there.

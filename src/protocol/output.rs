@@ -97,6 +97,17 @@ impl Output {
         self.compact();
     }
 
+    /// Has it write to this empty buffer, while it has none.
+    pub fn write_to(&mut self, buffer: Vec<u8>) {
+        debug_assert!(self.bytes.capacity() == 0 && buffer.is_empty(), "bytes would be lost");
+        self.bytes = buffer;
+    }
+
+    /// Its buffer if everything is sent, or else one without memory.
+    pub fn give_buffer(&mut self) -> Vec<u8> {
+        if self.is_empty() { std::mem::take(&mut self.bytes) } else { Vec::new() }
+    }
+
     /// All of it in one piece.
     #[cfg(test)]
     pub(crate) fn into_bytes(mut self) -> Vec<u8> {
@@ -111,7 +122,9 @@ impl Output {
 
     fn compact(&mut self) {
         if self.is_empty() {
-            *self = Self::default();
+            self.bytes.clear();
+            self.from = 0;
+            self.pieces = VecDeque::new();
         } else if self.from >= COMPACT_FROM.max(self.bytes.len() / 2) {
             // A client that never quite catches up must not make the buffer grow for ever.
             self.bytes.drain(..self.from);

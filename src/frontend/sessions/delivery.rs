@@ -19,9 +19,20 @@ impl Sessions {
     pub(in crate::frontend) fn flush(&mut self, io: &mut Io) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for token in dirty.drain(..) {
-            self.write(io, token);
+            if self.get(token).is_some_and(|session| session.dirty) {
+                self.write(io, token);
+            }
         }
         self.dirty = dirty;
+    }
+
+    /// Writes to a client whose requests are all answered: whatever else happens in this turn adds
+    /// nothing, and its buffer can go to the next client.
+    pub(in crate::frontend) fn write_if_answered(&mut self, io: &mut Io, token: Token) {
+        let session = self.get(token);
+        if session.is_some_and(|session| session.dirty && session.pipeline.depth() == 0) {
+            self.write(io, token);
+        }
     }
 
     /// Writes what one client has to get, as far as its socket takes it.
@@ -50,6 +61,7 @@ impl Sessions {
                 break;
             }
         }
+        self.spares.take_back(session.pipeline.out());
         self.settle(io, token);
     }
 
@@ -148,6 +160,7 @@ impl Clients for Sessions {
             self.doom(token, Reason::Reset);
             return Flow::Go;
         };
+        self.spares.lend(session.pipeline.out());
         session.pipeline.put(ticket.seq, &bytes[direct..], last);
         let (pool, held) = (session.pool, session.pipeline.buffered());
         self.account(token);

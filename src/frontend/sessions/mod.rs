@@ -8,12 +8,13 @@
 //! * `session`, `pipeline`: one client, and the order of its replies.
 //! * `table`: all of them, by the place of their sockets.
 //! * `budget`: who must wait because of what is held, and who is given up.
-//! * `delivery`: the way of replies to clients.
+//! * `delivery`: the way of replies to clients; `spares`: the buffers they are written to.
 
 mod budget;
 mod delivery;
 mod pipeline;
 mod session;
+mod spares;
 mod table;
 
 pub(super) use session::{Hold, Mode, Reason, Session, Upload, UploadRest};

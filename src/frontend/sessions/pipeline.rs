@@ -102,6 +102,11 @@ impl Pipeline {
         &mut self.out
     }
 
+    /// Where whatever is ready for the client goes.
+    pub(super) fn out(&mut self) -> &mut Output {
+        &mut self.out
+    }
+
     /// Where something goes that answers no request: between the replies that are whole and those
     /// that are not begun.
     pub(in crate::frontend) fn between_replies(&mut self) -> &mut Output {

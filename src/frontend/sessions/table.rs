@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::config::Limits;
 use crate::frontend::sessions::session::{Hold, Reason, Session};
+use crate::frontend::sessions::spares::Spares;
 use crate::metrics::WorkerMetrics;
 use crate::net::Token;
 use crate::service::{Identity, Io, Ticket};
@@ -20,6 +21,8 @@ pub(in crate::frontend) struct Sessions {
     pub(super) metrics: Arc<WorkerMetrics>,
     next_serial: u32,
     pub(super) count: usize,
+    /// Buffers for what is to be written.
+    pub(super) spares: Spares,
     /// Those with something to write.
     pub(super) dirty: Vec<Token>,
     /// Those to be closed.
@@ -57,6 +60,7 @@ impl Sessions {
             metrics,
             next_serial: 0,
             count: 0,
+            spares: Spares::default(),
             dirty: Vec::new(),
             doomed: Vec::new(),
             leaving: Vec::new(),
@@ -112,6 +116,13 @@ impl Sessions {
     /// The client at a socket.
     pub(in crate::frontend) fn get(&mut self, token: Token) -> Option<&mut Session> {
         self.places.get_mut(token.0 as usize)?.as_deref_mut()
+    }
+
+    /// The same, with a buffer for the reply to come.
+    pub(in crate::frontend) fn equipped(&mut self, token: Token) -> Option<&mut Session> {
+        let session = self.places.get_mut(token.0 as usize)?.as_deref_mut()?;
+        self.spares.lend(session.pipeline.out());
+        Some(session)
     }
 
     /// How many there are.
