@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::accept::Dealer;
+use super::dealer::Dealer;
 use crate::config::ListenTls;
 use crate::metrics::{ListenerMetric, Spacing};
 use crate::net::{Accepted, HandshakeError, TlsAcceptor};

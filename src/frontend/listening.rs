@@ -10,7 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::accept::{Dealer, REST, Terms, listen};
+use super::accept::{REST, Terms, listen};
+use super::dealer::Dealer;
 use crate::net::Listener;
 use crate::signal::{Life, Phase};
 

@@ -5,7 +5,7 @@
 //!                        ▲                          │ replies, in any order
 //!                        └── one write ◀─ pipeline ◀┘ in the order of the requests
 //! ```
-//! * `accept`, `listening`: the listener thread; takes clients in batches and deals them out.
+//! * `accept`, `listening`: the listener thread; takes clients in batches. `dealer`: deals them out.
 //! * `change`: another configuration, and what becomes of clients of pools that it removes.
 //! * `worker`: the loop of one worker thread: its stages in a row.
 //! * `handshakes`: TLS, on the listener thread.
@@ -15,6 +15,7 @@
 
 mod accept;
 mod change;
+mod dealer;
 mod dedicated;
 mod deposit;
 mod handshakes;
@@ -28,7 +29,8 @@ mod subscriber;
 mod upload;
 mod worker;
 
-pub use accept::{Dealer, Terms};
+pub use accept::Terms;
+pub use dealer::Dealer;
 pub use handshakes::Handshakes;
 pub use listening::{Listening, Opening};
 pub use worker::{Reach, Worker};

@@ -1,6 +1,6 @@
 //! A pool without servers: a cache of its own.
 
-use crate::config::pool::read::Form;
+use crate::config::pool::form::Form;
 use crate::config::settings::{CELL_HEADER, CacheSettings, Eviction, Protocol, Storage};
 use crate::config::source::{Reason, Section};
 

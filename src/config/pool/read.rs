@@ -3,11 +3,11 @@
 //! Both forms of a file know the same keys. They differ in defaults: a nutcracker.yml keeps
 //! twemproxy's, a native file has those that its operators later wished for.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::Duration;
 
+use crate::config::pool::form::Form;
 use crate::config::pool::routing::routing;
+use crate::config::pool::secret::{file_text, secret_of_file};
 use crate::config::pool::servers::servers;
 use crate::config::pool::topology::topology;
 use crate::config::pool::{cache, expansion, limits, near, tls};
@@ -25,40 +25,11 @@ const SERVER_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 const SERVER_FAILURE_LIMIT: u32 = 3;
 /// nc_conf.h:44-62.
 const SERVER_FAILURE_LIMIT_NUTCRACKER: u32 = 2;
-/// What is read of a password file: far more than a password.
-const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
-/// Which defaults hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Form {
-    /// Under `pools:`.
-    Native {
-        /// twemproxy's behaviour is asked for.
-        compat: bool,
-    },
-    /// At the top of a nutcracker.yml.
-    Nutcracker {
-        /// twemproxy's behaviour is asked for.
-        compat: bool,
-    },
-}
-
-impl Form {
-    pub(in crate::config) fn is_native(self) -> bool {
-        matches!(self, Self::Native { .. })
-    }
-
-    pub(in crate::config) fn is_compat(self) -> bool {
-        match self {
-            Self::Native { compat } | Self::Nutcracker { compat } => compat,
-        }
-    }
-}
-
 /// Reads a pool; `None` if a part without which there is no pool was refused, which is reported.
 pub(in crate::config) fn read(value: &Value<'_>, form: Form) -> Option<Pool> {
     let section = Section::open(value)?;
     let protocol = protocol(&section);
-    let listen = required(&section, "listen").and_then(|value| value.parsed(listen::listen));
+    let listen = section.required("listen").and_then(|value| value.parsed(listen::listen));
     if let (Some(listen), false) = (&listen, form.is_native()) {
         refuse_port_zero(&section, listen);
     }
@@ -125,14 +96,6 @@ fn pool_limits(
 ) -> Limits {
     let limits = limits::read(section.take("limits").as_ref(), protocol, form.is_compat());
     Limits { value_bytes: cache.map_or(limits.value_bytes, |cache| cache.max_value), ..limits }
-}
-
-pub(super) fn required<'a>(section: &Section<'a>, key: &'static str) -> Option<Value<'a>> {
-    let value = section.take(key);
-    if value.is_none() {
-        section.refuse(format!("directive \"{key}:\" is missing"));
-    }
-    value
 }
 
 /// Port 0 is any free port: useful where the answer can be asked for, an error in twemproxy.
@@ -218,30 +181,6 @@ fn memcache_auth(section: &Section<'_>, protocol: Protocol) -> Vec<Secret> {
             Vec::new()
         }
     }
-}
-
-fn file_text(value: &Value<'_>) -> Option<String> {
-    let path = value.text()?;
-    let mut text = String::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text));
-    if let Err(error) = read {
-        value.refuse(format!("cannot read {path}: {error}"));
-        return None;
-    }
-    Some(text)
-}
-
-/// A file holds the password and perhaps a line end.
-pub(super) fn secret_of_file(value: &Value<'_>) -> Option<Secret> {
-    let path = value.text()?;
-    let text = file_text(value)?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() {
-        value.refuse(format!("{path} is empty"));
-        return None;
-    }
-    Some(Secret::new(secret))
 }
 
 fn dead(section: &Section<'_>) -> Dead {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::pool::read::{required, secret_of_file};
+use crate::config::pool::secret::secret_of_file;
 use crate::config::pool::tls;
 use crate::config::settings::{Secret, ServerTls};
 use crate::config::source::{Reason, Section, Value};
@@ -38,11 +38,11 @@ pub(super) fn topology(section: &Section<'_>, pool: &str) -> Option<TopologySour
     let topology = Section::open(&value)?;
     let sources = [("file", false), ("zookeeper", true)];
     let why = "is neither \"file\" nor \"zookeeper\"";
-    let zookeeper = match required(&topology, "source") {
+    let zookeeper = match topology.required("source") {
         Some(_) => topology.choice("source", &sources, why).unwrap_or(true),
         None => true,
     };
-    let path = required(&topology, "path");
+    let path = topology.required("path");
     let place = if zookeeper { place_in_zookeeper(&topology, path) } else { place_in_file(path) };
     let format = topology.choice("format", &FORMATS, "is no format of a topology");
     let format = format.unwrap_or(Format::Native);
@@ -74,7 +74,7 @@ fn place_in_file(path: Option<Value<'_>>) -> Place {
 }
 
 fn place_in_zookeeper(topology: &Section<'_>, path: Option<Value<'_>>) -> Place {
-    let connect = required(topology, "connect").and_then(|value| value.parsed(ensemble));
+    let connect = topology.required("connect").and_then(|value| value.parsed(ensemble));
     let path = path.and_then(|value| value.parsed(znode)).unwrap_or_default();
     let timeout = topology.duration("session_timeout").unwrap_or(SESSION_TIMEOUT);
     if timeout < Duration::from_millis(100) {

@@ -71,6 +71,15 @@ impl<'a> Section<'a> {
         Some(self.value(entry))
     }
 
+    /// Takes a key that must be there, which is reported if it is not.
+    pub(in crate::config) fn required(&self, key: &'static str) -> Option<Value<'a>> {
+        let value = self.take(key);
+        if value.is_none() {
+            self.refuse(format!("directive \"{key}:\" is missing"));
+        }
+        value
+    }
+
     /// True if the key stands here, taken or not.
     pub(in crate::config) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)

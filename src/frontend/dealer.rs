@@ -1,0 +1,139 @@
+//! The clients of one pool, dealt out to the workers.
+//!
+//! ```text
+//!  batch ─▶ as many as there is room for ─▶ round robin ─▶ one inbox push for each worker
+//!             └ the others: a word why, closed
+//! ```
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::config::Protocol;
+use crate::metrics::{ListenerMetric, PoolMetric, Registry, Spacing};
+use crate::net::{Accepted, Inbox};
+use crate::service::Letter;
+use crate::signal::Life;
+
+/// Deals clients of one pool out.
+pub struct Dealer {
+    pool: u16,
+    protocol: Protocol,
+    compat: bool,
+    max_clients: Option<u64>,
+    /// Clients are to speak TLS.
+    tls: bool,
+    inboxes: Vec<Inbox<Letter>>,
+    pub(super) registry: Arc<Registry>,
+    life: Arc<Life>,
+    /// Held for as long as somebody of the pool may come.
+    _lease: Arc<()>,
+    next: usize,
+    dealt: u64,
+    /// Spaces out what the log is told of failures.
+    notes: Spacing,
+}
+
+impl Dealer {
+    /// The dealer of the pool with this number.
+    pub fn new(
+        (pool, protocol, compat): (u16, Protocol, bool),
+        inboxes: Vec<Inbox<Letter>>,
+        (registry, life): (Arc<Registry>, Arc<Life>),
+        lease: Arc<()>,
+    ) -> Self {
+        Self {
+            pool,
+            protocol,
+            compat,
+            max_clients: None,
+            tls: false,
+            _lease: lease,
+            inboxes,
+            registry,
+            life,
+            next: 0,
+            dealt: 0,
+            notes: Spacing::default(),
+        }
+    }
+
+    /// Holds to other terms from now on: how many clients there may be at a time, and whether they
+    /// are to speak TLS.
+    pub(super) fn hold(&mut self, max_clients: Option<u64>, tls: bool) {
+        self.max_clients = max_clients;
+        self.tls = tls;
+    }
+
+    /// What the process is about to do.
+    pub(super) fn life(&self) -> &Arc<Life> {
+        &self.life
+    }
+
+    /// Tells the log that no client could be taken; the counters, which are to say so as well.
+    pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> Arc<Registry> {
+        if let Some(untold) = self.notes.pass(now) {
+            let untold = (untold > 0).then_some(untold);
+            tracing::warn!(%error, pool = self.pool, untold, "accept failed, listener rests");
+        }
+        Arc::clone(&self.registry)
+    }
+
+    /// Clients of this pool that are here or on their way to a worker.
+    fn present(&self) -> u64 {
+        let layout = self.registry.layout();
+        let total = layout.pool(self.pool.into(), PoolMetric::ClientConnectionsTotal);
+        let here = layout.pool(self.pool.into(), PoolMetric::ClientConnections);
+        self.dealt.saturating_sub(total) + here
+    }
+
+    /// Deals a batch out, as evenly as can be; what no worker has room for is closed.
+    pub(super) fn deal(&mut self, batch: &mut Vec<Accepted>) {
+        let listener = &self.registry.listener;
+        listener.add(ListenerMetric::Accepted, batch.len() as u64);
+        let room = self.max_clients.map_or(u64::MAX, |max| max.saturating_sub(self.present()));
+        let fits = usize::try_from(room).unwrap_or(usize::MAX).min(batch.len());
+        for refused in batch.drain(fits..) {
+            listener.add(ListenerMetric::RejectedMax, 1);
+            self.turn_away(refused);
+        }
+        let workers = self.inboxes.len();
+        let mut hands: Vec<Vec<Letter>> = Vec::new();
+        hands.resize_with(workers, Vec::new);
+        for accepted in batch.drain(..) {
+            hands[self.next].push(Letter::Client(self.pool, accepted));
+            self.next = (self.next + 1) % workers;
+        }
+        for (inbox, mut hand) in self.inboxes.iter().zip(hands) {
+            if hand.is_empty() {
+                continue;
+            }
+            let dealt = hand.len();
+            inbox.push_all(&mut hand);
+            self.dealt += (dealt - hand.len()) as u64;
+            listener.add(ListenerMetric::RejectedMax, hand.len() as u64);
+        }
+    }
+
+    /// Tells a client why it is not served, if the socket takes that at once, and closes it.
+    fn turn_away(&self, accepted: Accepted) {
+        let text: &[u8] = match self.protocol {
+            _ if self.compat => b"",
+            Protocol::Memcache | Protocol::Ping => b"ERROR Too many open connections\r\n",
+            Protocol::Redis => b"-ERR max number of clients reached\r\n",
+        };
+        // Whether it could be told or not, it is closed.
+        let _ = match accepted {
+            // It would not understand a plain word.
+            Accepted::Tcp(_) if self.tls => Ok(0),
+            Accepted::Tcp(mut socket) => io::Write::write(&mut socket, text),
+            Accepted::Unix(mut socket) => io::Write::write(&mut socket, text),
+            Accepted::Secured(_) => Ok(0),
+        };
+    }
+}
+
+/// The dealer: held for a moment each time, by tasks of one thread.
+pub(super) fn lock(dealer: &Mutex<Dealer>) -> MutexGuard<'_, Dealer> {
+    dealer.lock().unwrap_or_else(PoisonError::into_inner)
+}
