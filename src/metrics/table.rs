@@ -425,6 +425,8 @@ scope! {
             PhaseDrain = "drain",
             PhaseNew = "new",
         }
+        Gauge "topology_proxies_behind",
+            "Proxies in ZooKeeper that have not acknowledged the active version; as last seen." { Behind }
         Gauge "topology_self_fenced",
             "1 while keys that move are not acted on since ZooKeeper is out of sight." { SelfFenced }
         Counter "topology_snapshot_errors_total",

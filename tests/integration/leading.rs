@@ -8,7 +8,7 @@ use crate::fleet::{
 };
 use crate::support::{Ensemble, LONG, Memcached, Proxy, Scratch, Zoo, wait_until};
 
-use twinring::routing::Phase::Stable;
+use twinring::routing::Phase::{Prepare, Stable};
 
 /// Two proxies that follow a pool of four servers, and the operator's files.
 pub(super) struct Led {
@@ -149,4 +149,40 @@ fn who_may_go_by_one_ring_and_servers_with_old_values_are_thought_of() {
         &["start", &four, "--format", "list"],
         "server1, server2, server3, server4 may hold values",
     );
+}
+
+#[test]
+fn a_proxy_counts_those_who_are_behind() {
+    let (_servers, ports) = memcacheds();
+    let ensemble = Ensemble::single();
+    let zoo = ensemble.client();
+    zoo.publish(WEB, &on_the_way(1, Stable, &ports));
+    let proxy = Proxy::twinring(following_for(4, &ensemble.connect(), "off"));
+    all_acknowledge(&zoo, &[&proxy], 1);
+    // Another one, of which nothing is there but what it says: the same as ours in an epoch.
+    let node = format!("{WEB}/acks/other");
+    let other = |epoch: u64| {
+        let told = || acks(&zoo).into_iter().find(|ack| ack["epoch"] == epoch);
+        assert!(wait_until(LONG, || told().is_some()), "{:?}", acks(&zoo));
+        zoo.put(&node, told().unwrap().to_string());
+    };
+    let behind = |count: f64| {
+        let counted = || metric(&proxy, "twinring_topology_proxies_behind") == count;
+        // A look that the ensemble does not answer in time is followed by another.
+        assert!(wait_until(LONG * 3, counted), "{count}: {:?}", acks(&zoo));
+    };
+    other(1);
+    zoo.publish(WEB, &on_the_way(2, Prepare, &ports));
+    behind(1.0);
+    // Out of sight of ZooKeeper it is as it was seen last.
+    ensemble.freeze();
+    assert!(wait_until(LONG, || metric(&proxy, "twinring_zk_session_state") == 0.0));
+    behind(1.0);
+    ensemble.thaw();
+    zoo.delete(&node);
+    behind(0.0);
+    zoo.put(&node, "{}");
+    behind(1.0);
+    other(2);
+    behind(0.0);
 }

@@ -41,6 +41,44 @@ pub struct Ack {
     pub digest: String,
 }
 
+/// What all proxies of a fleet are to acknowledge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Active {
+    /// The version.
+    pub epoch: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// The digest of its rings.
+    pub digest: String,
+}
+
+impl Active {
+    /// What a version has those acknowledge who place keys as `placement` says.
+    pub fn of(document: &Document, placement: &Placement) -> Self {
+        let digest = document.digest(placement);
+        Self { epoch: document.epoch, phase: document.phase, digest }
+    }
+
+    /// What an acknowledgement says instead; `None` if it is one of this.
+    pub fn missed_by(&self, ack: &Ack) -> Option<String> {
+        match ack {
+            Ack { epoch: 0, .. } => Some("it has not acknowledged anything yet".to_owned()),
+            Ack { epoch, phase, .. } if *epoch != self.epoch || phase != self.phase.name() => {
+                Some(format!("epoch {epoch}, phase {phase}"))
+            }
+            ack if ack.digest != self.digest => Some("it has other rings".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Ack {
+    /// What `id` says in its node. Who says what we do not understand has acknowledged nothing.
+    pub fn read(id: &str, text: &str) -> Self {
+        Self { id: id.to_owned(), ..serde_json::from_str(text).unwrap_or_default() }
+    }
+}
+
 /// Who must acknowledge a phase before it is left, since they were there when the pool had one ring,
 /// or acted by one alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -86,20 +124,11 @@ pub enum Unable {
 impl Look {
     /// Who is behind the active version, where keys are placed as `placement` says.
     pub fn behind(&self, placement: &Placement) -> Vec<Behind> {
-        let (epoch, phase) = (self.document.epoch, self.document.phase.name());
-        let digest = self.document.digest(placement);
-        let why = |ack: &Ack| match ack {
-            Ack { epoch: 0, .. } => Some("it has not acknowledged anything yet".to_owned()),
-            Ack { epoch: at, phase: it, .. } if *at != epoch || it != phase => {
-                Some(format!("epoch {at}, phase {it}"))
-            }
-            ack if ack.digest != digest => Some("it has other rings".to_owned()),
-            _ => None,
-        };
-        let here = self.acks.iter().filter_map(|ack| Some((&ack.id, why(ack)?)));
+        let active = Active::of(&self.document, placement);
+        let here = self.acks.iter().filter_map(|ack| Some((&ack.id, active.missed_by(ack)?)));
         let mut behind: Vec<Behind> =
             here.map(|(id, why)| Behind { id: id.clone(), why }).collect();
-        if self.awaited.phase == phase {
+        if self.awaited.phase == active.phase.name() {
             let gone = |id: &&String| !self.acks.iter().any(|ack| ack.id == **id);
             let gone = self.awaited.proxies.iter().filter(gone).cloned();
             let why = "it was there before this phase, and is not now: if it has ended, --gone";

@@ -16,6 +16,7 @@ use crate::control::reload::Given;
 use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, given, serving};
 use crate::control::topology::decode::{Decoder, Proposal, ZNode};
 use crate::control::topology::desk::{Desk, Origin};
+use crate::control::topology::fleet::Active;
 use crate::control::topology::refusal::{Reason, Refusal};
 use crate::control::topology::snapshot::{self, Fault};
 use crate::metrics::TopologyMetric;
@@ -46,6 +47,8 @@ pub(super) struct Follower {
     /// None until the process runs: then what is admitted is what it starts with.
     force: Option<Force>,
     standing: Standing,
+    /// What the source says that all are to acknowledge, whether it is followed here or not.
+    active: Option<Active>,
     snapshot: Option<Keeper>,
     /// What the pool has now, whoever said so.
     servers: Vec<Server>,
@@ -81,6 +84,7 @@ impl Follower {
             can_have_two,
             force: None,
             standing: Standing::default(),
+            active: None,
             snapshot,
             servers: pool.servers.clone(),
             age,
@@ -128,6 +132,12 @@ impl Follower {
         self.admission.current()
     }
 
+    /// What all proxies of the source are to acknowledge.
+    #[cfg(feature = "zookeeper")]
+    pub(super) fn active(&self) -> Option<&Active> {
+        self.active.as_ref()
+    }
+
     /// What two proxies compare.
     #[cfg(feature = "zookeeper")]
     pub(super) fn digest(&self) -> String {
@@ -159,6 +169,9 @@ impl Follower {
         };
         self.note_bad_members(&proposal);
         let stamp = proposal.stamp;
+        if self.active.as_ref().is_none_or(|active| active.epoch != proposal.document.epoch) {
+            self.active = Some(Active::of(&proposal.document, &self.routing.placement()));
+        }
         let suppressed = self.admission.suppressed();
         let verdict = self.admission.judge(proposal, now);
         let suppressed = self.admission.suppressed() - suppressed;

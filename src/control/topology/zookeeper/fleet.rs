@@ -64,16 +64,13 @@ impl Fleet {
         let document = proposal.map_err(|refusal| refusal.to_string())?.document;
         document.check().map_err(|error| error.to_string())?;
         let said = self.session.said(&self.place.path, "acks").await.map_err(failed)?;
-        let ack = |(id, text): (String, String)| {
-            // Who says what we do not understand has acknowledged nothing.
-            Ack { id, ..serde_json::from_str(&text).unwrap_or_default() }
-        };
+        let acks = said.iter().map(|(id, text)| Ack::read(id, text)).collect();
         let awaited = self.session.told(&self.place.path, AWAITED).await.map_err(failed)?;
         let awaited = match awaited {
             Some(text) => serde_json::from_str(&text).map_err(|error| error.to_string())?,
             None => Awaited::default(),
         };
-        Ok(Look { document, acks: said.into_iter().map(ack).collect(), awaited })
+        Ok(Look { document, acks, awaited })
     }
 
     /// Writes the version that follows the one that was looked at, and who is awaited in it.

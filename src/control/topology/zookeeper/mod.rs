@@ -10,6 +10,7 @@
 
 mod fleet;
 mod nanny;
+mod peers;
 mod session;
 mod signals;
 
@@ -29,6 +30,7 @@ use crate::metrics::TopologyMetric;
 use crate::topology::Phase;
 pub use fleet::Fleet;
 pub use nanny::watch_over;
+use peers::{ACKS, Peers};
 use session::Session;
 use signals::Signals;
 
@@ -70,6 +72,8 @@ struct Watched {
     /// Brings the events of its watch.
     events: Option<JoinHandle<()>>,
     acknowledged: Option<(u64, Phase)>,
+    /// Who else has acknowledged what is active.
+    peers: Peers,
 }
 
 impl Group {
@@ -99,6 +103,7 @@ impl Group {
             again: None,
             events: None,
             acknowledged: None,
+            peers: Peers::new(Instant::now()),
         });
     }
 
@@ -181,12 +186,14 @@ impl Group {
                     renewal = Instant::now() + session.timeout() / RENEWALS;
                 }
                 self.acknowledge(session).await;
+                self.count_those_behind(session).await;
                 sleep(if self.is_pending() { LOOK } else { GAP }).await;
             }
             let again = self.pools.iter().filter_map(|pool| pool.again).min();
             let renew = self.pools.iter().any(|pool| pool.follower.needs_permit());
             let look = self.is_pending().then(Instant::now);
-            let times = [again, renew.then_some(renewal), look];
+            let count = self.pools.iter_mut().filter_map(Watched::count_due).min();
+            let times = [again, renew.then_some(renewal), look, count];
             let next = times.into_iter().flatten().fold(entropy, Instant::min);
             tokio::select! {
                 () = self.wake.notified() => {}
@@ -224,7 +231,7 @@ impl Group {
                 continue;
             }
             let text = serde_json::json!({ "epoch": 0, "phase": "none" }).to_string();
-            let said = session.say((&pool.path, "acks"), &pool.id, &text);
+            let said = session.say((&pool.path, ACKS), &pool.id, &text);
             match timeout(session.timeout(), said).await {
                 Ok(Ok(())) => pool.follower.set_present(),
                 _ => tracing::debug!(pool = pool.follower.desk().pool, "nobody sees us yet"),
@@ -254,6 +261,19 @@ impl Group {
             pool.follower.grant();
             if pool.is_behind() && pool.follower.may_acknowledge() {
                 pool.acknowledge(session).await;
+            }
+        }
+    }
+
+    /// Counts who is behind where that is due. It is given up before a renewal has to wait for it.
+    async fn count_those_behind(&mut self, session: &Session) {
+        for pool in &mut self.pools {
+            if pool.count_due().is_none_or(|due| Instant::now() < due) {
+                continue;
+            }
+            let counted = pool.peers.count(session, &pool.path);
+            if let Ok(Ok(behind)) = timeout(session.timeout() / RENEWALS, counted).await {
+                pool.follower.desk().metrics.set(TopologyMetric::Behind, behind as u64);
             }
         }
     }
@@ -341,6 +361,12 @@ impl Watched {
         Some((admitted.stamp, admitted.document.phase))
     }
 
+    /// When those are to be counted who are behind what is active.
+    fn count_due(&mut self) -> Option<Instant> {
+        let active = self.follower.active().filter(|_| self.format == Format::Native)?;
+        Some(self.peers.due(active, Instant::now()))
+    }
+
     /// Whether what is followed has not been acknowledged.
     fn is_behind(&self) -> bool {
         self.followed() != self.acknowledged
@@ -356,7 +382,7 @@ impl Watched {
             "since": crate::control::topology::snapshot::unix_time(),
         });
         let text = text.to_string();
-        let said = session.say((&self.path, "acks"), &self.id, &text);
+        let said = session.say((&self.path, ACKS), &self.id, &text);
         let why = match timeout(session.timeout(), said).await {
             Ok(Ok(())) => return self.acknowledged = Some(what),
             Ok(Err(error)) => error.to_string(),

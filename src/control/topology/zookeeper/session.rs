@@ -117,19 +117,32 @@ impl Session {
         root.zxid = root.zxid.max(zxid(stat.pzxid));
         names.sort_unstable();
         let mut nodes = vec![root];
+        // One that has gone in the meantime is no member any more.
+        for (name, data, stat) in self.read_all(path, &names).await? {
+            nodes.push(ZNode { path: name, data, zxid: zxid(stat.mzxid) });
+        }
+        Ok(nodes)
+    }
+
+    /// What the children of these names hold, as far as they are there.
+    async fn read_all(
+        &self,
+        path: &str,
+        names: &[String],
+    ) -> Result<Vec<(String, Vec<u8>, Stat)>, Error> {
+        let mut read = Vec::with_capacity(names.len());
         for names in names.chunks(MEMBERS_PER_READ) {
             let mut reader = self.client.new_multi_reader();
             for name in names {
                 reader.add_get_data(&join(path, name))?;
             }
             for (name, result) in names.iter().zip(reader.commit().await?) {
-                // One that has gone in the meantime is no member any more.
                 if let MultiReadResult::Data { data, stat } = result {
-                    nodes.push(ZNode { path: name.clone(), data, zxid: zxid(stat.mzxid) });
+                    read.push((name.clone(), data, stat));
                 }
             }
         }
-        Ok(nodes)
+        Ok(read)
     }
 
     async fn get(&self, path: &str, name: &str) -> Result<Option<(ZNode, Stat)>, Error> {
@@ -174,14 +187,39 @@ impl Session {
         path: &str,
         folder: &str,
     ) -> Result<Vec<(String, String)>, Error> {
-        let folder = join(path, folder);
-        let mut said = Vec::new();
-        for id in self.list(&folder).await? {
-            if let Some((node, _)) = self.get(&join(&folder, &id), &id).await? {
-                said.push((id, String::from_utf8_lossy(&node.data).into_owned()));
-            }
+        let (names, _) = self.names(path, folder).await?;
+        self.said_by(path, folder, &names).await
+    }
+
+    /// What these say there.
+    pub(super) async fn said_by(
+        &self,
+        path: &str,
+        folder: &str,
+        names: &[String],
+    ) -> Result<Vec<(String, String)>, Error> {
+        let read = self.read_all(&join(path, folder), names).await?;
+        let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
+        Ok(read.into_iter().map(|(id, data, _)| (id, text(data))).collect())
+    }
+
+    /// Who says something there, and the mark that the last of them to come or go has left.
+    pub(super) async fn names(
+        &self,
+        path: &str,
+        folder: &str,
+    ) -> Result<(Vec<String>, i64), Error> {
+        match self.client.get_children(&join(path, folder)).await {
+            Ok((names, stat)) => Ok((names, stat.pzxid)),
+            Err(Error::NoNode) => Ok((Vec::new(), 0)),
+            Err(error) => Err(error),
         }
-        Ok(said)
+    }
+
+    /// That mark alone: a short answer however many they are.
+    pub(super) async fn mark(&self, path: &str, folder: &str) -> Result<i64, Error> {
+        let stat = self.client.check_stat(&join(path, folder)).await?;
+        Ok(stat.map_or(0, |stat| stat.pzxid))
     }
 
     /// What stands in `path/name`; `None` if that is nothing.
