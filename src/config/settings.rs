@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::near::NearCache;
 use crate::config::topology::TopologySource;
-use crate::topology::{Phase, Server};
+use crate::topology::{DeadOld, Phase, Server};
 
 /// Everything that one process is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,6 +187,8 @@ pub struct Expansion {
     pub current: Vec<Server>,
     /// Those of the new one.
     pub target: Vec<Server>,
+    /// Servers of the old ring that are given up.
+    pub dead_old: DeadOld,
     /// How long a stub lives that stands for a value on its way; whole seconds.
     pub stub_ttl: Duration,
     /// How long an operation may wait for the fence to fall.

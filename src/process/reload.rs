@@ -154,7 +154,10 @@ impl Changer {
             let known = self.threads.board.rings(number);
             let known = known.filter(|_| old.is_some_and(|old| same_ways(&old.settings, settings)));
             let rings = match known {
-                Some(known) => known.at_phase(expansion.phase),
+                Some(known) => {
+                    let known = known.at_phase(expansion.phase);
+                    known.giving_up(&settings.servers, &expansion.dead_old)
+                }
                 None => rings(settings, expansion),
             };
             Arc::new(rings.with_pass(permit.and_then(|permit| pass_of(settings, &permit))))

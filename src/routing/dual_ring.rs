@@ -14,7 +14,7 @@ use crate::config::Routing;
 use crate::routing::moves::Moves;
 use crate::routing::permit::Pass;
 use crate::routing::router::Router;
-use crate::topology::{Phase, Server};
+use crate::topology::{DeadOld, GivenUp, Phase, Server};
 
 /// Two rings and how far the pool has come from the old to the new one. Immutable.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct DualRing {
     pass: Option<Pass>,
     /// Keys that stay at their old server.
     pinned: Arc<HashSet<Vec<u8>>>,
+    /// Servers of the old ring that are given up, by their indices.
+    given_up: Vec<(usize, GivenUp)>,
 }
 
 /// Where a key is.
@@ -53,12 +55,20 @@ impl DualRing {
     ) -> Self {
         let moves = Arc::new(Moves::between(routing, old, new));
         let [old, new] = [old, new].map(|ring| Arc::new(Router::within(routing, all, ring)));
-        Self { phase, old, new, moves, pass: None, pinned: Arc::default() }
+        Self { phase, old, new, moves, pass: None, pinned: Arc::default(), given_up: Vec::new() }
     }
 
     /// The same rings, but these keys stay where the old one has them, in every phase.
     pub fn pinning(self, keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
         Self { pinned: Arc::new(keys.into_iter().collect()), ..self }
+    }
+
+    /// The same rings over the servers `all`, of which these old ones are given up, and no others.
+    pub fn giving_up(self, all: &[Server], dead_old: &DeadOld) -> Self {
+        let servers = all.iter().enumerate();
+        let given_up =
+            servers.filter_map(|(at, it)| Some((at, *dead_old.get(&it.name)?))).collect();
+        Self { given_up, ..self }
     }
 
     /// The keys that stay.
@@ -70,7 +80,8 @@ impl DualRing {
     pub fn at_phase(&self, phase: Phase) -> Self {
         let [old, new] = [&self.old, &self.new].map(Arc::clone);
         let (moves, pinned) = (Arc::clone(&self.moves), Arc::clone(&self.pinned));
-        Self { phase, old, new, moves, pass: self.pass.clone(), pinned }
+        let given_up = self.given_up.clone();
+        Self { phase, old, new, moves, pass: self.pass.clone(), pinned, given_up }
     }
 
     /// The same rings by another permit; `None`: by nobody's.
@@ -86,6 +97,19 @@ impl DualRing {
     /// How far the pool has come.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The phase that keys are in which move away from the server of this index: ahead of the
+    /// others' if it is given up.
+    pub fn phase_of(&self, old: usize) -> Phase {
+        let given_up = self.given_up.iter().find(|(at, _)| *at == old);
+        given_up.map_or(self.phase, |(_, it)| it.phase(self.phase))
+    }
+
+    /// The phases that keys are in.
+    pub fn phases(&self) -> impl Iterator<Item = Phase> {
+        let ahead = self.given_up.iter().map(|(_, it)| it.phase(self.phase));
+        std::iter::once(self.phase).chain(ahead)
     }
 
     /// The old ring, and the new one.

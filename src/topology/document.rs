@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::topology::digest::{Placement, digest, sha256};
+use crate::topology::given_up::DeadOld;
 use crate::topology::server::{Address, EntryError, Server, State, located, ring_order};
 
 /// Where an expansion stands. Outside of one it is [`Phase::Stable`].
@@ -157,8 +158,8 @@ pub struct Document {
     pub target: Vec<Node>,
     /// Servers of the target that may hold values from before.
     pub dirty: Vec<String>,
-    /// Servers of the current ring that are gone for good.
-    pub dead_old: Vec<String>,
+    /// Servers of the current ring that are given up.
+    pub dead_old: DeadOld,
     /// How long the old ring is kept after the last phase.
     pub grace: Duration,
     /// An empty list is meant.
@@ -182,6 +183,12 @@ pub enum VersionError {
     /// The weights of a ring do not fit its arithmetic.
     #[error("the weights add up to more than {}", u32::MAX)]
     Weights,
+    /// No server of the current ring is called so.
+    #[error("{0} is given up, and no server of the current ring")]
+    NotOld(String),
+    /// The old ring serves: what it has cannot be given up.
+    #[error("an old server is given up in phase warm, drain or new alone, not in {0}")]
+    OldServes(&'static str),
     /// More servers than a ring may have.
     #[error("{0} servers, at most {max}", max = NODES_MAX)]
     TooMany(usize),
@@ -239,7 +246,34 @@ impl Document {
         if self.has_two_rings() {
             self.check_both()?;
         }
-        Ok(())
+        self.check_given_up()
+    }
+
+    /// Only what the old ring has is given up, and only where the new one serves.
+    fn check_given_up(&self) -> Result<(), VersionError> {
+        let old = |name: &&String| self.current.iter().any(|node| node.server.name == **name);
+        if let Some(name) = self.dead_old.keys().find(|name| !old(name)) {
+            return Err(VersionError::NotOld(name.clone()));
+        }
+        let may = self.has_two_rings() && self.phase.new_serves();
+        match self.dead_old.is_empty() || may {
+            true => Ok(()),
+            false => Err(VersionError::OldServes(self.phase.name())),
+        }
+    }
+
+    /// The phase that keys are in which move away from this server.
+    pub fn phase_of(&self, old: &str) -> Phase {
+        self.dead_old.get(old).map_or(self.phase, |it| it.phase(self.phase))
+    }
+
+    /// Whether proxies that follow this and proxies that follow `next` may be there together: all
+    /// keys are in the same phase or in neighbouring ones, or the expansion is over.
+    pub fn leads_to(&self, next: &Self) -> bool {
+        let ends = (self.phase, next.phase) == (Phase::New, Phase::Stable);
+        let mut names = self.dead_old.keys().chain(next.dead_old.keys());
+        ends || self.phase.borders(next.phase)
+            && names.all(|name| self.phase_of(name).borders(next.phase_of(name)))
     }
 
     /// A name is one server, and a server has one name, in whichever ring.

@@ -12,16 +12,16 @@ use twinring::routing::Phase::{Prepare, Stable};
 
 /// Two proxies that follow a pool of four servers, and the operator's files.
 pub(super) struct Led {
-    _servers: Vec<Memcached>,
+    pub(super) servers: Vec<Memcached>,
     zoo: Zoo,
-    proxies: [Proxy; 2],
+    pub(super) proxies: [Proxy; 2],
     scratch: Scratch,
     ports: Vec<u16>,
     _ensemble: Ensemble,
 }
 
 impl Led {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (servers, ports) = memcacheds();
         let (ensemble, scratch) = (Ensemble::single(), Scratch::new());
         let zoo = ensemble.client();
@@ -30,7 +30,7 @@ impl Led {
         // Long enough for a few commands: who is frozen shall be there still.
         let proxy = || Proxy::twinring(following_for(4, &connect, "off"));
         let proxies = [proxy(), proxy()];
-        let led = Self { _servers: servers, zoo, proxies, scratch, ports, _ensemble: ensemble };
+        let led = Self { servers, zoo, proxies, scratch, ports, _ensemble: ensemble };
         led.all_acknowledge(1);
         led
     }
@@ -40,24 +40,24 @@ impl Led {
     }
 
     /// A command, with the configuration of one of them.
-    fn expand(&self, args: &[&str]) -> (i32, String) {
+    pub(super) fn expand(&self, args: &[&str]) -> (i32, String) {
         let file = self.proxies[0].config().display().to_string();
         expand(&[args, &["-c", &file]].concat())
     }
 
-    fn done(&self, args: &[&str], part: &str) -> String {
+    pub(super) fn done(&self, args: &[&str], part: &str) -> String {
         let (code, text) = self.expand(args);
         assert!(code == 0 && text.contains(part), "{args:?}: {code} {text}");
         text
     }
 
-    fn refused(&self, args: &[&str], why: &str) {
+    pub(super) fn refused(&self, args: &[&str], why: &str) {
         let (code, text) = self.expand(args);
         assert!(code == 1 && text.contains(why), "{args:?}: {code} {text}");
     }
 
     /// A plain list of the first servers.
-    fn list(&self, count: usize) -> String {
+    pub(super) fn list(&self, count: usize) -> String {
         list(&self.scratch, &self.ports[..count])
     }
 }

@@ -22,6 +22,7 @@ mod expand;
 mod expansion;
 mod faults;
 mod fleet;
+mod giving_up;
 mod holding;
 mod leading;
 mod limits;

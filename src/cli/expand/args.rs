@@ -49,6 +49,20 @@ pub(in crate::cli) enum Expand {
         #[command(flatten)]
         step: StepArgs,
     },
+    /// Give an old server up that is dead: its keys that move are missing where they have not been
+    /// copied, and can be changed again (memcache; topology in ZooKeeper; in warm or drain).
+    Dead {
+        /// The server.
+        name: String,
+        /// Have it asked again: it has been emptied.
+        #[arg(long, requires = "clean")]
+        back: bool,
+        /// The same server, which holds nothing of what it had when it was given up.
+        #[arg(long, value_name = "SERVER", requires = "back")]
+        clean: Option<String>,
+        #[command(flatten)]
+        step: StepArgs,
+    },
     /// One step towards the new servers: stable, prepare, fence, warm, drain, new.
     Advance {
         #[command(flatten)]

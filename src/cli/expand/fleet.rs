@@ -21,7 +21,7 @@ use crate::control::topology::fleet::{self, Awaited, Behind, Look};
 use crate::process::{Fleet, is_fleet};
 use crate::routing::Moves;
 use crate::service::rings;
-use crate::topology::{Document, Phase};
+use crate::topology::{Document, GivenUp, Phase, tell_given_up};
 
 /// Names of those who are behind that a line has room for.
 const NAMED: usize = 5;
@@ -147,7 +147,7 @@ impl Leader {
         let document = &look.document;
         let behind = self.behind(&look);
         let mut text = String::new();
-        let (name, epoch, phase) = (&self.pool.name, document.epoch, document.phase.name());
+        let (name, epoch, phase) = (&self.pool.name, document.epoch, stand(document));
         let state = acknowledged(&look, &behind);
         let _ = writeln!(text, "pool {name}: epoch {epoch}, phase {phase}, {state}");
         let said = [&document.author, &document.reason].map(|text| shown(text));
@@ -230,7 +230,8 @@ impl Leader {
             why => self.refuse(why),
         })?;
         self.complete(&look)?;
-        let mut next = fleet::step(&look.document, to, &self.soiled(&look.document));
+        let next = fleet::step(&look.document, to, &self.soiled(&look.document));
+        let mut next = next.map_err(|why| self.refuse(why))?;
         if (from, to) == (Phase::Prepare, Phase::Fence) {
             self.servers_are_fit(&next, FENCE)?;
         }
@@ -250,6 +251,31 @@ impl Leader {
         self.go((&look, &next), &Awaited::default(), args.why.timeout)
     }
 
+    /// `twinring expand dead`: as many steps as there are, each once all have acknowledged the last.
+    pub(super) fn give_up(
+        &mut self,
+        args: &StepArgs,
+        (name, back): (&str, bool),
+    ) -> Result<(), u8> {
+        if self.moves_keys() {
+            return Err(self.refuse("what an old server of Redis has is nowhere else"));
+        }
+        let mut look = self.look()?;
+        loop {
+            let further = if back { fleet::take_back } else { fleet::give_up };
+            let mut next = further(&look.document, name).map_err(|why| self.refuse(why))?;
+            look.awaited.proxies.retain(|id| !args.gone.contains(id));
+            self.complete(&look)?;
+            args.why.sign(&mut next);
+            self.go((&look, &next), &Awaited::default(), args.why.timeout)?;
+            let last = if back { None } else { Some(GivenUp::Skipped) };
+            if next.dead_old.get(name).copied() == last {
+                return Ok(());
+            }
+            look = self.look()?;
+        }
+    }
+
     /// Writes the next version, and waits for all to acknowledge it.
     fn go(
         &mut self,
@@ -260,7 +286,7 @@ impl Leader {
         let (begun, limit) = (Instant::now(), Duration::from_secs(seconds.into()));
         let published = self.fleet.publish(next, awaited);
         published.map_err(|why| self.refuse(why))?;
-        let (from, to, epoch) = (look.document.phase.name(), next.phase.name(), next.epoch);
+        let (from, to, epoch) = (stand(&look.document), stand(next), next.epoch);
         loop {
             let now = self.look()?;
             if now.document.epoch != epoch {
@@ -286,6 +312,15 @@ impl Leader {
             self.fleet.rest(REST);
         }
     }
+}
+
+/// The phase, and which old servers are given up if any are.
+fn stand(document: &Document) -> String {
+    let phase = document.phase.name();
+    if document.dead_old.is_empty() {
+        return phase.to_owned();
+    }
+    format!("{phase} ({})", shown(&tell_given_up(&document.dead_old)))
 }
 
 /// How many have acknowledged it, and who has not.

@@ -185,9 +185,11 @@ pub(super) fn explain_in(
     // In a phase between the ends, whatever the phase is: a place in both rings. A pinned key has
     // one.
     let place = rings.at_phase(Phase::Warm).place(key.as_bytes());
-    let (old, new) = match place {
-        Some(Place::One(at)) => (server(at), server(at)),
-        Some(Place::Moved { old, new }) => (server(old), server(new)),
+    let (old, new, phase_there) = match place {
+        Some(Place::One(at)) => (server(at), server(at), phase),
+        Some(Place::Moved { old, new }) => {
+            (server(old), server(new), rings.at_phase(phase).phase_of(old))
+        }
         None => return Err(FAILED),
     };
     let moves = if old == new { "does not move" } else { "moves" };
@@ -196,8 +198,11 @@ pub(super) fn explain_in(
         key.as_bytes().escape_ascii(),
         phase.name(),
     );
+    if phase_there != phase {
+        let _ = writeln!(text, "{old} is given up: as in phase {}", phase_there.name());
+    }
     // A key that does not move is treated as ever.
-    let as_if = if old == new { Phase::Stable } else { phase };
+    let as_if = if old == new { Phase::Stable } else { phase_there };
     if pool.protocol == Protocol::Redis {
         let _ = writeln!(text, "commands\t{}", told_moving(as_if, (old, new)));
     } else {

@@ -50,6 +50,13 @@ pub(super) fn run(what: Expand) -> u8 {
         },
         Expand::Start { start } => begin(&start),
         Expand::Finish { step } => finish(&step),
+        Expand::Dead { name, back, clean, step } => {
+            if clean.is_some_and(|clean| clean != name) {
+                complain("twinring: --clean names another server\n");
+                return super::USAGE;
+            }
+            give_up(&step, &name, back)
+        }
         Expand::Advance { step } => take(&step, Way::Forwards, false),
         Expand::Rollback { step, accept_stale } => take(&step, Way::Back, accept_stale),
         Expand::Explain { key, pool, door } => {
@@ -95,6 +102,16 @@ fn finish(args: &StepArgs) -> Result<(), u8> {
         Some(mut leader) => leader.finish(args),
         None => {
             complain("twinring: only a pool whose topology is in ZooKeeper is finished by this\n");
+            Err(FAILED)
+        }
+    }
+}
+
+fn give_up(args: &StepArgs, name: &str, back: bool) -> Result<(), u8> {
+    match leader(&args.door, args.pool.as_deref())? {
+        Some(mut leader) => leader.give_up(args, (name, back)),
+        None => {
+            complain("twinring: this is for a pool whose topology is in ZooKeeper\n");
             Err(FAILED)
         }
     }

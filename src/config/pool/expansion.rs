@@ -7,7 +7,7 @@ use crate::config::pool::servers::servers;
 use crate::config::settings::{Dead, Distribution, Expansion, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
 use crate::config::{Format, Place};
-use crate::topology::{Address, Phase, Server, ring_order};
+use crate::topology::{Address, DeadOld, Phase, Server, ring_order};
 
 /// A server takes a few milliseconds to answer; who has died does not keep others waiting.
 const STUB_TTL: Duration = Duration::from_secs(5);
@@ -23,11 +23,20 @@ impl Default for Expansion {
             term: 0,
             current: Vec::new(),
             target: Vec::new(),
+            dead_old: DeadOld::new(),
             stub_ttl: STUB_TTL,
             fence: FENCE,
             cas_quarantine: CAS_QUARANTINE,
             moving: Moving::default(),
         }
+    }
+}
+
+impl Expansion {
+    /// The same times, and one ring.
+    pub fn without_rings(self) -> Self {
+        let (phase, term, dead_old) = (Phase::Stable, 0, DeadOld::new());
+        Self { phase, term, current: Vec::new(), target: Vec::new(), dead_old, ..self }
     }
 }
 

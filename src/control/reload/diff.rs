@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::config::{Address, Config, Expansion, Log, Pool};
-use crate::topology::{Phase, Server, State};
+use crate::topology::{Phase, Server, State, tell_given_up};
 
 /// What differs, a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,11 +38,7 @@ pub(super) fn diff(old: &Config, new: &Config) -> Diff {
 /// a source has given only the times are the configuration's.
 fn way(pool: &Pool) -> Option<Expansion> {
     match &pool.topology {
-        Some(_) => {
-            let times = pool.expansion.clone().unwrap_or_default();
-            let [current, target] = [Vec::new(), Vec::new()];
-            Some(Expansion { phase: Phase::Stable, term: 0, current, target, ..times })
-        }
+        Some(_) => Some(pool.expansion.clone().unwrap_or_default().without_rings()),
         None => pool.two_rings().map(|way| Expansion { phase: Phase::Stable, ..way.clone() }),
     }
 }
@@ -189,6 +185,13 @@ impl Diff {
         if phase(old) != phase(new) {
             self.changes.push(format!("{prefix}phase: {} -> {}", phase(old), phase(new)));
         }
+        let dead_old = |pool: &Pool| pool.two_rings().map(|way| way.dead_old.clone());
+        if let (Some(before), Some(after)) = (dead_old(old), dead_old(new))
+            && before != after
+        {
+            let (before, after) = (tell_given_up(&before), tell_given_up(&after));
+            self.changes.push(format!("{prefix}dead_old: {before} -> {after}"));
+        }
     }
 
     fn routing(&mut self, prefix: &str, old: &Pool, new: &Pool) {
@@ -315,7 +318,8 @@ pools:
             let mut config = config(text);
             let web = config.pools.iter_mut().find(|pool| pool.name == "web").unwrap();
             let (current, target) = (web.servers[..2].to_vec(), web.servers.clone());
-            let walk = Some(Walk { phase, term: 0, current, target });
+            let dead_old = Default::default();
+            let walk = Some(Walk { phase, term: 0, current, target, dead_old });
             Given { servers: web.servers.clone(), walk }.put(web);
             config
         };

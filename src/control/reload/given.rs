@@ -1,7 +1,7 @@
 //! What a source gives a pool in the place of what the file says: servers, and perhaps two rings.
 
 use crate::config::{Expansion, Pool};
-use crate::topology::{Phase, Server, ring_order};
+use crate::topology::{DeadOld, Phase, Server, ring_order};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Walk {
     pub current: Vec<Server>,
     /// The new one.
     pub target: Vec<Server>,
+    /// Which old servers are given up.
+    pub dead_old: DeadOld,
 }
 
 impl Given {
@@ -34,13 +36,17 @@ impl Given {
             servers
         };
         pool.servers = ordered(&self.servers);
-        let (phase, term, current, target) = match &self.walk {
-            Some(Walk { phase, term, current, target }) => {
-                (*phase, *term, ordered(current), ordered(target))
-            }
-            None => (Phase::Stable, 0, Vec::new(), Vec::new()),
-        };
         let times = pool.expansion.take().unwrap_or_default();
-        pool.expansion = Some(Expansion { phase, term, current, target, ..times });
+        pool.expansion = Some(match &self.walk {
+            Some(Walk { phase, term, current, target, dead_old }) => Expansion {
+                phase: *phase,
+                term: *term,
+                current: ordered(current),
+                target: ordered(target),
+                dead_old: dead_old.clone(),
+                ..times
+            },
+            None => times.without_rings(),
+        });
     }
 }

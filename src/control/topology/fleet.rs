@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::routing::Moves;
-use crate::topology::{Document, Node, Phase, Placement, VersionError};
+use crate::topology::{Document, GivenUp, Node, Phase, Placement, VersionError, tell_given_up};
 
 /// A topology and what all proxies say to it.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +109,22 @@ pub enum Unable {
     NotNew(&'static str),
     /// The target cannot be a ring.
     #[error("the new servers: {0}")]
-    Target(#[from] VersionError),
+    Target(VersionError),
+    /// What is given up cannot be.
+    #[error("{0}")]
+    GivenUp(VersionError),
+    /// Nobody asks these any more, so that keys cannot go back to them.
+    #[error(
+        "the old servers would serve again, of which some are given up: {0}; once they are empty, \
+         expand dead NAME --back"
+    )]
+    WayBack(String),
+    /// It is given up as far as can be.
+    #[error("{0} is given up already")]
+    Already(String),
+    /// It is not.
+    #[error("{0} is not given up")]
+    NotGivenUp(String),
     /// No key would move.
     #[error("the new servers make the same ring: no key would move")]
     NoMove,
@@ -164,7 +179,7 @@ pub fn start(
     }
     let dirty = from.dirty.iter().filter(|name| !clean.contains(name)).cloned().collect();
     let next = Document { target, dirty, ..next(from, Phase::Prepare) };
-    next.check()?;
+    next.check().map_err(Unable::Target)?;
     if moves.share == 0.0 {
         return Err(Unable::NoMove);
     }
@@ -175,13 +190,50 @@ pub fn start(
 
 /// The version that takes an expansion to a neighbouring phase. Back at the start the servers that
 /// were to get keys may have some.
-pub fn step(from: &Document, to: Phase, moves: &Moves) -> Document {
+///
+/// # Errors
+/// It leads back to an old server that is given up.
+pub fn step(from: &Document, to: Phase, moves: &Moves) -> Result<Document, Unable> {
+    if !to.new_serves() && !from.dead_old.is_empty() {
+        return Err(Unable::WayBack(tell_given_up(&from.dead_old)));
+    }
     let mut next = next(from, to);
     if to == Phase::Stable {
         next.target.clear();
         next.soil(moves.servers.iter().filter(|it| it.gains > 0.0).map(|it| &it.name));
     }
-    next
+    Ok(next)
+}
+
+/// The version that gives an old server up further: first all stop reading it, then asking it.
+///
+/// # Errors
+/// It is no old server, or the old ring serves; all have stopped.
+pub fn give_up(from: &Document, name: &str) -> Result<Document, Unable> {
+    let further = match from.dead_old.get(name) {
+        None => GivenUp::Unread,
+        Some(GivenUp::Unread) => GivenUp::Skipped,
+        Some(GivenUp::Skipped) => return Err(Unable::Already(name.to_owned())),
+    };
+    let mut next = next(from, from.phase);
+    next.dead_old.insert(name.to_owned(), further);
+    next.check().map_err(Unable::GivenUp)?;
+    Ok(next)
+}
+
+/// The version that has an old server asked again: first deletes, then reads. It must have nothing
+/// of what it had when it was given up.
+///
+/// # Errors
+/// It is not given up.
+pub fn take_back(from: &Document, name: &str) -> Result<Document, Unable> {
+    let mut next = next(from, from.phase);
+    match from.dead_old.get(name) {
+        None => return Err(Unable::NotGivenUp(name.to_owned())),
+        Some(GivenUp::Unread) => drop(next.dead_old.remove(name)),
+        Some(GivenUp::Skipped) => drop(next.dead_old.insert(name.to_owned(), GivenUp::Unread)),
+    }
+    Ok(next)
 }
 
 /// The version that ends an expansion. The servers that keys have left still have them.
@@ -194,6 +246,7 @@ pub fn finish(from: &Document, moves: &Moves) -> Result<Document, Unable> {
     }
     let mut next = next(from, Phase::Stable);
     next.current = std::mem::take(&mut next.target);
+    next.dead_old.clear();
     next.soil(moves.servers.iter().filter(|it| it.loses > 0.0).map(|it| &it.name));
     Ok(next)
 }
@@ -295,7 +348,7 @@ mod tests {
         assert_eq!((prepare.epoch, prepare.phase), (8, Phase::Prepare));
         assert_eq!(prepare.target[1].server.state, State::Down);
         let moved = moves(&from, &prepare.target);
-        let fence = step(&prepare, Phase::Fence, &moved);
+        let fence = step(&prepare, Phase::Fence, &moved).unwrap();
         assert_eq!((fence.epoch, fence.phase, fence.target.len()), (9, Phase::Fence, 3));
         let new = Document { phase: Phase::New, ..fence };
         let done = finish(&new, &moved).unwrap();
@@ -322,9 +375,36 @@ mod tests {
         assert_eq!(shrink.dirty, Vec::<String>::new());
         // A further one gets keys alone.
         assert!(started(&done, &["a", "b", "c", "d"], &[]).is_ok());
-        let back = step(&there, Phase::Stable, &moved);
+        let back = step(&there, Phase::Stable, &moved).unwrap();
         assert_eq!((back.dirty.clone(), back.target.len()), (vec!["c".to_owned()], 0));
         let again = started(&back, &["a", "b", "c"], &[]);
         assert_eq!(again, Err(Unable::Dirty(vec!["c".to_owned()])));
+    }
+
+    #[test]
+    fn an_old_server_is_given_up_in_two_steps_and_taken_back_in_two() {
+        let from = stable(&["a", "b"]);
+        let prepare = started(&from, &["a", "b", "c"], &[]).unwrap();
+        let why = Unable::GivenUp(VersionError::OldServes("prepare"));
+        assert_eq!(give_up(&prepare, "a"), Err(why));
+        let warm = Document { phase: Phase::Warm, ..prepare.clone() };
+        let why = Unable::GivenUp(VersionError::NotOld("c".to_owned()));
+        assert_eq!(give_up(&warm, "c"), Err(why));
+        let unread = give_up(&warm, "a").unwrap();
+        assert_eq!((unread.epoch, unread.phase_of("a")), (9, Phase::Drain));
+        assert_eq!(unread.phase_of("b"), Phase::Warm);
+        let skipped = give_up(&unread, "a").unwrap();
+        assert_eq!((skipped.epoch, skipped.phase_of("a")), (10, Phase::New));
+        assert_eq!(give_up(&skipped, "a"), Err(Unable::Already("a".to_owned())));
+        assert!(warm.leads_to(&unread) && unread.leads_to(&skipped) && skipped.leads_to(&unread));
+        assert!(!warm.leads_to(&skipped) && !skipped.leads_to(&warm));
+        let moved = moves(&from, &prepare.target);
+        let why = Unable::WayBack("a skipped".to_owned());
+        assert_eq!(step(&skipped, Phase::Fence, &moved), Err(why));
+        let new = step(&step(&skipped, Phase::Drain, &moved).unwrap(), Phase::New, &moved).unwrap();
+        assert!(finish(&new, &moved).unwrap().dead_old.is_empty());
+        let back = take_back(&take_back(&skipped, "a").unwrap(), "a").unwrap();
+        assert_eq!((back.epoch, back.dead_old.len()), (12, 0));
+        assert_eq!(take_back(&back, "a"), Err(Unable::NotGivenUp("a".to_owned())));
     }
 }

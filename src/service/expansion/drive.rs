@@ -104,7 +104,8 @@ impl Proxy {
             return None;
         };
         let owner = &self.pools[slot.begun.pool as usize];
-        let (machine, step) = Machine::start(op, owner.phase(), &owner.context(turn.now));
+        let (machine, step) =
+            Machine::start(op, owner.phase_of(slot.begun.servers[0]), &owner.context(turn.now));
         slot.era = owner.passage.era;
         slot.pass = owner.pass();
         slot.state = State::Running(Box::new(machine));

@@ -73,6 +73,7 @@ pub fn rings(settings: &Settings, expansion: &Expansion) -> DualRing {
     let lists = (&expansion.current[..], &expansion.target[..]);
     DualRing::new(&settings.routing, &settings.servers, lists, expansion.phase)
         .pinning(expansion.moving.pin.iter().cloned())
+        .giving_up(&settings.servers, &expansion.dead_old)
 }
 
 impl Pool {
@@ -84,6 +85,17 @@ impl Pool {
     /// The phase that it is in; without rings that is the end that it has come to.
     pub(in crate::service) fn phase(&self) -> Phase {
         self.rings.as_ref().map_or(self.passage.end, |rings| rings.phase())
+    }
+
+    /// The phase that keys are in which move away from the server of this index.
+    pub(super) fn phase_of(&self, old: usize) -> Phase {
+        self.rings.as_ref().map_or(self.passage.end, |rings| rings.phase_of(old))
+    }
+
+    /// Whether some keys are in phase drain: what they leave at the new servers must have gone
+    /// before the next.
+    fn drains(&self) -> bool {
+        self.rings.as_ref().is_some_and(|rings| rings.phases().any(|phase| phase == Phase::Drain))
     }
 
     /// Whether keys that move may be acted on now. The clock is read anew: since it was last, the
@@ -162,12 +174,18 @@ impl Pool {
         let all = 0..self.servers.len();
         let (Some(rings), Some(side)) = (&self.rings, side) else { return all.collect() };
         let [old, new] = rings.rings();
-        let ring = match (rings.phase(), side) {
-            (Phase::Stable, _) => old,
-            (Phase::New, _) | (_, Side::New) => new,
-            (_, Side::Old) => old,
+        let (ring, leaves) = match (rings.phase(), side) {
+            (Phase::Stable, _) => (old, false),
+            (Phase::New, _) | (_, Side::New) => (new, false),
+            (_, Side::Old) => (old, true),
         };
-        ring.shares().iter().enumerate().filter(|(_, share)| **share > 0.0).map(|it| it.0).collect()
+        let shares = ring.shares().into_iter().enumerate();
+        let all: Vec<usize> = shares.filter(|(_, share)| *share > 0.0).map(|it| it.0).collect();
+        // Of what nobody reads any more only the new ring's part is of account.
+        let read = |at: &usize| !leaves || rings.phase_of(*at) != Phase::New;
+        let left: Vec<usize> = all.iter().copied().filter(read).collect();
+        // Somebody must answer.
+        if left.is_empty() { all } else { left }
     }
 
     /// The servers that get a request for all of them.
@@ -263,7 +281,7 @@ impl Proxy {
         }
         let expansion = owner.expansion();
         let waits_until = match owner.phase() {
-            Phase::Drain => Some(changed + expansion.stub_ttl + SECOND)
+            _ if owner.drains() => Some(changed + expansion.stub_ttl + SECOND)
                 .max(passed.map(|at| at + expansion.cas_quarantine)),
             Phase::Prepare => passed.map(|at| at + expansion.cas_quarantine),
             _ => None,
@@ -280,7 +298,7 @@ impl Proxy {
         slot.era = owner.passage.era;
         slot.pass = owner.pass();
         let State::Running(machine) = &mut slot.state else { return };
-        let step = machine.begin(owner.phase(), &context);
+        let step = machine.begin(owner.phase_of(slot.begun.servers[0]), &context);
         if step != super::step::Step::Park {
             slot.parked = None;
             let waited = parked.map_or(Duration::ZERO, |at| turn.now.saturating_duration_since(at));

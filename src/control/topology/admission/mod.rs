@@ -36,6 +36,8 @@ pub struct Rules {
     pub remove_delay: Duration,
     /// Why the pool cannot have two rings, if it cannot.
     pub one_ring: Option<&'static str>,
+    /// Whether keys are moved from server to server, not copied.
+    pub moves_keys: bool,
 }
 
 /// Admissions at most: one in this time. What comes sooner waits and is read again.
@@ -217,6 +219,11 @@ impl Admission {
                 return wrong(format!("it is for {key} {said:?}, the pool has {ours:?}"));
             }
         }
+        if self.rules.moves_keys && !document.dead_old.is_empty() {
+            return wrong(
+                "dead_old is for memcache: what an old server has is nowhere else".to_owned(),
+            );
+        }
         if let Some(why) = self.rules.one_ring.filter(|_| document.phase.is_between()) {
             return wrong(format!("phase {} needs two rings: {why}", document.phase.name()));
         }
@@ -345,6 +352,7 @@ impl Admission {
         let unlike = |old: &[Server], new: &[Server]| !Diff::between(old, new).is_empty();
         if unlike(&serving(&current.document), &serving(document))
             || current.document.phase != document.phase
+            || current.document.dead_old != document.dead_old
             || document.has_two_rings()
                 && (unlike(&current.document.servers(), &document.servers())
                     || unlike(&current.document.target_servers(), &document.target_servers()))
@@ -373,8 +381,11 @@ impl Admission {
         }
         let (from, to) = (current.phase, document.phase);
         let ends = (from, to) == (Phase::New, Phase::Stable);
-        if !ends && !from.borders(to) {
-            let text = format!("from {} to {}: one step at a time", from.name(), to.name());
+        if !current.leads_to(document) {
+            let text = match ends || from.borders(to) {
+                true => "of an old server that is given up: one step at a time".to_owned(),
+                false => format!("from {} to {}: one step at a time", from.name(), to.name()),
+            };
             return Err(refused(Reason::Phase, text));
         }
         let keeps =
@@ -385,7 +396,7 @@ impl Admission {
             let text = "the rings are not those that the expansion began with";
             return Err(refused(Reason::Phase, text));
         }
-        Ok(from != to)
+        Ok(from != to || current.dead_old != document.dead_old)
     }
 
     fn shrinks_little(&self, document: &Document, meant: bool) -> Result<(), Verdict> {
@@ -423,7 +434,8 @@ pub fn given(document: &Document, can_have_two: bool, term: u64) -> Given {
         return Given { servers: serving(document), walk: None };
     }
     let (current, target) = (document.servers(), document.target_servers());
-    let walk = Walk { phase: document.phase, term, current, target };
+    let dead_old = document.dead_old.clone();
+    let walk = Walk { phase: document.phase, term, current, target, dead_old };
     // The old servers stay at hand to the last: there may be a way back.
     Given { servers: document.all_servers(), walk: Some(walk) }
 }
@@ -439,7 +451,7 @@ fn refused(reason: Reason, text: impl Into<String>) -> Verdict {
 fn invalid(error: &VersionError) -> Refusal {
     let reason = match error {
         VersionError::SameName(_) | VersionError::SameAddress(_) => Reason::Dup,
-        VersionError::Name(_) | VersionError::Weights | VersionError::TooMany(_) => Reason::Decode,
+        _ => Reason::Decode,
     };
     Refusal::new(reason, error.to_string())
 }

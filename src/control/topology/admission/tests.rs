@@ -8,7 +8,7 @@ use crate::config::Membership;
 use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, serving};
 use crate::control::topology::decode::{Members, Proposal};
 use crate::control::topology::refusal::Reason;
-use crate::topology::{Document, Node, Phase, Placement, State};
+use crate::topology::{Document, GivenUp, Node, Phase, Placement, State};
 
 fn rules(membership: Membership) -> Rules {
     Rules {
@@ -23,6 +23,7 @@ fn rules(membership: Membership) -> Rules {
         add_delay: Duration::from_secs(1),
         remove_delay: Duration::from_secs(30),
         one_ring: None,
+        moves_keys: false,
     }
 }
 
@@ -312,6 +313,29 @@ fn on_the_way_only_addresses_and_states_change() {
     (13..).zip(rest).for_each(|(n, it)| bench.admits(on_the_way(n, it)));
     bench.refuses(Reason::Phase, whole(document(16, 1..=4)));
     bench.admits(whole(document(16, 1..=5)));
+}
+
+#[test]
+fn an_old_server_is_given_up_one_step_at_a_time() {
+    let mut bench = Bench::managed(4);
+    let given_up = |epoch, phase, it: Option<GivenUp>| {
+        let mut proposal = on_the_way(epoch, phase);
+        proposal.document.dead_old = it.map(|it| ("cache01".to_owned(), it)).into_iter().collect();
+        proposal
+    };
+    let warm = |epoch, it| given_up(epoch, Phase::Warm, it);
+    let way = [Phase::Prepare, Phase::Fence, Phase::Warm];
+    (11..).zip(way).for_each(|(n, it)| bench.admits(on_the_way(n, it)));
+    let (unread, skipped) = (Some(GivenUp::Unread), Some(GivenUp::Skipped));
+    let why = bench.refuses(Reason::Phase, warm(14, skipped));
+    assert_eq!(why, "of an old server that is given up: one step at a time");
+    (14..).zip([unread, skipped]).for_each(|(n, it)| bench.admits(warm(n, it)));
+    bench.refuses(Reason::Phase, warm(16, None));
+    bench.refuses(Reason::Decode, given_up(16, Phase::Fence, skipped));
+    bench.refuses(Reason::Phase, on_the_way(16, Phase::Fence));
+    (16..).zip([unread, None]).for_each(|(n, it)| bench.admits(warm(n, it)));
+    bench.admission.rules.moves_keys = true;
+    bench.refuses(Reason::Ring, warm(18, unread));
 }
 
 impl Proposal {

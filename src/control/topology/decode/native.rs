@@ -6,13 +6,16 @@
 //! ```
 //! A file holds a version alone. Unknown fields are errors: whoever adds one counts the schema up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Proposal, ZNode, root, text};
 use crate::control::topology::refusal::{Reason, Refusal};
-use crate::topology::{Document, Node, Phase, Server, State, nodes_in_ring_order};
+use crate::topology::{
+    DeadOld, Document, GivenUp, Node, Phase, Server, State, nodes_in_ring_order,
+};
 
 /// The one schema there is.
 const SCHEMA: u32 = 1;
@@ -48,8 +51,8 @@ struct Version {
     rings: Rings,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dirty: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    dead_old: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    dead_old: BTreeMap<String, String>,
     #[serde(default)]
     grace_s: u64,
     #[serde(default)]
@@ -166,7 +169,7 @@ pub fn read(text: &str) -> Result<Document, Refusal> {
         current: nodes(version.rings.current.nodes)?,
         target: nodes(target)?,
         dirty: version.dirty,
-        dead_old: version.dead_old,
+        dead_old: dead_old(version.dead_old)?,
         grace: Duration::from_secs(version.grace_s),
         allow_empty: version.allow_empty,
         allow_shrink: version.allow_shrink,
@@ -190,7 +193,11 @@ pub fn write(document: &Document) -> String {
             target: (!document.target.is_empty()).then(|| ring(&document.target)),
         },
         dirty: document.dirty.clone(),
-        dead_old: document.dead_old.clone(),
+        dead_old: document
+            .dead_old
+            .iter()
+            .map(|(name, it)| (name.clone(), it.name().to_owned()))
+            .collect(),
         grace_s: document.grace.as_secs(),
         allow_empty: document.allow_empty,
         allow_shrink: document.allow_shrink,
@@ -226,6 +233,17 @@ fn node(raw: RawNode) -> Result<Node, Refusal> {
     }
     (node.tls, node.zone) = (raw.tls, raw.zone);
     Ok(node)
+}
+
+fn dead_old(raw: BTreeMap<String, String>) -> Result<DeadOld, Refusal> {
+    let one = |(name, said): (String, String)| match GivenUp::of_name(&said) {
+        Some(it) => Ok((name, it)),
+        None => {
+            let text = format!("dead_old {name:?}: {said:?} is none of unread, skipped");
+            Err(Refusal::new(Reason::Decode, text))
+        }
+    };
+    raw.into_iter().map(one).collect()
 }
 
 fn schema(schema: u32) -> Result<(), Refusal> {

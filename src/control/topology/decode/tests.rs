@@ -8,7 +8,7 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use crate::config::{Format, NameFrom};
 use crate::control::topology::decode::{DATA_BYTES_MAX, Decoder, Proposal, ZNode, native};
 use crate::control::topology::refusal::{Reason, Refusal};
-use crate::topology::{Document, Node, Phase, State};
+use crate::topology::{Document, GivenUp, Node, Phase, State};
 
 const FORMATS: [Format; 6] = [
     Format::Native,
@@ -193,7 +193,7 @@ proptest! {
             reason: text.clone(),
             hash: Some(text.clone()),
             dirty: vec![text.clone()],
-            dead_old: vec![text],
+            dead_old: [(text, GivenUp::Unread)].into(),
             current: nodes,
             target,
             grace: std::time::Duration::from_secs(7),

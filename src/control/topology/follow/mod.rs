@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::Routing;
-use crate::config::{Pool, TopologySource};
+use crate::config::{Pool, Protocol, TopologySource};
 use crate::control::reload::Given;
 use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, given, serving};
 use crate::control::topology::decode::{Decoder, Proposal, ZNode};
@@ -21,7 +21,7 @@ use crate::control::topology::refusal::{Reason, Refusal};
 use crate::control::topology::snapshot::{self, Fault};
 use crate::metrics::TopologyMetric;
 use crate::routing::{Board, Moves};
-use crate::topology::{Diff, Document, Phase, Server};
+use crate::topology::{Diff, Document, Phase, Server, tell_given_up};
 pub(super) use fence::watch as watch_fence;
 use standing::Standing;
 
@@ -66,6 +66,7 @@ impl Follower {
             add_delay: source.add_delay,
             remove_delay: source.remove_delay,
             one_ring: pool.why_one_ring().next(),
+            moves_keys: pool.protocol == Protocol::Redis,
         };
         let can_have_two = rules.one_ring.is_none();
         let snapshot = source.snapshot.clone().map(|file| Keeper::new(file, &desk));
@@ -204,8 +205,11 @@ impl Follower {
     fn put_in_force(&mut self, admitted: Admitted, now: Instant) {
         let servers = serving(&admitted.document);
         let phases = (self.phase(), admitted.document.phase);
-        let ends = phases == (Phase::New, Phase::Stable);
-        if phases.0.borders(phases.1) || ends {
+        let stable = Document::default();
+        let before = self.admission.current().map_or(&stable, |it| &it.document);
+        let given_up =
+            (tell_given_up(&before.dead_old), tell_given_up(&admitted.document.dead_old));
+        if before.leads_to(&admitted.document) {
             self.grant();
         } else {
             // What is under way must end before anything begins in a phase so far from its own.
@@ -228,6 +232,11 @@ impl Follower {
             let (pool, epoch) = (&self.desk.pool, admitted.stamp);
             let (from, to) = (phases.0.name(), phases.1.name());
             tracing::info!(pool, from, to, epoch, "topology phase");
+        }
+        if given_up.0 != given_up.1 {
+            let (pool, epoch) = (&self.desk.pool, admitted.stamp);
+            let (from, to) = given_up;
+            tracing::info!(pool, from, to, epoch, "old servers given up");
         }
         tracing::info!(
             pool = self.desk.pool,

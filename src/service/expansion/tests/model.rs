@@ -16,7 +16,7 @@ use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
 
 pub(super) const CONTEXT: Context =
     Context { stub_ttl: 5, quarantine: false, unix: 0, wrong: NOTHING_WRONG };
-const NOTHING_WRONG: Wrong = Wrong {
+pub(super) const NOTHING_WRONG: Wrong = Wrong {
     add_fill: false,
     new_first: false,
     new_only: false,
@@ -57,13 +57,16 @@ struct World {
     ops: Vec<State>,
     evictions: u8,
     faults: u8,
+    outages: u8,
+    /// The old server does not answer.
+    down: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Verdict {
-    combinations: usize,
+pub(super) struct Verdict {
+    pub(super) combinations: usize,
     states: usize,
-    stale: usize,
+    pub(super) stale: usize,
     diverge: usize,
 }
 
@@ -105,6 +108,10 @@ impl Model {
             (next.new.item, next.evictions) = (None, world.evictions - 1);
             self.explore(next);
         }
+        if world.outages > 0 {
+            let (down, outages) = (!world.down, world.outages - u8::from(world.down));
+            self.explore(World { down, outages, ..world.clone() });
+        }
         if !moved {
             self.judge(&world);
         }
@@ -123,6 +130,9 @@ impl Model {
                 self.settle(&mut next, (index, machine, snapshot), step);
                 self.explore(next);
             }
+            State::Running(_, send, _) if world.down && send.side == Side::Old => {
+                self.fail(world, (index, &[(Lost::Unsent, false), (Lost::Unknown, false)]));
+            }
             State::Running(machine, send, snapshot) => {
                 let mut next = world.clone();
                 let reply = next.execute(send);
@@ -132,14 +142,19 @@ impl Model {
                 self.settle(&mut next, (index, machine, snapshot.clone()), step);
                 self.explore(next);
                 if world.faults > 0 {
-                    self.fail(world, index);
+                    let faults = world.faults - 1;
+                    let ways =
+                        [(Lost::Unknown, true), (Lost::Unknown, false), (Lost::Unsent, false)];
+                    self.fail(&World { faults, ..world.clone() }, (index, &ways));
                 }
             }
             State::Zombie(send) => {
-                let mut next = world.clone();
-                next.execute(send);
-                next.ops[index] = State::Over;
-                self.explore(next);
+                if !(world.down && send.side == Side::Old) {
+                    let mut next = world.clone();
+                    next.execute(send);
+                    next.ops[index] = State::Over;
+                    self.explore(next);
+                }
                 // It may also never arrive.
                 let mut next = world.clone();
                 next.ops[index] = State::Over;
@@ -151,12 +166,10 @@ impl Model {
     }
 
     /// A request times out: it has been executed, or will be, or the server was out of reach.
-    fn fail(&mut self, world: &World, index: usize) {
+    fn fail(&mut self, world: &World, (index, ways): (usize, &[(Lost, bool)])) {
         let State::Running(machine, send, snapshot) = &world.ops[index] else { return };
-        for (why, executed) in
-            [(Lost::Unknown, true), (Lost::Unknown, false), (Lost::Unsent, false)]
-        {
-            let mut next = World { faults: world.faults - 1, ..world.clone() };
+        for &(why, executed) in ways {
+            let mut next = world.clone();
             if executed {
                 next.execute(send);
             }
@@ -252,24 +265,46 @@ fn value_in(answer: &[u8]) -> Option<u8> {
 
 /// What is allowed to happen beside the operations.
 #[derive(Clone, Copy, Default)]
-struct Chances {
-    evictions: u8,
-    faults: u8,
+pub(super) struct Chances {
+    pub(super) evictions: u8,
+    pub(super) faults: u8,
+    /// The old server does not answer for a while, and has all that it had when it does again.
+    pub(super) outages: u8,
+}
+
+/// What the servers have at first; `dead`: what the old one has is not to be read any more.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub(super) old: Server,
+    pub(super) new: Server,
+    pub(super) dead: bool,
 }
 
 fn check(phases: &[Phase], count: usize, chances: Chances, wrong: Wrong) -> Verdict {
+    let start = Start { old: Server::with(b"0"), new: Server::default(), dead: false };
+    check_from(&start, (phases, count), chances, wrong)
+}
+
+pub(super) fn check_from(
+    start: &Start,
+    (phases, count): (&[Phase], usize),
+    chances: Chances,
+    wrong: Wrong,
+) -> Verdict {
     let choices: Vec<(Kind, Phase)> =
         phases.iter().flat_map(|phase| KINDS.map(|kind| (kind, *phase))).collect();
     let mut verdict = Verdict::default();
     for ops in multisets(&choices, count) {
         let world = World {
-            old: Server::with(b"0"),
-            new: Server::default(),
-            dead: Values::new(),
+            old: start.old.clone(),
+            new: start.new.clone(),
+            dead: if start.dead { Values::from([0]) } else { Values::new() },
             done: Values::from([0]),
             ops: vec![State::Before; ops.len()],
             evictions: chances.evictions,
             faults: chances.faults,
+            outages: chances.outages,
+            down: false,
         };
         let context = Context { wrong, ..CONTEXT };
         let mut model = Model { ops, context, seen: Seen::default(), stale: false, diverge: false };
@@ -294,9 +329,9 @@ pub(super) fn multisets<T: Copy>(choices: &[T], count: usize) -> Vec<Vec<T>> {
     (0..choices.len()).flat_map(with).collect()
 }
 
-const EVICTING: Chances = Chances { evictions: 1, faults: 0 };
-const QUIET: Chances = Chances { evictions: 0, faults: 0 };
-const FAULTY: Chances = Chances { evictions: 0, faults: 1 };
+const QUIET: Chances = Chances { evictions: 0, faults: 0, outages: 0 };
+const EVICTING: Chances = Chances { evictions: 1, ..QUIET };
+const FAULTY: Chances = Chances { faults: 1, ..QUIET };
 
 /// Neither a stale value nor two values that differ.
 fn clean(phases: &[Phase], chances: Chances) {

@@ -7,14 +7,13 @@
 
 use std::collections::BTreeSet;
 
-use proptest::prelude::{any, prop_assert_eq, proptest};
-
 use super::model::CONTEXT;
 use super::server::Server;
 use super::steps::operation;
 use crate::routing::Phase;
 use crate::service::expansion::machine::Machine;
 use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
+use crate::topology::GivenUp;
 
 /// Steps of one walk.
 const STEPS: usize = 900;
@@ -56,6 +55,8 @@ enum What {
 #[derive(Clone, Copy)]
 struct Proxy {
     phase: Phase,
+    /// How far the old server is given up.
+    given_up: Option<GivenUp>,
     era: usize,
     passed: Option<usize>,
     /// Its permit has lapsed, so that its session may have ended and nobody waits for it.
@@ -72,33 +73,35 @@ struct Token {
     lives: [u32; 2],
 }
 
-struct Walk {
+pub(super) struct Walk {
     seed: u64,
     now: usize,
     servers: [Server; 2],
+    /// The old server does not answer, and has all that it had when it does again.
+    down: bool,
     /// How often each server was started.
     lives: [u32; 2],
     proxies: Vec<Proxy>,
-    /// The phase that all proxies are to be in.
-    wanted: (Phase, usize),
+    /// The phase that all proxies are to be in, and how far the old server is given up.
+    wanted: (Phase, Option<GivenUp>, usize),
     running: Vec<Running>,
     late: Vec<Send>,
     dead: BTreeSet<String>,
     done: BTreeSet<String>,
-    counted: BTreeSet<u64>,
+    pub(super) counted: BTreeSet<u64>,
     token: Option<Token>,
     written: u64,
     counts: bool,
-    visited: BTreeSet<Phase>,
-    found: usize,
+    pub(super) visited: BTreeSet<Phase>,
+    pub(super) found: usize,
     flaw: Flaw,
     /// What should not have been.
-    bad: Option<String>,
+    pub(super) bad: Option<String>,
 }
 
 /// What a walk is to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flaw {
+pub(super) enum Flaw {
     None,
     /// Operations are done in a wrong way.
     Wrong(Wrong),
@@ -106,6 +109,8 @@ enum Flaw {
     NoFence,
     /// Who is not waited for goes on nevertheless.
     NoPermit,
+    /// An old server is passed over by some while others read it.
+    SkipsAtOnce,
 }
 
 impl Running {
@@ -117,15 +122,17 @@ impl Running {
 }
 
 impl Walk {
-    fn new(seed: u64, flaw: Flaw) -> Self {
-        let proxy = Proxy { phase: Phase::Stable, era: 0, passed: None, lapsed: false };
+    pub(super) fn new(seed: u64, flaw: Flaw) -> Self {
+        let (phase, given_up) = (Phase::Stable, None);
+        let proxy = Proxy { phase, given_up, era: 0, passed: None, lapsed: false };
         let mut walk = Self {
             seed: seed | 1,
             now: 0,
             servers: Default::default(),
+            down: false,
             lives: [1; 2],
             proxies: Vec::new(),
-            wanted: (Phase::Stable, 0),
+            wanted: (Phase::Stable, None, 0),
             running: Vec::new(),
             late: Vec::new(),
             dead: BTreeSet::new(),
@@ -152,7 +159,7 @@ impl Walk {
         (self.seed >> 11) as usize % most
     }
 
-    fn go(&mut self) {
+    pub(super) fn go(&mut self) {
         for step in 0..STEPS {
             self.now = step;
             match self.below(100) {
@@ -176,11 +183,12 @@ impl Walk {
 
     /// The next phase for all, once all are in this one and have settled.
     fn lead(&mut self) {
-        let (phase, era) = self.wanted;
+        let (phase, given_up, era) = self.wanted;
         let here = self.proxies.iter().all(|proxy| proxy.era == era || proxy.lapsed);
         let awaited = |op: &Running| !self.proxies[op.proxy].lapsed;
         let settled = self.running.iter().filter(|op| awaited(op)).all(|op| op.era == era);
-        let quiet = matches!(phase, Phase::Drain | Phase::Prepare);
+        let drains = ahead(phase, given_up) == Phase::Drain;
+        let quiet = drains || phase == Phase::Prepare;
         let quarantined = quiet
             && (0..self.proxies.len())
                 .any(|at| !self.proxies[at].lapsed && self.context(at).quarantine);
@@ -192,7 +200,7 @@ impl Walk {
         if at + 1 == Phase::ALL.len() {
             return;
         }
-        if phase == Phase::Drain && !back {
+        if drains {
             // Stubs have gone by then, and leases that are late would come to nothing.
             self.late.retain(|send| !send.bytes.windows(2).any(|two| two == b" N"));
             let server = &mut self.servers[1];
@@ -200,20 +208,50 @@ impl Walk {
                 server.item = None;
             }
         }
-        self.wanted = (Phase::ALL[if back { at - 1 } else { at + 1 }], era + 1);
+        self.wanted = match phase {
+            Phase::Warm | Phase::Drain if self.below(2) == 0 => {
+                (phase, self.give_up_or_take_back(given_up), era + 1)
+            }
+            // The old server would serve again.
+            Phase::Warm if back && given_up.is_some() => return,
+            _ => (Phase::ALL[if back { at - 1 } else { at + 1 }], given_up, era + 1),
+        };
+    }
+
+    /// The next step of a server that is given up, there or back.
+    fn give_up_or_take_back(&mut self, given_up: Option<GivenUp>) -> Option<GivenUp> {
+        let back = self.below(2) == 0;
+        match given_up {
+            None if self.flaw == Flaw::SkipsAtOnce => Some(GivenUp::Skipped),
+            None => {
+                self.down = self.below(2) == 0;
+                Some(GivenUp::Unread)
+            }
+            Some(GivenUp::Unread) if back => {
+                self.down = false;
+                None
+            }
+            Some(GivenUp::Skipped) if back => {
+                self.down = false;
+                self.servers[0] = Server::default();
+                self.lives[0] += 1;
+                Some(GivenUp::Unread)
+            }
+            Some(_) => Some(GivenUp::Skipped),
+        }
     }
 
     /// One proxy takes the wanted phase over.
     fn follow(&mut self) {
         let at = self.below(self.proxies.len());
-        let (phase, era) = self.wanted;
+        let (phase, given_up, era) = self.wanted;
         let proxy = &mut self.proxies[at];
         if proxy.era == era || proxy.lapsed {
             return;
         }
         let fenced = proxy.phase == Phase::Fence && phase != Phase::Fence;
         let passed = if fenced { Some(self.now) } else { proxy.passed };
-        *proxy = Proxy { phase, era, passed, lapsed: false };
+        *proxy = Proxy { phase, given_up, era, passed, lapsed: false };
         self.visited.insert(phase);
         let context = self.context(at);
         for mut op in std::mem::take(&mut self.running) {
@@ -222,7 +260,7 @@ impl Walk {
                 continue;
             }
             op.era = era;
-            let step = op.machine.begin(phase, &context);
+            let step = op.machine.begin(ahead(phase, given_up), &context);
             self.settle(op, step);
         }
     }
@@ -240,8 +278,9 @@ impl Walk {
         let (its, others) = running.partition(|op: &Running| op.proxy == at);
         self.running = others;
         Vec::into_iter(its).for_each(|op| self.rest(op));
-        let (phase, era) = self.wanted;
-        self.proxies[at] = Proxy { phase, era, passed: Some(self.now), lapsed: false };
+        let (phase, given_up, era) = self.wanted;
+        let passed = Some(self.now);
+        self.proxies[at] = Proxy { phase, given_up, era, passed, lapsed: false };
         self.visited.insert(phase);
     }
 
@@ -304,7 +343,9 @@ impl Walk {
         if !self.may_act(proxy) {
             return;
         }
-        let (context, Proxy { mut phase, era, .. }) = (self.context(proxy), self.proxies[proxy]);
+        let (context, Proxy { phase, given_up, era, .. }) =
+            (self.context(proxy), self.proxies[proxy]);
+        let mut phase = ahead(phase, given_up);
         if phase == Phase::Fence && self.flaw == Flaw::NoFence {
             phase = Phase::Prepare;
         }
@@ -318,7 +359,10 @@ impl Walk {
         if !self.late.is_empty() && self.below(10) == 0 {
             let at = self.below(self.late.len());
             let send = self.late.swap_remove(at);
-            self.execute(&send);
+            // With a server that is down goes what has been sent to it.
+            if !(self.down && send.side == Side::Old) {
+                self.execute(&send);
+            }
             return;
         }
         let at = self.below(self.running.len());
@@ -340,6 +384,12 @@ impl Walk {
         let restarted = send.bound && op.heard[side] != self.lives[side];
         let step = match self.below(40) {
             _ if restarted => op.machine.failed(Lost::Unsent, "restarted", &context),
+            0..20 if self.down && send.side == Side::Old => {
+                op.machine.failed(Lost::Unsent, "down", &context)
+            }
+            _ if self.down && send.side == Side::Old => {
+                op.machine.failed(Lost::Unknown, "down", &context)
+            }
             0 => op.machine.failed(Lost::Unsent, "refused", &context),
             1 => {
                 self.execute(&send);
@@ -424,46 +474,7 @@ impl Walk {
     }
 }
 
-proptest! {
-    #[test]
-    fn proxies_walk_and_the_contract_holds(seed in any::<u64>()) {
-        let mut walk = Walk::new(seed, Flaw::None);
-        walk.go();
-        prop_assert_eq!(walk.bad, None);
-    }
-}
-
-#[test]
-fn walks_get_everywhere_and_find_values() {
-    let (mut visited, mut found, mut counted) = (BTreeSet::new(), 0, 0);
-    for seed in 0..300_u64 {
-        let walk = walked(seed, Flaw::None);
-        visited.extend(walk.visited);
-        found += walk.found;
-        counted += walk.counted.len();
-    }
-    assert_eq!(visited.len(), 5, "{visited:?}");
-    assert!(found > 3000 && counted > 1000, "{found} {counted}");
-}
-
-fn walked(number: u64, flaw: Flaw) -> Walk {
-    let mut walk = Walk::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), flaw);
-    walk.go();
-    walk
-}
-
-#[test]
-fn walks_find_what_is_wrong() {
-    let wrong = CONTEXT.wrong;
-    for flaw in [
-        Flaw::Wrong(Wrong { new_first: true, ..wrong }),
-        Flaw::Wrong(Wrong { new_only: true, ..wrong }),
-        Flaw::Wrong(Wrong { add_fill: true, ..wrong }),
-        Flaw::NoFence,
-        Flaw::NoPermit,
-    ] {
-        let first = (0..3000).find_map(|number| walked(number, flaw).bad.map(|bad| (number, bad)));
-        eprintln!("{flaw:?}: {first:?}");
-        assert!(first.is_some(), "{flaw:?} is not found");
-    }
+/// The phase of the key.
+fn ahead(phase: Phase, given_up: Option<GivenUp>) -> Phase {
+    given_up.map_or(phase, |it| it.phase(phase))
 }
