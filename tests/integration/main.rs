@@ -45,6 +45,7 @@ mod soak;
 mod soak_load;
 mod standalone;
 mod support;
+mod sweeping;
 mod tidy;
 mod tls;
 mod topology;

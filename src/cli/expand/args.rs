@@ -49,6 +49,12 @@ pub(in crate::cli) enum Expand {
         #[command(flatten)]
         step: StepArgs,
     },
+    /// Take keys of earlier rings away from servers that may hold some, so that they may get keys
+    /// again (memcache 1.6; topology in ZooKeeper; in stable).
+    Sweep {
+        #[command(flatten)]
+        sweep: SweepArgs,
+    },
     /// Give an old server up that is dead: its keys that move are missing where they have not been
     /// copied, and can be changed again (memcache; topology in ZooKeeper; in warm or drain).
     Dead {
@@ -127,6 +133,25 @@ pub(in crate::cli) struct StartArgs {
     /// A server that holds no values of an earlier time any more.
     #[arg(long, value_name = "SERVER")]
     pub(super) clean: Vec<String>,
+    #[command(flatten)]
+    pub(super) why: WhyArgs,
+}
+
+/// Which servers are swept, and how fast.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SweepArgs {
+    /// The servers.
+    #[arg(required = true)]
+    pub(super) names: Vec<String>,
+    /// The pool; may be left out if only one has its topology in ZooKeeper.
+    #[arg(long)]
+    pub(super) pool: Option<String>,
+    /// Configuration.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Keys that are deleted in a second at most.
+    #[arg(long, value_name = "KEYS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rate: u32,
     #[command(flatten)]
     pub(super) why: WhyArgs,
 }

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::look::{FENCE, before_moving, explain_in, tell_plan};
+use super::sweep::{Swept, sweep};
 use super::walk::{self, Way, Wish};
-use super::{StartArgs, StepArgs};
+use super::{StartArgs, StepArgs, SweepArgs};
 use crate::cli::{FAILED, complain, look, print};
 use crate::config::{Place, Pool, Protocol};
 use crate::control::topology::admission::given;
@@ -274,6 +275,58 @@ impl Leader {
             }
             look = self.look()?;
         }
+    }
+
+    /// `twinring expand sweep`.
+    pub(super) fn sweep(&mut self, args: &SweepArgs) -> Result<(), u8> {
+        if self.moves_keys() || self.pool.server_tls.is_some() {
+            let why = "servers are swept that speak memcache without TLS, and no others";
+            return Err(self.refuse(why));
+        }
+        let look = self.look()?;
+        let phase = look.document.phase;
+        if phase != Phase::Stable {
+            let phase = phase.name();
+            return Err(self.refuse(format!("servers are swept in phase stable, not in {phase}")));
+        }
+        self.complete(&look)?;
+        let (ring, mut known) = (look.document.servers(), look.document.clone());
+        let index = |name: &String| ring.iter().position(|server| server.name == *name);
+        let places: Option<Vec<usize>> = args.names.iter().map(index).collect();
+        let Some(places) = places else {
+            let unknown: Vec<&str> = args
+                .names
+                .iter()
+                .filter(|name| index(name).is_none())
+                .map(String::as_str)
+                .collect();
+            return Err(self.refuse(format!("no server {} in the ring", unknown.join(", "))));
+        };
+        for (at, name) in places.into_iter().zip(&args.names) {
+            let (begun, pool) = (Instant::now(), self.pool.clone());
+            let swept = sweep((&pool, &ring, at), args.rate, &mut || self.still(&mut known));
+            let swept = swept.map_err(|why| self.refuse(format!("server {name}: {why}")))?;
+            let (Swept { seen, deleted, passes }, took) = (swept, begun.elapsed().as_secs_f64());
+            print(&format!(
+                "server {name}: {deleted} keys deleted, {seen} left, looked at {passes} times, {took:.1} s\n"
+            ));
+        }
+        let mut next = fleet::cleaned(&known, &args.names);
+        if next.dirty == known.dirty {
+            return Ok(());
+        }
+        args.why.sign(&mut next);
+        self.go((&Look { document: known, ..look }, &next), &Awaited::default(), args.why.timeout)
+    }
+
+    /// The ring is still the one of the version that was known, or of the one behind that.
+    fn still(&mut self, known: &mut Document) -> Result<(), String> {
+        let now = self.fleet.look().map_err(|why| format!("ZooKeeper: {why}"))?.document;
+        if !fleet::kept_ring(known, &now, &self.pool.routing.placement()) {
+            return Err(format!("epoch {} may have another ring: sweep again", now.epoch));
+        }
+        *known = now;
+        Ok(())
     }
 
     /// Writes the next version, and waits for all to acknowledge it.

@@ -17,6 +17,7 @@ mod look;
 mod preflight;
 mod redis;
 mod running;
+mod sweep;
 mod walk;
 
 use std::fmt::Write;
@@ -29,7 +30,7 @@ use super::{FAILED, complain, print};
 use crate::config;
 use crate::topology::Phase;
 pub(super) use args::Expand;
-use args::{StartArgs, StepArgs};
+use args::{StartArgs, StepArgs, SweepArgs};
 use fleet::Leader;
 use running::Running;
 use walk::{Way, Wish};
@@ -50,6 +51,7 @@ pub(super) fn run(what: Expand) -> u8 {
         },
         Expand::Start { start } => begin(&start),
         Expand::Finish { step } => finish(&step),
+        Expand::Sweep { sweep } => sweep_servers(&sweep),
         Expand::Dead { name, back, clean, step } => {
             if clean.is_some_and(|clean| clean != name) {
                 complain("twinring: --clean names another server\n");
@@ -105,6 +107,10 @@ fn finish(args: &StepArgs) -> Result<(), u8> {
             Err(FAILED)
         }
     }
+}
+
+fn sweep_servers(args: &SweepArgs) -> Result<(), u8> {
+    leader_of(&args.config, args.pool.as_deref())?.sweep(args)
 }
 
 fn give_up(args: &StepArgs, name: &str, back: bool) -> Result<(), u8> {

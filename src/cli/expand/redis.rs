@@ -117,7 +117,11 @@ impl Redis {
     }
 }
 
-fn dial(address: &Address) -> io::Result<TcpStream> {
+/// Connects to where a server listens.
+///
+/// # Errors
+/// It cannot be reached within some seconds.
+pub(super) fn dial(address: &Address) -> io::Result<TcpStream> {
     let Address::Tcp { host, port } = address else {
         return Err(io::Error::other("it listens on a unix socket"));
     };

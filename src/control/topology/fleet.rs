@@ -251,6 +251,21 @@ pub fn finish(from: &Document, moves: &Moves) -> Result<Document, Unable> {
     Ok(next)
 }
 
+/// The version in which these servers hold nothing of an earlier ring any more.
+pub fn cleaned(from: &Document, names: &[String]) -> Document {
+    let mut next = next(from, from.phase);
+    next.dirty.retain(|name| !names.contains(name));
+    next
+}
+
+/// Whether one ring was in force all the time from the version `before` to `now`: no expansion fits
+/// between two versions that follow each other.
+pub fn kept_ring(before: &Document, now: &Document, placement: &Placement) -> bool {
+    let stable = before.phase == Phase::Stable && now.phase == Phase::Stable;
+    let follows = (before.epoch..=before.epoch + 1).contains(&now.epoch);
+    stable && follows && before.digest(placement) == now.digest(placement)
+}
+
 /// The same in the next epoch; a word that was given to one version is not for the next.
 fn next(from: &Document, phase: Phase) -> Document {
     let epoch = from.epoch + 1;
@@ -406,5 +421,19 @@ mod tests {
         let back = take_back(&take_back(&skipped, "a").unwrap(), "a").unwrap();
         assert_eq!((back.epoch, back.dead_old.len()), (12, 0));
         assert_eq!(take_back(&back, "a"), Err(Unable::NotGivenUp("a".to_owned())));
+    }
+
+    #[test]
+    fn between_two_versions_in_a_row_no_ring_came_and_went() {
+        let before =
+            Document { dirty: vec!["a".to_owned(), "b".to_owned()], ..stable(&["a", "b"]) };
+        let kept = |now: &Document| kept_ring(&before, now, &routing().placement());
+        let after = |epoch| Document { epoch, ..before.clone() };
+        assert!(kept(&before) && kept(&after(8)));
+        assert!(!kept(&after(9)) && !kept(&after(6)));
+        assert!(!kept(&Document { current: nodes(&["a", "c"]), ..after(8) }));
+        assert!(!kept(&started(&before, &["a", "b", "c"], &[]).unwrap()));
+        let next = cleaned(&before, &["a".to_owned(), "x".to_owned()]);
+        assert_eq!((next.epoch, next.dirty), (8, vec!["b".to_owned()]));
     }
 }

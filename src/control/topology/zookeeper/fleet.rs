@@ -79,17 +79,28 @@ impl Fleet {
     /// It cannot be written; somebody else has written one meanwhile.
     pub async fn publish(&mut self, next: &Document, awaited: &Awaited) -> Result<(), String> {
         let text = serde_json::to_string(awaited).map_err(|error| error.to_string())?;
-        let written = self.session.publish_with(&self.place.path, next, Some((AWAITED, &text)));
-        let why = match timeout(LIMIT, written).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(Error::BadVersion | Error::NodeExists)) => {
-                return Err("somebody else has written a version meanwhile: look again".to_owned());
+        let end = Instant::now() + LIMIT;
+        loop {
+            let written = self.session.publish_with(&self.place.path, next, Some((AWAITED, &text)));
+            let (why, lasts) = match timeout(LIMIT, written).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(Error::BadVersion | Error::NodeExists)) => {
+                    ("somebody else has written a version meanwhile: look again".to_owned(), true)
+                }
+                Ok(Err(error)) => (error.to_string(), error == Error::NoAuth),
+                Err(elapsed) => (late(elapsed), false),
+            };
+            // It may have been written although nobody said so. If nothing was, it still may be: by
+            // another session, if this one has ended.
+            let now = self.look().await?.document;
+            if now == *next {
+                return Ok(());
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(elapsed) => late(elapsed),
-        };
-        // It may have been written although nobody said so.
-        if self.look().await?.document == *next { Ok(()) } else { Err(why) }
+            if lasts || now.epoch.checked_add(1) != Some(next.epoch) || Instant::now() >= end {
+                return Err(why);
+            }
+            sleep(PAUSE).await;
+        }
     }
 }
 
