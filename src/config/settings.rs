@@ -191,12 +191,26 @@ pub struct Expansion {
     pub dead_old: DeadOld,
     /// How long a stub lives that stands for a value on its way; whole seconds.
     pub stub_ttl: Duration,
+    /// What becomes of a value that a get finds at its old server.
+    pub fill: Fill,
+    /// How long a copy that a get has made lives at most; whole seconds, zero: as long as the value.
+    pub fill_ttl_max: Duration,
     /// How long an operation may wait for the fence to fall.
     pub fence: Duration,
     /// How long after the last word has passed to the other ring no CAS is taken.
     pub cas_quarantine: Duration,
     /// How keys of Redis are moved.
     pub moving: Moving,
+}
+
+/// What becomes of a value that a get finds at its old server in phase warm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fill {
+    /// It is copied to the new one, under a stub.
+    #[default]
+    Vivify,
+    /// Nothing: it is asked for there each time. What changes the value copies it, as it must.
+    Off,
 }
 
 /// How keys of a pool that speaks Redis are moved from the old to the new servers.

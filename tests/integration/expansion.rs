@@ -95,7 +95,7 @@ impl Stage {
         phases.iter().for_each(|phase| self.go(*phase));
     }
 
-    fn count(&self, name: &str, result: &str) -> f64 {
+    pub(super) fn count(&self, name: &str, result: &str) -> f64 {
         let labels: &[(&str, &str)] = if result.is_empty() { &[] } else { &[("result", result)] };
         self.proxies[0].metrics().get(name, labels)
     }
@@ -183,7 +183,7 @@ fn values_flags_lifetimes_and_counters_pass_to_the_new_server() {
     assert_eq!(stage.count("twinring_expansion_operations", ""), 0.0);
 }
 
-fn seconds_left(server: &mut Client, key: &str) -> i64 {
+pub(super) fn seconds_left(server: &mut Client, key: &str) -> i64 {
     server.send(format!("mg {key} t\r\n"));
     let line = String::from_utf8(server.read_line()).unwrap();
     line.trim().strip_prefix("HD t").unwrap_or_else(|| panic!("{line}")).parse().unwrap()

@@ -21,6 +21,7 @@ mod docs;
 mod expand;
 mod expansion;
 mod faults;
+mod filling;
 mod fleet;
 mod giving_up;
 mod holding;

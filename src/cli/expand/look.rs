@@ -9,7 +9,7 @@ use super::preflight::{self, Findings};
 use super::running::{self, Running};
 use crate::cli::door::DoorArgs;
 use crate::cli::{FAILED, complain, look, print};
-use crate::config::{BigKeys, Config, Expansion, Pool, Protocol};
+use crate::config::{BigKeys, Config, Expansion, Fill, Pool, Protocol};
 use crate::routing::{DualRing, Place};
 use crate::service::{Told, rings, told, told_moving};
 use crate::topology::Phase;
@@ -150,17 +150,22 @@ fn tell_costs(pool: &Pool, expansion: &Expansion, text: &mut String) {
         losing.map(|server| format!("{} {:.1}", server.name, percent(server.loses))).collect();
     let _ = writeln!(
         text,
-        "extra reads: in warm, at most {share:.1} of 100 gets also ask an old server ({}), once for \
-         each key that is copied and each time for one that is nowhere",
+        "extra reads: in warm, at most {share:.1} of 100 gets also ask an old server ({}), {}",
         reads.join(", "),
+        match expansion.fill {
+            Fill::Vivify =>
+                "once for each key that is copied and each time for one that is nowhere",
+            Fill::Off => "each time until the key is set",
+        }
     );
     for operation in [1, 2] {
         let extra = |phase: Phase| {
-            let Told { requests: (fewest, _), .. } = &told(phase, ("", ""))[operation];
+            let Told { requests: (fewest, _), .. } =
+                &told(phase, expansion.fill, ("", ""))[operation];
             format!("{} {:.1}", phase.name(), share * (fewest - 1) as f64)
         };
         let phases = [Phase::Prepare, Phase::Fence, Phase::Warm, Phase::Drain].map(extra);
-        let name = told(Phase::Stable, ("", ""))[operation].operation;
+        let name = told(Phase::Stable, expansion.fill, ("", ""))[operation].operation;
         let _ = writeln!(text, "extra requests for 100 {name}s: {}", phases.join(", "));
     }
 }
@@ -193,6 +198,7 @@ pub(super) fn explain_in(
         None => return Err(FAILED),
     };
     let moves = if old == new { "does not move" } else { "moves" };
+    let fill = pool.two_rings().map_or(Fill::Vivify, |expansion| expansion.fill);
     let mut text = format!(
         "{}: old server {old}, new server {new}: it {moves}\nphase {}{whence}\n",
         key.as_bytes().escape_ascii(),
@@ -206,7 +212,7 @@ pub(super) fn explain_in(
     if pool.protocol == Protocol::Redis {
         let _ = writeln!(text, "commands\t{}", told_moving(as_if, (old, new)));
     } else {
-        for Told { operation, way, .. } in told(as_if, (old, new)) {
+        for Told { operation, way, .. } in told(as_if, fill, (old, new)) {
             let _ = writeln!(text, "{operation}\t{way}");
         }
     }

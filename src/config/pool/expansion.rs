@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
-use crate::config::settings::{Dead, Distribution, Expansion, Moving, Pool, Protocol};
+use crate::config::settings::{Dead, Distribution, Expansion, Fill, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
 use crate::config::{Format, Place};
 use crate::topology::{Address, DeadOld, Phase, Server, ring_order};
@@ -25,6 +25,8 @@ impl Default for Expansion {
             target: Vec::new(),
             dead_old: DeadOld::new(),
             stub_ttl: STUB_TTL,
+            fill: Fill::Vivify,
+            fill_ttl_max: Duration::ZERO,
             fence: FENCE,
             cas_quarantine: CAS_QUARANTINE,
             moving: Moving::default(),
@@ -92,7 +94,10 @@ fn times(inner: &Section<'_>, protocol: Protocol) -> Expansion {
         let fence = inner.duration("fence").unwrap_or(default.fence);
         return Expansion { fence, moving: moving::read(inner), ..default };
     }
+    let named = [("vivify", Fill::Vivify), ("off", Fill::Off)];
     let times = Expansion {
+        fill: inner.choice("fill", &named, "is none of vivify, off").unwrap_or(default.fill),
+        fill_ttl_max: inner.duration("fill_ttl_max").unwrap_or(default.fill_ttl_max),
         stub_ttl: inner.duration("stub_ttl").unwrap_or(default.stub_ttl),
         fence: inner.duration("fence").unwrap_or(default.fence),
         cas_quarantine: inner.duration("cas_quarantine").unwrap_or(default.cas_quarantine),
@@ -100,6 +105,11 @@ fn times(inner: &Section<'_>, protocol: Protocol) -> Expansion {
     };
     if times.stub_ttl.as_secs() == 0 || times.stub_ttl.subsec_nanos() > 0 {
         inner.refuse(Reason::from("\"stub_ttl\" is not in whole seconds").or("stub_ttl: 5s"));
+    }
+    if times.fill_ttl_max.subsec_nanos() > 0 {
+        inner.refuse(
+            Reason::from("\"fill_ttl_max\" is not in whole seconds").or("fill_ttl_max: 1h"),
+        );
     }
     times
 }

@@ -18,6 +18,7 @@ use super::step::{Context, Event, Kind, Lost, Send, Side, Step};
 use super::table::{Act, Begin, cell};
 use super::wire::{Answer, Code, Item, NO_CAS};
 use super::{answer, wire};
+use crate::config::Fill;
 use crate::protocol::{Expect, Span};
 use crate::routing::Phase;
 
@@ -98,7 +99,7 @@ impl Machine {
             Some(Act::Old) => self.answered(reply, context),
             Some(Act::New) => self.done(reply, context),
             Some(Act::ClearOld | Act::ClearNew) => self.cleared(reply, context),
-            Some(Act::Lease | Act::Look) => self.looked(reply, context),
+            Some(Act::Lease | Act::Look | Act::Try) => self.looked(reply, context),
             Some(Act::Source) => self.sourced(reply, context),
             Some(Act::Fill) => self.filled(reply, context),
             Some(Act::Release) => self.released(reply, context),
@@ -118,7 +119,9 @@ impl Machine {
         };
         match self.act {
             // Whatever the old server has is alive: who killed it would have deleted it there.
-            Some(Act::Lease) if why == Lost::Unsent && !token => self.go(&[Act::Source], context),
+            Some(Act::Lease | Act::Try) if why == Lost::Unsent && !token => {
+                self.go(&[Act::Source], context)
+            }
             Some(Act::New) if why == Lost::Unsent && !token && self.phase == Phase::Warm => {
                 self.go(&[Act::Old], context)
             }
@@ -154,7 +157,7 @@ impl Machine {
             Act::ClearOld => meta(Side::Old, wire::delete(op, None)),
             Act::ClearNew => meta(Side::New, wire::delete(op, None)),
             Act::Lease => meta(Side::New, wire::lease(op, context.stub_ttl)),
-            Act::Look => Send { read: true, ..meta(Side::New, wire::look(op)) },
+            Act::Look | Act::Try => Send { read: true, ..meta(Side::New, wire::look(op)) },
             Act::Source => Send { read: true, ..meta(Side::Old, wire::look(op)) },
             // Its bytes are made of the reply that brought the value.
             Act::Fill => meta(Side::New, Vec::new()),
@@ -198,7 +201,10 @@ impl Machine {
                 let item = Answer::of(reply).item();
                 let unclear = matches!(item, Item::Missing | Item::Stub) || reply.is_empty();
                 return match self.phase {
-                    Phase::Warm if unclear => self.go(&[Act::Lease], context),
+                    Phase::Warm if unclear && self.op.asks_token() => {
+                        self.go(&[Act::Lease], context)
+                    }
+                    Phase::Warm if unclear => self.go(fallback(context), context),
                     Phase::Drain if item == Item::Stub => {
                         self.kept = reply.to_vec();
                         self.go(&[Act::Look], context)
@@ -280,6 +286,7 @@ impl Machine {
                 self.cas = found.number(b'c');
                 self.go(&[Act::Source], context)
             }
+            Item::Missing if self.act == Some(Act::Try) => self.go(&[Act::Source], context),
             Item::Missing if context.wrong.add_fill && warm => self.go(&[Act::Source], context),
             Item::Stub if warm && !token => self.go(&[Act::Source], context),
             // Whoever fills it may be done by now.
@@ -346,7 +353,9 @@ impl Machine {
             None if reads && !by_add => Step::Answer(self.miss()),
             _ if last_second => self.nothing(context),
             cas => {
-                let bytes = wire::fill(&self.op, &found, cas, context.unix);
+                let most = context.fill_ttl_max;
+                let most = (reads && most > 0).then_some(i64::from(most));
+                let bytes = wire::fill(&self.op, (&found, most), cas, context.unix);
                 self.act = Some(Act::Fill);
                 Step::Send(Send { bytes, bound: true, ..self.request(Act::Fill, context) })
             }
@@ -437,6 +446,14 @@ impl Machine {
         self.cas = None;
         let drains = self.phase == Phase::Drain;
         self.go(if drains { &[Act::Look] } else { &[Act::Lease] }, context)
+    }
+}
+
+/// What follows where the new server has nothing for a meta read.
+fn fallback(context: &Context) -> &'static [Act] {
+    match context.fill {
+        Fill::Vivify => &[Act::Lease],
+        Fill::Off => &[Act::Source],
     }
 }
 

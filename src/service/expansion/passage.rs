@@ -156,14 +156,15 @@ impl Pool {
 
     /// What the machines must know.
     pub(super) fn context(&self, now: Instant) -> Context {
-        let (stub_ttl, quarantine) = match &self.settings.expansion {
-            Some(expansion) => (expansion.stub_ttl, expansion.cas_quarantine),
-            None => (Expansion::default().stub_ttl, Expansion::default().cas_quarantine),
-        };
+        let default = Expansion::default();
+        let Expansion { stub_ttl, cas_quarantine, fill, fill_ttl_max, .. } =
+            self.settings.expansion.as_ref().unwrap_or(&default);
         let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
         Context {
             stub_ttl: stub_ttl.as_secs() as u32,
-            quarantine: self.passage.passed.is_some_and(|at| now < at + quarantine),
+            fill: *fill,
+            fill_ttl_max: u32::try_from(fill_ttl_max.as_secs()).unwrap_or(u32::MAX),
+            quarantine: self.passage.passed.is_some_and(|at| now < at + *cas_quarantine),
             unix: since.map_or(0, |since| since.as_secs()),
             wrong: Wrong::default(),
         }

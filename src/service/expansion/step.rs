@@ -1,10 +1,16 @@
 //! What a machine and whoever drives it say to each other.
 
+use crate::config::Fill;
+
 /// What a machine must know of the world.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     /// Seconds that a stub lives.
     pub(crate) stub_ttl: u32,
+    /// What becomes of a value that a get finds at its old server.
+    pub(crate) fill: Fill,
+    /// Seconds that a copy lives which a get has made, at most; 0: as long as the value.
+    pub(crate) fill_ttl_max: u32,
     /// A CAS that clients have read may be one of the other server's.
     pub(crate) quarantine: bool,
     /// Seconds since 1970.

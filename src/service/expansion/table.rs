@@ -6,6 +6,7 @@
 
 use super::operation::{Operation, Row};
 use super::step::Context;
+use crate::config::Fill;
 use crate::routing::Phase;
 
 /// One step: one request to one server, or what follows of its reply.
@@ -23,6 +24,8 @@ pub(super) enum Act {
     Lease,
     /// Asks the new server.
     Look,
+    /// The same, and the old one if it has nothing.
+    Try,
     /// Asks the old server.
     Source,
     /// Stores a copy of what the old one had at the new one.
@@ -43,7 +46,7 @@ pub(super) enum Begin {
 
 /// The cell of an operation in a phase.
 pub(super) fn cell(op: &Operation, phase: Phase, context: &Context) -> Begin {
-    use Act::{ClearNew, ClearOld, Lease, Look, New, Old};
+    use Act::{ClearNew, ClearOld, Lease, Look, New, Old, Try};
     let row = op.row();
     let waits = matches!(row, Row::Change | Row::Cas(_)) && phase == Phase::Fence;
     if waits {
@@ -57,6 +60,7 @@ pub(super) fn cell(op: &Operation, phase: Phase, context: &Context) -> Begin {
         (Phase::Prepare | Phase::Fence, Row::Read { .. } | Row::Look) => &[Old],
         (Phase::Prepare | Phase::Fence, _) => &[Old, ClearNew],
         (Phase::Warm | Phase::Drain, Row::Read { .. }) if op.is_meta() => &[New],
+        (Phase::Warm, Row::Read { token: false }) if context.fill == Fill::Off => &[Try],
         (Phase::Warm, Row::Read { .. }) => &[Lease],
         (Phase::Drain, Row::Read { .. }) => &[Look],
         (Phase::Warm, Row::Set) => set_in_warm(context),

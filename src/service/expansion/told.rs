@@ -3,6 +3,7 @@
 use super::operation::{Operation, Verb};
 use super::step::{Context, Wrong};
 use super::table::{Act, Begin, cell};
+use crate::config::Fill;
 use crate::routing::Phase;
 
 /// What an operation on a key that moves does in a phase.
@@ -17,19 +18,20 @@ pub struct Told {
 }
 
 /// What get, set and delete do in a phase with a key that goes from the server `old` to `new`.
-pub fn told(phase: Phase, (old, new): (&str, &str)) -> [Told; 3] {
+pub fn told(phase: Phase, fill: Fill, (old, new): (&str, &str)) -> [Told; 3] {
     let verbs = [("get", Verb::Get { token: false }), ("set", Verb::Set), ("delete", Verb::Delete)];
     verbs.map(|(operation, verb)| {
-        let acts = acts(verb, phase);
+        let acts = acts(verb, phase, fill);
         let words: Vec<String> = acts.iter().map(|act| word(*act, operation, (old, new))).collect();
         // The stub that a lease leaves is filled from the old server, or taken away again.
-        let more = 2 * acts.iter().filter(|act| **act == Act::Lease).count();
+        let count = |which| acts.iter().filter(|act| **act == which).count();
+        let more = 2 * count(Act::Lease) + count(Act::Try);
         let requests = (acts.len(), acts.len() + more);
         Told { operation, way: words.join(", then "), requests }
     })
 }
 
-fn acts(verb: Verb, phase: Phase) -> &'static [Act] {
+fn acts(verb: Verb, phase: Phase, fill: Fill) -> &'static [Act] {
     let op = Operation {
         verb,
         key: Vec::new(),
@@ -38,7 +40,9 @@ fn acts(verb: Verb, phase: Phase) -> &'static [Act] {
         data: Vec::new(),
         quiet: false,
     };
-    let context = Context { stub_ttl: 0, quarantine: false, unix: 0, wrong: Wrong::default() };
+    let (stub_ttl, fill_ttl_max, unix) = (0, 0, 0);
+    let (quarantine, wrong) = (false, Wrong::default());
+    let context = Context { stub_ttl, fill, fill_ttl_max, quarantine, unix, wrong };
     match cell(&op, phase, &context) {
         Begin::Acts(acts) => acts,
         Begin::Park | Begin::Exists => &[],
@@ -55,6 +59,7 @@ fn word(act: Act, operation: &str, (old, new): (&str, &str)) -> String {
         Act::Lease => {
             format!("get at {new}; if it is not there, get at {old} and copy that to {new}")
         }
+        Act::Try => format!("get at {new}; if it is not there, get at {old}"),
         Act::Source => format!("get at {old}"),
         Act::Fill => format!("copy to {new}"),
         Act::Release => format!("take the stub away at {new}"),
@@ -63,10 +68,10 @@ fn word(act: Act, operation: &str, (old, new): (&str, &str)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Phase, told};
+    use super::{Fill, Phase, told};
 
     fn ways(phase: Phase) -> [String; 3] {
-        told(phase, ("a", "b")).map(|told| told.way)
+        told(phase, Fill::Vivify, ("a", "b")).map(|told| told.way)
     }
 
     #[test]
@@ -88,9 +93,12 @@ mod tests {
 
     #[test]
     fn requests_are_counted() {
-        let counts = |phase| told(phase, ("a", "b")).map(|told| told.requests);
+        let counts = |phase| told(phase, Fill::Vivify, ("a", "b")).map(|told| told.requests);
         assert_eq!(counts(Phase::Stable), [(1, 1), (1, 1), (1, 1)]);
         assert_eq!(counts(Phase::Warm), [(1, 3), (3, 3), (2, 2)]);
         assert_eq!(counts(Phase::Drain), [(1, 1), (2, 2), (2, 2)]);
+        let [get, set, _] = told(Phase::Warm, Fill::Off, ("a", "b"));
+        assert_eq!((get.requests, set.requests), ((1, 2), (3, 3)));
+        assert_eq!(get.way, "get at b; if it is not there, get at a");
     }
 }

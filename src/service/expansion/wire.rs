@@ -150,8 +150,13 @@ pub(super) fn delete(op: &Operation, cas: Option<u64>) -> Vec<u8> {
 }
 
 /// Stores a copy of what was `found` in the place of the stub with this CAS, if that is still
-/// there; `unix` is the time in seconds since 1970.
-pub(super) fn fill(op: &Operation, found: &Answer<'_>, stub: Option<u64>, unix: u64) -> Vec<u8> {
+/// there; it lives for `most` seconds at most, if for any. `unix` is the time in seconds since 1970.
+pub(super) fn fill(
+    op: &Operation,
+    (found, most): (&Answer<'_>, Option<i64>),
+    stub: Option<u64>,
+    unix: u64,
+) -> Vec<u8> {
     let mut line = line("ms", op);
     line.push(b' ');
     line.extend_from_slice(found.value.len().to_string().as_bytes());
@@ -160,7 +165,7 @@ pub(super) fn fill(op: &Operation, found: &Answer<'_>, stub: Option<u64>, unix: 
         None => line.extend_from_slice(b" ME"),
     }
     push(&mut line, b'F', found.flag(b'f').unwrap_or(b"0"));
-    if let Some(left) = found.seconds_left() {
+    if let Some(left) = found.seconds_left().into_iter().chain(most).min() {
         push(&mut line, b'T', expiry(left, unix).to_string().as_bytes());
     }
     line.extend_from_slice(b" c");

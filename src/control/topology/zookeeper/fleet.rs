@@ -42,11 +42,13 @@ impl Fleet {
     pub async fn look(&mut self) -> Result<Look, String> {
         let end = Instant::now() + LIMIT;
         loop {
+            // A session that ends takes its time over it: a fresh one is asked in any case.
+            let last = Instant::now() >= end;
             let why = match timeout(LIMIT, self.read()).await.map_err(late) {
                 Ok(Ok(look)) => return Ok(look),
                 Ok(Err(why)) | Err(why) => why,
             };
-            if Instant::now() >= end {
+            if last {
                 return Err(why);
             }
             sleep(PAUSE).await;

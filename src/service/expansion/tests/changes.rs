@@ -8,6 +8,7 @@
 use super::model::{CONTEXT, Seen, multisets};
 use super::server::Server;
 use super::steps::operation;
+use crate::config::Fill;
 use crate::routing::Phase::{self, Drain, Fence, New, Prepare, Stable, Warm};
 use crate::service::expansion::machine::Machine;
 use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
@@ -399,4 +400,18 @@ fn without_the_guard_an_append_takes_a_stub_for_a_value() {
     let phases = choices(&[(&[Kind::Get, Kind::Delete, Kind::Append], Warm)]);
     let (_, bad) = explore(&phases, (3, true), (0, 0), context);
     assert!(bad.is_some());
+}
+
+#[test]
+fn changes_have_an_order_where_gets_copy_nothing() {
+    let off = Context { fill: Fill::Off, ..CONTEXT };
+    for phases in
+        [choices(&[(&PLAIN, Fence), (&ALL, Warm)]), choices(&[(&ALL, Warm), (&ALL, Drain)])]
+    {
+        for chances in [(1, 0), (0, 1)] {
+            let (states, bad) = explore(&phases, (2, true), chances, off);
+            assert!(bad.is_none(), "{}", bad.unwrap_or_default());
+            eprintln!("{:?} {chances:?}: {states}", phases.last());
+        }
+    }
 }

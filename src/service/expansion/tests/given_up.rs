@@ -16,7 +16,7 @@ const LOSING: Chances = Chances { evictions: 1, faults: 0, outages: 0 };
 
 /// The old server has the value.
 fn full() -> Start {
-    Start { old: Server::with(b"0"), new: Server::default(), dead: false }
+    Start::default()
 }
 
 fn check(start: &Start, phases: &[Phase], chances: Chances) -> Verdict {
@@ -43,7 +43,7 @@ fn to_pass_it_over_at_once_is_found_to_be_wrong() {
 
 #[test]
 fn it_is_taken_back_empty() {
-    let emptied = Start { old: Server::default(), new: Server::with(b"0"), dead: false };
+    let emptied = Start { old: Server::default(), new: Server::with(b"0"), ..full() };
     for phases in [[Skipped.phase(Warm), Unread.phase(Warm)], [Unread.phase(Warm), Warm]] {
         let found = check(&emptied, &phases, LOSING);
         assert_eq!(found.stale, 0, "{phases:?} {found:?}");

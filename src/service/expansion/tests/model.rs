@@ -9,13 +9,20 @@ use std::hash::Hash;
 use ahash::RandomState;
 
 use super::server::Server;
+use crate::config::Fill;
 use crate::routing::Phase::{self, Drain, Fence, New, Prepare, Stable, Warm};
 use crate::service::expansion::machine::Machine;
 use crate::service::expansion::operation::Operation;
 use crate::service::expansion::step::{Context, Lost, Send, Side, Step, Wrong};
 
-pub(super) const CONTEXT: Context =
-    Context { stub_ttl: 5, quarantine: false, unix: 0, wrong: NOTHING_WRONG };
+pub(super) const CONTEXT: Context = Context {
+    stub_ttl: 5,
+    fill: Fill::Vivify,
+    fill_ttl_max: 0,
+    quarantine: false,
+    unix: 0,
+    wrong: NOTHING_WRONG,
+};
 pub(super) const NOTHING_WRONG: Wrong = Wrong {
     add_fill: false,
     new_first: false,
@@ -67,7 +74,7 @@ pub(super) struct Verdict {
     pub(super) combinations: usize,
     states: usize,
     pub(super) stale: usize,
-    diverge: usize,
+    pub(super) diverge: usize,
 }
 
 /// The states that have been seen, by their hashes: among a million of 64 bits hardly two are the
@@ -88,13 +95,18 @@ impl Seen {
 
 struct Model {
     ops: Vec<(Kind, Phase)>,
-    context: Context,
+    /// Of the operations, in turns.
+    contexts: [Context; 2],
     seen: Seen,
     stale: bool,
     diverge: bool,
 }
 
 impl Model {
+    fn context(&self, index: usize) -> Context {
+        self.contexts[index % 2]
+    }
+
     fn explore(&mut self, world: World) {
         if !self.seen.add(&world) {
             return;
@@ -125,7 +137,7 @@ impl Model {
                 let (kind, phase) = self.ops[index];
                 let snapshot = if kind == Kind::Get { &world.dead } else { &world.done };
                 let (machine, step) =
-                    Machine::start(operation(kind, index as u8 + 1), phase, &self.context);
+                    Machine::start(operation(kind, index as u8 + 1), phase, &self.context(index));
                 let snapshot = snapshot.clone();
                 self.settle(&mut next, (index, machine, snapshot), step);
                 self.explore(next);
@@ -137,7 +149,7 @@ impl Model {
                 let mut next = world.clone();
                 let reply = next.execute(send);
                 let mut machine = (**machine).clone();
-                let step = machine.reply(&reply, &self.context);
+                let step = machine.reply(&reply, &self.context(index));
                 machine.take_event();
                 self.settle(&mut next, (index, machine, snapshot.clone()), step);
                 self.explore(next);
@@ -174,7 +186,7 @@ impl Model {
                 next.execute(send);
             }
             let mut machine = (**machine).clone();
-            let step = machine.failed(why, "timed out", &self.context);
+            let step = machine.failed(why, "timed out", &self.context(index));
             machine.take_event();
             let over = matches!(step, Step::Answer(_));
             self.settle(&mut next, (index, machine, snapshot.clone()), step);
@@ -278,11 +290,20 @@ pub(super) struct Start {
     pub(super) old: Server,
     pub(super) new: Server,
     pub(super) dead: bool,
+    /// What proxies do with what a get finds: operations are by one of two, in turns.
+    pub(super) fills: [Fill; 2],
+}
+
+impl Default for Start {
+    /// The old server has the value.
+    fn default() -> Self {
+        let (old, new) = (Server::with(b"0"), Server::default());
+        Self { old, new, dead: false, fills: [Fill::Vivify; 2] }
+    }
 }
 
 fn check(phases: &[Phase], count: usize, chances: Chances, wrong: Wrong) -> Verdict {
-    let start = Start { old: Server::with(b"0"), new: Server::default(), dead: false };
-    check_from(&start, (phases, count), chances, wrong)
+    check_from(&Start::default(), (phases, count), chances, wrong)
 }
 
 pub(super) fn check_from(
@@ -306,8 +327,9 @@ pub(super) fn check_from(
             outages: chances.outages,
             down: false,
         };
-        let context = Context { wrong, ..CONTEXT };
-        let mut model = Model { ops, context, seen: Seen::default(), stale: false, diverge: false };
+        let contexts = start.fills.map(|fill| Context { fill, wrong, ..CONTEXT });
+        let mut model =
+            Model { ops, contexts, seen: Seen::default(), stale: false, diverge: false };
         model.explore(world);
         verdict.combinations += 1;
         verdict.states += model.seen.count();

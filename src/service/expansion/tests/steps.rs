@@ -28,7 +28,12 @@ pub(super) fn operation(request: &str) -> Operation {
 }
 
 /// Plays an operation: each reply answers the request that stands before it; what the client gets.
-fn play(request: &str, phase: Phase, talk: &[(Side, &str, &str)], context: &Context) -> String {
+pub(super) fn play(
+    request: &str,
+    phase: Phase,
+    talk: &[(Side, &str, &str)],
+    context: &Context,
+) -> String {
     let (mut machine, mut step) = Machine::start(operation(request), phase, context);
     for (side, wanted, reply) in talk {
         let Step::Send(send) = &step else { panic!("{request:?}: {step:?}, not {wanted:?}") };
