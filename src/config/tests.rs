@@ -288,6 +288,12 @@ fn warnings_name_what_is_valid_but_unwise() {
         ("    dead: rehash\n", "pools.web.dead: while a server is out"),
         ("    distribution: ketama_fnv\n", "pools.web.hash: clients of this ring"),
         ("    redis_db: 1\n", "pools.web.redis_db: is ignored"),
+        (
+            "    topology: { source: zookeeper, connect: z, path: /a, session_timeout: 4s }\n",
+            "pools.web.topology: session_timeout is short for an expansion: out of ZooKeeper's sight keys \
+             that move rest 1.333s before 4s are over, of which the ensemble may take 1s, and a request \
+             takes up to 1s (timeout): at least 6s",
+        ),
         ("    client_connections: 9\n", "pools.web.client_connections: is enforced"),
     ];
     for (lines, part) in rows {
@@ -296,6 +302,13 @@ fn warnings_name_what_is_valid_but_unwise() {
         );
         let warnings = ok(&text).warnings;
         assert!(warnings.len() == 1 && warnings[0].contains(part), "{part}: {warnings:?}");
+    }
+    // What suffices, and where no keys move by it.
+    for lines in ["session_timeout: 6s", "session_timeout: 1s, format: nerve"] {
+        let text = format!(
+            "pools:\n  web:\n    listen: h:1\n    topology: {{ source: zookeeper, connect: z, path: /a, {lines} }}\n"
+        );
+        assert_eq!(ok(&text).warnings, Vec::<String>::new(), "{lines}");
     }
     let text = "admin: { listen: 0.0.0.0:9900 }\npools:\n  web:\n    listen: h:1\n    \
                 servers: [ 'h:1:1', 'h:2:1' ]\n";

@@ -1,10 +1,12 @@
 //! What an operator should know although the file is valid.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::config::pool::Form;
 use crate::config::settings::{Config, Dead, Distribution, Hash, Points, Pool, Protocol};
 use crate::config::source::Section;
+use crate::config::{Format, Place, TopologySource};
 use crate::topology::Server;
 
 /// Settings of the vipshop fork that tune keep-alive probes.
@@ -37,7 +39,36 @@ pub(super) fn of_pool(section: &Section<'_>, pool: &Pool, form: Form) {
     if pool.protocol == Protocol::Memcache && pool.redis_db > 0 {
         section.warn("redis_db", "is ignored: the pool speaks memcache");
     }
+    self_fence(section, pool);
     routing(section, pool);
+}
+
+/// The part of a session's time that keys which move rest before it can end: the margin by which the
+/// control thread lets the workers act (`control::topology::zookeeper`).
+const MARGIN_PART: u32 = 3;
+/// A server of an ensemble tells the others within half a tick that it has heard of a session, so that this
+/// may end so much sooner: half of 2 s, ZooKeeper's own tickTime. It grants no session of less
+/// than two ticks.
+const HALF_TICK: Duration = Duration::from_secs(1);
+
+/// A request that is sent at the last moment must have come to its end before others go on without
+/// us.
+fn self_fence(section: &Section<'_>, pool: &Pool) {
+    let Some(TopologySource { format: Format::Native, place, .. }) = &pool.topology else { return };
+    let (Place::ZooKeeper(place), None) = (place, pool.why_one_ring().next()) else { return };
+    let session = place.session_timeout;
+    let late = HALF_TICK.min(session / 4);
+    let rest = session / MARGIN_PART;
+    let Some(timeout) = pool.timeout.filter(|timeout| *timeout + late > rest) else { return };
+    let least = (timeout + HALF_TICK) * MARGIN_PART;
+    let [session, rest, late, timeout, least] = [session, rest, late, timeout, least]
+        .map(|it| Duration::from_millis(it.as_millis() as u64));
+    let text = format!(
+        "session_timeout is short for an expansion: out of ZooKeeper's sight keys that move rest \
+         {rest:?} before {session:?} are over, of which the ensemble may take {late:?}, and a request \
+         takes up to {timeout:?} (timeout): at least {least:?}"
+    );
+    section.warn("topology", &text);
 }
 
 fn client_connections(section: &Section<'_>, pool: &Pool, form: Form) {
