@@ -58,16 +58,8 @@ pub(in crate::cli) enum Expand {
     /// Give an old server up that is dead: its keys that move are missing where they have not been
     /// copied, and can be changed again (memcache; topology in ZooKeeper; in warm or drain).
     Dead {
-        /// The server.
-        name: String,
-        /// Have it asked again: it has been emptied.
-        #[arg(long, requires = "clean")]
-        back: bool,
-        /// The same server, which holds nothing of what it had when it was given up.
-        #[arg(long, value_name = "SERVER", requires = "back")]
-        clean: Option<String>,
         #[command(flatten)]
-        step: StepArgs,
+        dead: DeadArgs,
     },
     /// One step towards the new servers: stable, prepare, fence, warm, drain, new.
     Advance {
@@ -133,6 +125,30 @@ pub(in crate::cli) struct StartArgs {
     /// A server that holds no values of an earlier time any more.
     #[arg(long, value_name = "SERVER")]
     pub(super) clean: Vec<String>,
+    #[command(flatten)]
+    pub(super) why: WhyArgs,
+}
+
+/// Which old server is given up, or taken back.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DeadArgs {
+    /// The server.
+    pub(super) name: String,
+    /// Have it asked again: it has been emptied.
+    #[arg(long, requires = "clean")]
+    pub(super) back: bool,
+    /// The same server, which holds nothing of what it had when it was given up.
+    #[arg(long, value_name = "SERVER", requires = "back")]
+    pub(super) clean: Option<String>,
+    /// The pool; may be left out if only one has its topology in ZooKeeper.
+    #[arg(long)]
+    pub(super) pool: Option<String>,
+    /// Configuration.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// A proxy that has ended and need not be waited for, as `status` calls it.
+    #[arg(long, value_name = "PROXY")]
+    pub(super) gone: Vec<String>,
     #[command(flatten)]
     pub(super) why: WhyArgs,
 }

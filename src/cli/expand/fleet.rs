@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::look::{FENCE, before_moving, explain_in, tell_plan};
 use super::sweep::{Swept, sweep};
 use super::walk::{self, Way, Wish};
-use super::{StartArgs, StepArgs, SweepArgs};
+use super::{DeadArgs, StartArgs, StepArgs, SweepArgs};
 use crate::cli::{FAILED, complain, look, print};
 use crate::config::{Place, Pool, Protocol};
 use crate::control::topology::admission::given;
@@ -253,11 +253,8 @@ impl Leader {
     }
 
     /// `twinring expand dead`: as many steps as there are, each once all have acknowledged the last.
-    pub(super) fn give_up(
-        &mut self,
-        args: &StepArgs,
-        (name, back): (&str, bool),
-    ) -> Result<(), u8> {
+    pub(super) fn give_up(&mut self, args: &DeadArgs) -> Result<(), u8> {
+        let (name, back) = (&args.name, args.back);
         if self.moves_keys() {
             return Err(self.refuse("what an old server of Redis has is nowhere else"));
         }

@@ -6,7 +6,8 @@
 //!  process ─▶ status                     how far it has come
 //!          ◀─ advance, rollback ─ POST ─ one step, if `walk` lets it
 //!          ─▶ … until all workers have acknowledged it
-//!  ZooKeeper ◀─ start, advance, rollback, finish ─ the next version, if all are there (`fleet`)
+//!  ZooKeeper ◀─ start, advance, rollback, finish, dead ─ the next version, if all are there (`fleet`)
+//!            ◀─ sweep ─ the same, once servers have nothing of earlier rings
 //!            ─▶ … until all proxies have acknowledged it
 //! ```
 
@@ -30,7 +31,7 @@ use super::{FAILED, complain, print};
 use crate::config;
 use crate::topology::Phase;
 pub(super) use args::Expand;
-use args::{StartArgs, StepArgs, SweepArgs};
+use args::{DeadArgs, StartArgs, StepArgs, SweepArgs};
 use fleet::Leader;
 use running::Running;
 use walk::{Way, Wish};
@@ -52,13 +53,7 @@ pub(super) fn run(what: Expand) -> u8 {
         Expand::Start { start } => begin(&start),
         Expand::Finish { step } => finish(&step),
         Expand::Sweep { sweep } => sweep_servers(&sweep),
-        Expand::Dead { name, back, clean, step } => {
-            if clean.is_some_and(|clean| clean != name) {
-                complain("twinring: --clean names another server\n");
-                return super::USAGE;
-            }
-            give_up(&step, &name, back)
-        }
+        Expand::Dead { dead } => give_up(&dead),
         Expand::Advance { step } => take(&step, Way::Forwards, false),
         Expand::Rollback { step, accept_stale } => take(&step, Way::Back, accept_stale),
         Expand::Explain { key, pool, door } => {
@@ -113,14 +108,12 @@ fn sweep_servers(args: &SweepArgs) -> Result<(), u8> {
     leader_of(&args.config, args.pool.as_deref())?.sweep(args)
 }
 
-fn give_up(args: &StepArgs, name: &str, back: bool) -> Result<(), u8> {
-    match leader(&args.door, args.pool.as_deref())? {
-        Some(mut leader) => leader.give_up(args, (name, back)),
-        None => {
-            complain("twinring: this is for a pool whose topology is in ZooKeeper\n");
-            Err(FAILED)
-        }
+fn give_up(args: &DeadArgs) -> Result<(), u8> {
+    if args.clean.as_ref().is_some_and(|clean| *clean != args.name) {
+        complain("twinring: --clean names another server\n");
+        return Err(super::USAGE);
     }
+    leader_of(&args.config, args.pool.as_deref())?.give_up(args)
 }
 
 fn leader_of(file: &Path, pool: Option<&str>) -> Result<Leader, u8> {
