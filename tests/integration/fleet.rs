@@ -17,7 +17,7 @@ use Phase::{Drain, Fence, New, Prepare, Stable, Warm};
 const POOL: &[(&str, &str)] = &[("pool", "pool0")];
 pub(super) const WEB: &str = "/web";
 /// Times that a test can wait for.
-const TIMES: &str = "{ cas_quarantine: 0, stub_ttl: 1s }";
+pub(super) const TIMES: &str = "{ cas_quarantine: 0, stub_ttl: 1s }";
 
 /// Servers `server1` to `server5`, of which four are in the ring at first.
 pub(super) fn memcacheds() -> (Vec<Memcached>, Vec<u16>) {
@@ -224,7 +224,7 @@ fn out_of_zookeepers_sight_keys_that_move_rest_and_no_others() {
     assert!(wait_until(LONG * 3, back), "{}", proxy.process.output());
 }
 
-fn put(file: &Path, version: &Value) {
+pub(super) fn put(file: &Path, version: &Value) {
     let beside = file.with_extension("new");
     std::fs::write(&beside, version.to_string()).unwrap();
     std::fs::rename(&beside, file).unwrap();

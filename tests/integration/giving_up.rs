@@ -1,9 +1,14 @@
 //! Old servers that are given up on the way from one ring to the other: dead ones hold up nobody,
 //! and what they have when they come back is not read.
 
+use serde_json::{Value, json};
+
+use twinring::routing::Phase::{self, Fence, Prepare, Stable, Warm};
+
 use crate::expansion::moving;
-use crate::fleet::{get, set, value};
+use crate::fleet::{TIMES, get, memcacheds, on_the_way, put, set, value};
 use crate::leading::Led;
+use crate::support::{LONG, PoolSpec, Proxy, Scratch, wait_until};
 
 /// A fleet in phase warm, and keys that were set before: one that moves away from a server of the old
 /// ring, one that moves away from another.
@@ -108,4 +113,48 @@ fn what_an_old_server_has_when_it_is_back_is_not_read() {
         led.done(&["advance", "--to", to], &format!(", epoch {epoch}, acknowledged by all 2"));
     }
     led.done(&["finish"], "-> stable, epoch 9, acknowledged by all 2 proxies");
+}
+
+#[test]
+fn one_proxy_gives_an_old_server_up_by_its_file() {
+    let (mut servers, ports) = memcacheds();
+    let scratch = Scratch::new();
+    let file = scratch.path().join("topology.json");
+    let given_up = |epoch, phase: Phase, how: Value| -> Value {
+        let mut version = on_the_way(epoch, phase, &ports);
+        version["dead_old"] = how;
+        version
+    };
+    put(&file, &given_up(1, Stable, json!({})));
+    let topology = format!("{{ source: file, path: {} }}", file.display());
+    let pool = PoolSpec::memcache(&[]).set("topology", topology).set("expansion", TIMES);
+    let proxy = Proxy::twinring(pool);
+    let mut client = proxy.client();
+    let (key, old, _) = moving(1).remove(0);
+    assert_eq!(set(&mut client, &key, "a"), "STORED\r\n");
+    let count = |name: &str, label| proxy.metrics().get(name, &[("pool", "pool0"), label]);
+    for (epoch, phase) in (2..).zip([Prepare, Fence, Warm]) {
+        put(&file, &given_up(epoch, phase, json!({})));
+        let there = || count("twinring_topology_phase", ("phase", phase.name())) == 1.0;
+        assert!(wait_until(LONG, there), "{phase:?} {}", proxy.process.output());
+    }
+    servers[old].kill();
+    let refused = |client: &mut _| set(client, &key, "b").starts_with("SERVER_ERROR");
+    assert!(refused(&mut client));
+    let name = format!("server{}", old + 1);
+    put(&file, &given_up(5, Warm, json!({ &name: "skipped" })));
+    let rejected = || count("twinring_topology_rejected_total", ("reason", "phase")) >= 1.0;
+    assert!(wait_until(LONG, rejected), "{}", proxy.process.output());
+    assert!(refused(&mut client));
+    put(&file, &given_up(6, Warm, json!({ &name: "unread" })));
+    assert!(wait_until(LONG, || get(&mut client, &key) == "END\r\n"));
+    assert!(refused(&mut client));
+    put(&file, &given_up(7, Warm, json!({ &name: "skipped" })));
+    assert!(wait_until(LONG, || set(&mut client, &key, "b") == "STORED\r\n"));
+    assert_eq!(get(&mut client, &key), value(&key, "b"));
+    let line = format!(
+        "msg=\"old servers given up\" pool=pool0 from=\"{name} unread\" to=\"{name} skipped\""
+    );
+    let log = || proxy.process.output();
+    assert!(wait_until(LONG, || log().contains(&line)), "{}", log());
 }
