@@ -332,6 +332,24 @@ pub(super) fn pairs(reply: &[u8]) -> Option<(usize, &[u8])> {
     Some((pairs, &reply[start..]))
 }
 
+/// Whether two answers to HGETALL have the same fields and values, in whichever order; `None` if one
+/// of them is no such answer.
+pub(super) fn is_same_hash(a: &[u8], b: &[u8]) -> Option<bool> {
+    let sorted = |reply| {
+        let (count, mut rest) = pairs(reply)?;
+        let mut known = Vec::new();
+        for _ in 0..count {
+            let (field, after) = split_bulk(rest)?;
+            let (value, after) = split_bulk(after)?;
+            known.push((field, value));
+            rest = after;
+        }
+        known.sort_unstable();
+        Some(known)
+    };
+    Some(sorted(a)? == sorted(b)?)
+}
+
 /// The wire of an mg that fills an entry; keys that cannot stand on a line go as base64.
 pub(super) fn ask_meta(key: &[u8], flags: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"mg ");
@@ -383,6 +401,18 @@ mod tests {
         write_hash(1, written, true, &mut out);
         write_hash(1, written, false, &mut out);
         assert!(out.starts_with(b"%1\r\n$1") && out.ends_with(b"*2\r\n$1\r\na\r\n$2\r\nbb\r\n"));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_in_any_order() {
+        let hash = b"%2\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n";
+        let turned = b"*4\r\n$1\r\nb\r\n$1\r\n2\r\n$1\r\na\r\n$1\r\n1\r\n";
+        assert_eq!(is_same_hash(hash, turned), Some(true));
+        let crossed = b"%2\r\n$1\r\na\r\n$1\r\n2\r\n$1\r\nb\r\n$1\r\n1\r\n";
+        assert_eq!(is_same_hash(hash, crossed), Some(false));
+        assert_eq!(is_same_hash(hash, b"%0\r\n"), Some(false));
+        assert_eq!(is_same_hash(hash, b"%2\r\n$1\r\na\r\n$1"), None);
+        assert_eq!(is_same_hash(hash, b"$1\r\na\r\n"), None);
     }
 
     #[test]

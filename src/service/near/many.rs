@@ -44,9 +44,9 @@ impl Proxy {
     }
 
     /// Looks for one of several keys; appends its part of the reply if it is here.
-    fn find<C>(
+    fn find<C: Clients>(
         &mut self,
-        turn: &Turn<'_, C>,
+        turn: &mut Turn<'_, C>,
         caller: Caller,
         (name, memcache): (&[u8], bool),
         reply: &mut Vec<u8>,
@@ -70,6 +70,7 @@ impl Proxy {
         match looked {
             Looked::Hit(seen) => {
                 self.note_hit(pool, &seen);
+                self.verify_if_due(turn, caller, ((name, None), seen.kind));
                 Found::Near
             }
             Looked::Hot => Found::Hot,

@@ -34,7 +34,7 @@ const OLD_FROM: (u32, u32) = (6, 10);
 /// What an entry that was shown is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    pub(super) absent: bool,
+    pub(super) kind: Kind,
     pub(super) age: Duration,
     pub(super) cas: u64,
     bytes: usize,
@@ -128,7 +128,7 @@ impl Proxy {
                 if !old || !self.refresh(turn, caller, request, seen.cas) {
                     self.count_hit(pool, &seen);
                     turn.clients.reply(turn.io, caller.ticket, &reply, true);
-                    self.verify_if_due(turn, caller, (wanted, name.0, &seen), &reply);
+                    self.verify_if_due(turn, caller, (name, seen.kind));
                 }
                 None
             }
@@ -140,24 +140,21 @@ impl Proxy {
         done
     }
 
-    /// Has one in so many hits checked.
+    /// Has one in so many hits checked, whatever was wanted of the entry.
     #[inline]
-    fn verify_if_due<C: Clients>(
+    pub(super) fn verify_if_due<C: Clients>(
         &mut self,
         turn: &mut Turn<'_, C>,
         caller: Caller,
-        (wanted, name, seen): (Wanted, &[u8], &Seen),
-        reply: &[u8],
+        ((name, part), kind): ((&[u8], Option<&[u8]>), Kind),
     ) {
         let every = self.nearby.of(caller.pool).map_or(0, |near| near.settings().verify);
-        let question = match wanted {
-            _ if every == 0 || seen.absent => return,
-            Wanted::Get => Question::Meta,
-            Wanted::Value => Question::Value,
-            _ => return,
-        };
-        if self.nearby.verify.is_due(every) {
-            self.verify(turn, caller, (name, question), reply);
+        if every == 0 || !self.nearby.verify.is_due(every) {
+            return;
+        }
+        match (kind, part) {
+            (Kind::Fields, Some(part)) => self.verify(turn, caller, (part, kind)),
+            _ => self.verify(turn, caller, (name, kind)),
         }
     }
 
@@ -189,7 +186,7 @@ impl Proxy {
             show(entry)?;
             let age = now.since(entry.origin.sent);
             let bytes = entry.value.len();
-            Some(Seen { absent: entry.kind == Kind::Absent, age, cas: entry.cas, bytes })
+            Some(Seen { kind: entry.kind, age, cas: entry.cas, bytes })
         };
         let (mut looked, mut key) = (near.look(key, now, &mut see), key);
         if let (Some(part), Look::Miss | Look::Unfit) = (part, &looked)
@@ -217,7 +214,8 @@ impl Proxy {
     /// Counts a key that was found here.
     pub(super) fn count_hit(&self, pool: u16, seen: &Seen) {
         let metrics = &self.metrics.pools[pool as usize];
-        metrics.add(if seen.absent { PoolMetric::Misses } else { PoolMetric::Hits }, 1);
+        let absent = seen.kind == Kind::Absent;
+        metrics.add(if absent { PoolMetric::Misses } else { PoolMetric::Hits }, 1);
         metrics.reads.record(Duration::ZERO);
         self.note_hit(pool, seen);
     }
@@ -236,7 +234,7 @@ impl Proxy {
         let (part, whole) = OLD_FROM;
         settings.mode == NearMode::Ttl
             && wanted == Wanted::Get
-            && !seen.absent
+            && seen.kind == Kind::Plain
             && seen.age * whole >= settings.max_age * part
     }
 

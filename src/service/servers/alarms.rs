@@ -35,7 +35,7 @@ impl Proxy {
         }
         self.nearby.marks.tick(turn.now);
         self.end_parking(turn);
-        self.verify_again(turn);
+        self.verify_again(turn.now);
         self.end_waiting(turn);
         self.end_parked(turn);
         self.sweep(turn);
