@@ -64,8 +64,29 @@ struct Server {
     is_redis: bool,
     /// One fault at a time.
     process: Mutex<Kind>,
-    /// What the near cache that is watched was asked for while this was out of reach.
-    in_outages: Mutex<Lookups>,
+    outages: Mutex<Outages>,
+}
+
+/// What a near cache was asked for while it could keep little: its server was out of reach, or had
+/// room for the names of a few keys that are kept.
+#[derive(Debug, Default)]
+struct Outages {
+    sum: Lookups,
+    /// What it had been asked for when the one that lasts began.
+    since: Option<Lookups>,
+}
+
+impl Outages {
+    fn begin(&mut self, now: Lookups) {
+        self.since.get_or_insert(now);
+    }
+
+    fn end(&mut self, now: Lookups) {
+        let Some(since) = self.since.take() else { return };
+        let during = now.without(since);
+        self.sum.all += during.all;
+        self.sum.hits += during.hits;
+    }
 }
 
 /// How often a near cache was asked, and how often it had the answer.
@@ -100,18 +121,28 @@ impl Server {
 
     fn of(port: u16, kind: Kind) -> Self {
         let is_redis = matches!(kind, Kind::Redis(_));
-        Self { port, is_redis, process: Mutex::new(kind), in_outages: Mutex::default() }
+        Self { port, is_redis, process: Mutex::new(kind), outages: Mutex::default() }
     }
 
     /// Has it out of reach for a while, with the near cache of `watched` asked on and on.
     fn fail(&self, watched: &Proxy, outage: impl FnOnce(&mut Kind)) {
         let mut kind = self.process.lock().unwrap();
-        let before = Lookups::of(watched);
+        let lasting = self.outages.lock().unwrap().since.is_some();
+        self.count_outage(watched, true);
         outage(&mut kind);
-        let during = Lookups::of(watched).without(before);
-        let mut sum = self.in_outages.lock().unwrap();
-        sum.all += during.all;
-        sum.hits += during.hits;
+        self.count_outage(watched, lasting);
+    }
+
+    /// Ends it and starts it again: it has as much room as ever then.
+    fn begin_anew(&self, watched: &Proxy) {
+        self.fail(watched, Kind::restart);
+        self.count_outage(watched, false);
+    }
+
+    /// An outage begins, or has ended.
+    fn count_outage(&self, watched: &Proxy, begins: bool) {
+        let (mut outages, now) = (self.outages.lock().unwrap(), Lookups::of(watched));
+        if begins { outages.begin(now) } else { outages.end(now) }
     }
 
     /// A proxy in front of it.
@@ -139,6 +170,15 @@ struct Trial<'a> {
     seed: u64,
 }
 
+/// Ends a run, also where the writer has failed: nobody waits for the others then.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// What came of it.
 struct Outcome {
     reads: usize,
@@ -164,6 +204,7 @@ impl Trial<'_> {
         let tongues = self.server.tongues();
         let ports = self.proxies.iter().flat_map(|proxy| iter::repeat_n(proxy.port(), READERS));
         thread::scope(|scope| {
+            let end = End(&stop);
             for (number, port) in ports.enumerate() {
                 let to = (port, tongues[number % tongues.len()]);
                 let dice = Dice::new(self.seed * 100 + number as u64);
@@ -189,13 +230,13 @@ impl Trial<'_> {
             let mut dice = Dice::new(self.seed * 400);
             while Instant::now() < until {
                 if self.faults && dice.one_in(RESTART_ONE_IN) {
-                    let restart = || self.server.fail(self.proxies[1], Kind::restart);
+                    let restart = || self.server.begin_anew(self.proxies[1]);
                     writer.lose_all(|done| own.flush(done), restart);
                 }
                 writer.change(|done| own.flush(done));
                 pause(Duration::from_millis(dice.below(60)), &stopped);
             }
-            stop.store(true, Ordering::SeqCst);
+            drop(end);
         });
         let mut outcome = Outcome {
             reads: 0,
@@ -336,6 +377,7 @@ fn do_harm((server, watched): (&Server, &Proxy), mut dice: Dice, stopped: &impl 
                 let most = if dice.one_in(2) { "8" } else { "1000" };
                 let words = ["CONFIG", "SET", "tracking-table-max-keys", most];
                 Client::connect(server.port).ask(command(&words), "+OK\r\n");
+                server.count_outage(watched, most == "8");
             }
             _ => server.fail(watched, |kind| {
                 kind.process().freeze();
@@ -366,12 +408,13 @@ fn hold(server: &Server, near: &str, what: &str) {
     let own = (proxies[0], proxies[0]);
     let outcome = Trial { server, proxies, own, time, faults: true, seed: 7 }.run();
     outcome.print(what);
-    // The other proxy has the own writes. Of a server that is out of reach nothing can be kept.
-    let all = Lookups::of(proxies[1]);
-    let up = all.without(*server.in_outages.lock().unwrap());
+    // The other proxy has the own writes.
+    server.count_outage(proxies[1], false);
+    let (all, outages) = (Lookups::of(proxies[1]), server.outages.lock().unwrap().sum);
+    let up = all.without(outages);
     let part = up.hits / up.all;
     eprintln!(
-        "{what}: of {} lookups {:.1} % were answered by a near cache, of {} with its server there \
+        "{what}: of {} lookups {:.1} % were answered by a near cache, of {} without outages \
          {:.1} %",
         all.all,
         all.hits / all.all * 100.0,
