@@ -81,8 +81,13 @@ impl Pipeline {
             self.slots.pop_front();
             self.oldest = self.oldest.wrapping_add(1);
         }
-        if self.slots.is_empty() {
-            // Of ten thousand clients most are idle at any time: none of them keeps a buffer.
+        self.shrink();
+    }
+
+    /// Of ten thousand clients most are idle at any time: none of them keeps a buffer. Replies that
+    /// are made at once, one request after the other, take their place from the same one.
+    fn shrink(&mut self) {
+        if self.is_idle() {
             self.slots = VecDeque::new();
         }
     }
@@ -127,6 +132,7 @@ impl Pipeline {
     /// Counts the first `n` bytes of the output as written.
     pub(in crate::frontend) fn took(&mut self, n: usize) {
         self.out.advance(n);
+        self.shrink();
     }
 
     /// Bytes held or shared, and not written.
@@ -200,6 +206,24 @@ mod tests {
         }
         assert_eq!(pipeline.buffered(), COMPACT_FROM);
         assert!(pipeline.out.capacity() <= 4 * COMPACT_FROM, "{}", pipeline.out.capacity());
+    }
+
+    #[test]
+    fn whoever_has_taken_everything_keeps_no_slots() {
+        let mut pipeline = Pipeline::default();
+        for (text, last) in [(&b"A"[..], true), (b"BB", true), (b"", true)] {
+            let seq = pipeline.open();
+            pipeline.put(seq, text, last);
+        }
+        assert!(pipeline.slots.capacity() > 0);
+        pipeline.took(2);
+        assert!(pipeline.slots.capacity() > 0);
+        pipeline.took(1);
+        assert_eq!(pipeline.slots.capacity(), 0);
+        // A reply of which there is nothing to be seen.
+        let seq = pipeline.open();
+        pipeline.put(seq, b"", true);
+        assert_eq!(pipeline.slots.capacity(), 0);
     }
 
     #[test]

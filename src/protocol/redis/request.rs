@@ -213,18 +213,17 @@ pub fn write_bulk(bytes: &[u8], out: &mut Vec<u8>) {
 /// Appends the first line of an array (`*`) or a bulk string (`$`). A formatter would cost more
 /// than the copying.
 pub fn write_header(kind: u8, number: usize, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+    let mut line = *b"$18446744073709551615\r\n";
+    let mut at = line.len() - 2;
     let mut left = number;
     loop {
         at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
+        line[at] = b'0' + (left % 10) as u8;
         left /= 10;
         if left == 0 {
             break;
         }
     }
-    out.push(kind);
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n");
+    line[at - 1] = kind;
+    out.extend_from_slice(&line[at - 1..]);
 }

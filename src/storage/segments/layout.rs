@@ -210,6 +210,7 @@ impl Layout {
     }
 
     /// What is written beside key and value.
+    #[inline]
     pub(crate) fn fields(self, bytes: &[u8], at: Context) -> Fields {
         let wide = self.meta & WIDE != 0;
         let cas = if wide {
@@ -229,6 +230,7 @@ impl Layout {
     }
 
     /// The item as it is seen, with these fields.
+    #[inline]
     pub(crate) fn seen(self, bytes: &[u8], fields: Fields) -> Item<'_> {
         let Fields { flags, cas, expiry, marks, accessed } = fields;
         Item { value: Value::Whole(self.value(bytes)), flags, cas, expiry, marks, accessed }
@@ -240,6 +242,7 @@ impl Layout {
     }
 
     /// The first moment at which it is dead.
+    #[inline]
     pub(crate) fn expiry(self, bytes: &[u8], base: Time) -> Option<Time> {
         let written = match self.expiry_len {
             0 => return None,
@@ -252,6 +255,7 @@ impl Layout {
     }
 
     /// Notes an access in the item's bytes.
+    #[inline]
     pub(crate) fn touch(self, bytes: &mut [u8], now: Time) {
         if self.meta & FETCHED == 0 {
             bytes[0] = self.meta | FETCHED;
