@@ -20,6 +20,7 @@
 //! one look or one change, everything else here are atomics.
 
 mod entry;
+mod fill;
 mod flights;
 mod hot;
 mod leases;
@@ -41,6 +42,7 @@ use crate::storage::{NewItem, PutError, Settings, Store};
 
 pub use crate::storage::{Time, Usage};
 pub use entry::{Entry, Kind, Origin};
+pub use fill::{Fill, Settled, Token};
 use flights::Flights;
 pub use flights::{Flight, Wake};
 use hot::Hot;
@@ -102,50 +104,6 @@ pub enum Look<T> {
     Lapsed,
     /// There is one that is of no use for this.
     Unfit,
-}
-
-/// The right to store what a request that is sent now will bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token {
-    slot: u32,
-    count: u64,
-    flushes: u64,
-    /// How many connections there have been.
-    opened: u64,
-    /// When that request is sent, and over which connection.
-    pub origin: Origin,
-}
-
-/// What a fill has brought.
-#[derive(Clone, Copy, Debug)]
-pub struct Fill<'a> {
-    /// What it is.
-    pub kind: Kind,
-    /// The value, one piece after the other.
-    pub value: &'a [&'a [u8]],
-    /// The client's 32 bits.
-    pub flags: u32,
-    /// The server's version.
-    pub cas: u64,
-    /// Milliseconds that the server gives it, from the moment of sending; `None` for ever.
-    pub left: Option<u64>,
-    /// The server tells of changes.
-    pub tracked: bool,
-}
-
-/// What became of a fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// It is served from now on.
-    Stored,
-    /// The key was written, or its connection lost, meanwhile.
-    Raced,
-    /// It is larger than what is kept.
-    TooBig,
-    /// Its time is over.
-    Expired,
-    /// There is no room.
-    Full,
 }
 
 impl Near {
@@ -212,6 +170,16 @@ impl Near {
         (bytes.len() <= PART_BYTES).then(|| owner.part(self.store.key(bytes)))
     }
 
+    /// Whether a key has surely no entry and may get one, which is known without the storage; what is
+    /// told otherwise [`Near::look`] says. Parts of keys are keys of their own here.
+    #[inline]
+    pub fn lacks(&self, name: Name<'_>) -> bool {
+        let slot = self.slots.at(name.slot);
+        slot.happened().is_some()
+            && self.flushes.load(Ordering::SeqCst).is_multiple_of(FLUSH_ONCE)
+            && !slot.may_have(name.hash())
+    }
+
     /// Looks for an entry and has `show` make something of it, which may decline.
     pub fn look<T>(
         &self,
@@ -244,10 +212,16 @@ impl Near {
         }
     }
 
-    /// Counts a request for a key; true if it is asked for so often that it is to be kept.
+    /// Counts a request for a key that is not here, the `nth` of its worker; how many there have been
+    /// lately, this one included.
     #[inline]
-    pub fn admits(&self, name: Name<'_>, now: Time) -> bool {
-        let count = self.slots.count(name.slot, name.hash());
+    pub fn count(&self, name: Name<'_>, nth: u64) -> u8 {
+        self.slots.count(name.slot, name.hash(), nth)
+    }
+
+    /// Whether a key that was asked for so often lately is to be kept.
+    #[inline]
+    pub fn admits(&self, name: Name<'_>, count: u8, now: Time) -> bool {
         let asked = match self.settings.admit {
             Admission::All => true,
             Admission::Hot => count >= self.threshold.load(Ordering::Relaxed),

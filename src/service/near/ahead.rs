@@ -7,6 +7,8 @@
 //! It is a guess: requests that follow are taken to look like the one before them. A wrong one costs
 //! a read of some other place.
 
+use std::ops::Range;
+
 use crate::protocol::Request;
 use crate::service::proxy::Proxy;
 
@@ -24,25 +26,42 @@ impl Proxy {
 /// The first keys of requests in `rest` as far as each looks like `request`.
 fn keys_ahead<'r>(request: &Request<'r>, mut rest: &'r [u8]) -> impl Iterator<Item = &'r [u8]> {
     let bytes = request.bytes;
-    let shape = request.args.get(1).map(|key| {
-        let (head, tail) = (&bytes[..key.start as usize], bytes.len() - key.end as usize);
-        // Redis: up to the key's length.
-        let counted = head.ends_with(b"\n");
-        let dollar = head.iter().rposition(|byte| *byte == b'$').map_or(0, |at| at + 1);
-        (if counted { &head[..dollar] } else { head }, counted, tail)
-    });
+    let key = request.args.get(1).map(|key| key.start as usize..key.end as usize);
     std::iter::from_fn(move || {
-        let (head, counted, tail) = shape?;
-        let mut key = rest.strip_prefix(head)?;
-        if counted {
-            key = key.get(memchr::memchr(b'\n', key)? + 1..)?;
-        }
-        let end =
-            if counted { memchr::memchr(b'\r', key) } else { memchr::memchr2(b' ', b'\r', key) };
-        let end = end?;
-        rest = key.get(end + tail..)?;
-        Some(&key[..end])
+        let known = key.clone()?;
+        let (key, len) = match rest.get(..bytes.len()) {
+            // Keys of one length are the rule.
+            Some(next)
+                if next[..known.start] == bytes[..known.start]
+                    && next[known.end..] == bytes[known.end..] =>
+            {
+                (&next[known], bytes.len())
+            }
+            _ => key_of_another_length((bytes, known), rest)?,
+        };
+        rest = rest.get(len..)?;
+        Some(key)
     })
+}
+
+/// The key of the first request in `rest`, if that is like `bytes` with its key at `known`; and the
+/// length of that request.
+fn key_of_another_length<'r>(
+    (bytes, known): (&[u8], Range<usize>),
+    rest: &'r [u8],
+) -> Option<(&'r [u8], usize)> {
+    let (head, tail) = (&bytes[..known.start], bytes.len() - known.end);
+    // Redis: up to the key's length.
+    let counted = head.ends_with(b"\n");
+    let dollar = head.iter().rposition(|byte| *byte == b'$').map_or(0, |at| at + 1);
+    let mut key = rest.strip_prefix(if counted { &head[..dollar] } else { head })?;
+    if counted {
+        key = key.get(memchr::memchr(b'\n', key)? + 1..)?;
+    }
+    let end = if counted { memchr::memchr(b'\r', key) } else { memchr::memchr2(b' ', b'\r', key) };
+    let end = end?;
+    let len = rest.len() - key.len() + end + tail;
+    (len <= rest.len()).then(|| (&key[..end], len))
 }
 
 #[cfg(test)]
@@ -74,11 +93,14 @@ mod tests {
     #[test]
     fn keys_that_follow_are_found() {
         assert_eq!(keys(false, "get a\r\nget bb\r\nget ccc\r\n"), ["bb", "ccc"]);
+        assert_eq!(keys(false, "get aa\r\nget bb\r\nget c\r\nget dd\r\n"), ["bb", "c", "dd"]);
         assert_eq!(keys(false, "mg a v\r\nmg b v\r\nmn\r\n"), ["b"]);
         assert_eq!(keys(false, "get a\r\nset b 0 0 1\r\n1\r\n"), [""; 0]);
         let get = |key: &str| format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
         let pipeline = [get("a"), get("twelve bytes"), get("c"), "PING\r\n".to_owned()].concat();
         assert_eq!(keys(true, &pipeline), ["twelve bytes", "c"]);
+        let even = [get("aa"), get("bb"), get("c"), get("dd")].concat();
+        assert_eq!(keys(true, &even), ["bb", "c", "dd"]);
         // What is cut is not waited for.
         assert_eq!(keys(true, &pipeline[..pipeline.len() - 12]), ["twelve bytes"]);
     }

@@ -10,7 +10,7 @@ use super::fields;
 use super::filling::{CHECK, VALUE};
 use super::fills::{Question, Released, Waiter, Whom};
 use super::forms::{self, Answer, Form};
-use super::reads::Looked;
+use super::looks::Looked;
 use crate::backend::{Ask, Failure, To};
 use crate::cache::near::Kind;
 use crate::metrics::PoolMetric;

@@ -3,7 +3,7 @@
 
 use super::fills::{Question, Whom, Wish};
 use super::forms::{self, Form};
-use super::reads::Looked;
+use super::looks::Looked;
 use crate::cache::near::Kind;
 use crate::config::Protocol;
 use crate::protocol::{Expect, Request, Span, redis};

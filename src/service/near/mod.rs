@@ -7,10 +7,11 @@
 //!                         └─ anything else ─▶ the usual way
 //! ```
 //! What is promised, and the rules behind it, stand in [`crate::cache::near`]; here is when they are
-//! called. `reads` has requests for one key and `many` those for several, `fields` what is wanted of a
-//! hash, `fills` what is under way, `filling` what comes of it, `brought` what a server's reply says,
-//! `endings` what becomes of those whom it fails, `parked` who waits for other workers, `forms` how it is shown to whoever asked, `marks`
-//! writes, `ahead` the keys that follow, `trust` the connections to the servers, `verify` whether it is all true.
+//! called. `reads` has requests for one key and `many` those for several, `looks` what is found of
+//! each, `fields` what is wanted of a hash, `fills` what is under way, `filling` what comes of it,
+//! `brought` what a server's reply says, `endings` what becomes of those whom it fails, `parked` who
+//! waits for other workers, `forms` how it is shown to whoever asked, `marks` writes, `ahead` the keys
+//! that follow, `trust` the connections to the servers, `verify` whether it is all true.
 
 mod ahead;
 mod brought;
@@ -19,6 +20,7 @@ mod fields;
 mod filling;
 mod fills;
 mod forms;
+mod looks;
 mod many;
 mod marks;
 mod parked;
@@ -30,7 +32,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::near::{Flight, Near};
+use crate::cache::near::{Flight, Near, Time};
 use crate::protocol::{Access, Command, Op, Plan};
 pub(in crate::service) use fills::Fills;
 pub(in crate::service) use marks::Marks;
@@ -49,8 +51,24 @@ pub(in crate::service) struct Nearby {
     abroad: HashMap<u32, u32>,
     /// Counts lookups: one in so many is noted for the report of hot keys.
     lookups: u64,
+    moment: Moment,
     /// Names of fields are written here.
     part: Vec<u8>,
+}
+
+/// The moment at which the requests of a turn are looked at, turned into storage time once: all near
+/// caches go by the clock of the process.
+#[derive(Default)]
+struct Moment(Option<(Instant, Time)>);
+
+impl Moment {
+    #[inline]
+    fn of(&mut self, near: &Near, at: Instant) -> Time {
+        match self.0 {
+            Some((known, time)) if known == at => time,
+            _ => self.0.insert((at, near.time(at))).1,
+        }
+    }
 }
 
 /// What a command is to the near cache.
@@ -96,6 +114,7 @@ impl Nearby {
             verify: Verify::default(),
             abroad: HashMap::new(),
             lookups: 0,
+            moment: Moment::default(),
             part: Vec::new(),
         }
     }

@@ -8,48 +8,23 @@
 //!                            └─ cold ─▶ the usual way
 //! ```
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::fields;
 use super::filling::{LEFT, PERMIT, VALUE};
 use super::fills::{Question, Waiter, Whom, Wish};
 use super::forms::{self, Asked, Form};
+use super::looks::{Glance, Looked};
 use super::{Role, Wanted};
 use crate::backend::{Ask, To};
-use crate::cache::near::{Entry, Kind, Look};
-use crate::config::{NearMode, Protocol};
+use crate::cache::near::Kind;
+use crate::config::Protocol;
 use crate::metrics::PoolMetric;
 use crate::protocol::{Expect, Plan, Request, Span, memcache, redis};
 use crate::service::dispatch::Turn;
 use crate::service::proxy::{Caller, Lane, Proxy};
 use crate::service::replies::Clients;
 use crate::service::route::Astray;
-
-/// Lookups of which one is noted for the report of hot keys.
-const SAMPLED: u64 = 32;
-
-/// From this part of its age on an entry is made young again, so that it need not be missed.
-const OLD_FROM: (u32, u32) = (6, 10);
-
-/// What an entry that was shown is like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) kind: Kind,
-    pub(super) age: Duration,
-    pub(super) cas: u64,
-    bytes: usize,
-}
-
-/// Where a value is to be had.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Looked {
-    /// Here.
-    Hit(Seen),
-    /// At its server, and it is worth keeping.
-    Hot,
-    /// At its server.
-    There,
-}
 
 impl Proxy {
     /// Sees to a request of a pool with a near cache; `None` if it needs nothing more, else the mark
@@ -114,14 +89,25 @@ impl Proxy {
         let binary =
             if wanted == Wanted::Meta { memcache::binary_key(request, written) } else { None };
         let name = binary.as_deref().unwrap_or(written);
+        let (key, now) = match self.glance((pool, turn.now), name, !wanted.is_of_hash()) {
+            Glance::Known(Looked::Hot)
+                if self.fill_for(turn, caller, request, (wanted, (name, None))) =>
+            {
+                return None;
+            }
+            Glance::Known(_) => return Some(0),
+            Glance::Perhaps(key, now) => (key, now),
+        };
         let asked = Asked { wanted, request, resp3: caller.resp3 };
         let mut reply = std::mem::take(&mut self.merged);
         reply.clear();
         let mut part = std::mem::take(&mut self.nearby.part);
         let words = || request.args.iter().skip(1).map(|word| word.of(request.bytes));
         let parted = wanted.is_of_hash() && fields::write_name(words(), &mut part);
-        let name = (name, parted.then_some(&part[..]));
-        let looked = self.look_near((pool, turn.now), name, |entry| asked.show(entry, &mut reply));
+        let parts = parted.then_some(&part[..]);
+        let looked =
+            self.look_closely((pool, now), (key, parts), |entry| asked.show(entry, &mut reply));
+        let name = (name, parts);
         let done = match looked {
             Looked::Hit(seen) => {
                 let old = self.is_old(pool, wanted, &seen);
@@ -156,86 +142,6 @@ impl Proxy {
             (Kind::Fields, Some(part)) => self.verify(turn, caller, (part, kind)),
             _ => self.verify(turn, caller, (name, kind)),
         }
-    }
-
-    /// Looks for a key, or else for a part of it, counts what came of it, and says where the value is
-    /// to be had; `show` makes a reply of an entry.
-    #[inline]
-    pub(super) fn look_near(
-        &mut self,
-        (pool, now): (u16, Instant),
-        (name, part): (&[u8], Option<&[u8]>),
-        mut show: impl FnMut(&Entry<'_>) -> Option<()>,
-    ) -> Looked {
-        let metrics = &self.metrics.pools[pool as usize];
-        let nearby = &mut self.nearby;
-        let Some(near) = nearby.nears.get(pool as usize).and_then(Option::as_ref) else {
-            return Looked::There;
-        };
-        let Some(key) = near.key(name) else {
-            metrics.add(PoolMetric::NearUncovered, 1);
-            return Looked::There;
-        };
-        nearby.lookups = nearby.lookups.wrapping_add(1);
-        let sampled = nearby.lookups.is_multiple_of(SAMPLED);
-        if sampled {
-            near.note_hot(key);
-        }
-        let now = near.time(now);
-        let mut see = |entry: &Entry<'_>| {
-            show(entry)?;
-            let age = now.since(entry.origin.sent);
-            let bytes = entry.value.len();
-            Some(Seen { kind: entry.kind, age, cas: entry.cas, bytes })
-        };
-        let (mut looked, mut key) = (near.look(key, now, &mut see), key);
-        if let (Some(part), Look::Miss | Look::Unfit) = (part, &looked)
-            && let Some(part) = near.part(key, part)
-        {
-            (looked, key) = (near.look(part, now, &mut see), part);
-        }
-        let (metric, looked) = match looked {
-            Look::Hit(seen) => {
-                if sampled {
-                    near.weigh(key, seen.bytes);
-                }
-                return Looked::Hit(seen);
-            }
-            Look::Miss if near.admits(key, now) => (PoolMetric::NearMisses, Looked::Hot),
-            Look::Miss => (PoolMetric::NearMisses, Looked::There),
-            Look::Busy => (PoolMetric::NearBusy, Looked::There),
-            Look::Lapsed => (PoolMetric::NearLapsed, Looked::There),
-            Look::Unfit => (PoolMetric::NearUnfit, Looked::There),
-        };
-        metrics.add(metric, 1);
-        looked
-    }
-
-    /// Counts a key that was found here.
-    pub(super) fn count_hit(&self, pool: u16, seen: &Seen) {
-        let metrics = &self.metrics.pools[pool as usize];
-        let absent = seen.kind == Kind::Absent;
-        metrics.add(if absent { PoolMetric::Misses } else { PoolMetric::Hits }, 1);
-        metrics.reads.record(Duration::ZERO);
-        self.note_hit(pool, seen);
-    }
-
-    /// The same of one of several keys, which the request counts when it is whole.
-    pub(super) fn note_hit(&self, pool: u16, seen: &Seen) {
-        let metrics = &self.metrics.pools[pool as usize];
-        metrics.add(PoolMetric::NearHits, 1);
-        metrics.near_ages.record(seen.age);
-    }
-
-    /// Whether an entry is to be made young again by this request.
-    fn is_old(&self, pool: u16, wanted: Wanted, seen: &Seen) -> bool {
-        let Some(near) = self.nearby.of(pool) else { return false };
-        let settings = near.settings();
-        let (part, whole) = OLD_FROM;
-        settings.mode == NearMode::Ttl
-            && wanted == Wanted::Get
-            && seen.kind == Kind::Plain
-            && seen.age * whole >= settings.max_age * part
     }
 
     /// Asks the server whether a version is still its own, with this request to wait for the answer;

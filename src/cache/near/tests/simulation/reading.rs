@@ -109,7 +109,10 @@ impl World {
         let proxy = &self.proxies[proxy];
         let lease = proxy.workers[worker].connection.as_ref()?.lease;
         let key = filed(&proxy.near, &self.plan, (key, &name));
-        proxy.near.admits(key, now).then(|| proxy.near.token(key, lease, now))?
+        proxy
+            .near
+            .admits(key, proxy.near.count(key, 1), now)
+            .then(|| proxy.near.token(key, lease, now))?
     }
 
     /// Waits for a read of the same key that its worker has sent already, if it may.
