@@ -26,9 +26,9 @@ pub use near::{Admission, NearCache, NearMode};
 use pool::hash_name;
 pub use server_list::{ServerList, parse_servers};
 pub use settings::{
-    BigKeys, CELL_HEADER, CacheSettings, ClientCertificates, Config, Dead, Distribution, Eviction,
-    Expansion, Fill, Hash, HashChar, Limits, Listen, ListenTls, Log, LogFormat, Moving, Partial,
-    Points, Pool, Protocol, Routing, Secret, ServerTls, Storage, TlsVersion,
+    BigKeys, CELL_HEADER, CacheSettings, ClientCertificates, Config, Data, Dead, Distribution,
+    Eviction, Expansion, Fill, Hash, HashChar, Limits, Listen, ListenTls, Log, LogFormat, Moving,
+    Partial, Points, Pool, Protocol, Routing, Secret, ServerTls, Storage, TlsVersion,
 };
 pub use source::{Errors, Problem};
 pub use topology::{Format, Membership, NameFrom, Place, TopologySource, ZooKeeper};

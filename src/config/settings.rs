@@ -216,6 +216,10 @@ pub enum Fill {
 /// How keys of a pool that speaks Redis are moved from the old to the new servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moving {
+    /// What the pool's data is.
+    pub data: Data,
+    /// Of a cache: how long a value may be on its way from one server to the other.
+    pub carry_timeout: Duration,
     /// How long a server may hear nothing from the other while it moves a key.
     pub migrate_timeout: Duration,
     /// Keys that nobody asks for that are moved in a second, for each old server; 0 for none.
@@ -228,6 +232,15 @@ pub struct Moving {
     pub big_key_bytes: u64,
     /// Elements, fields, members or entries from which on a key is big.
     pub big_key_elements: u32,
+}
+
+/// What a pool's data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// All there is: servers hand keys to each other.
+    Store,
+    /// A cache: the proxy carries strings, everything else may be gone.
+    Cache,
 }
 
 /// What becomes of a key that is so large that moving it would hold both servers up.

@@ -131,6 +131,6 @@ impl Routing {
             }
         };
         let tag = self.hash_tag.map(|tag| tag.map(char::from).iter().collect());
-        Placement { hash, distribution, hash_tag: tag.unwrap_or_default() }
+        Placement { hash, distribution, hash_tag: tag.unwrap_or_default(), carried: false }
     }
 }

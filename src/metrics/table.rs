@@ -234,7 +234,10 @@ scope! {
             "Operations on keys that move ended since ZooKeeper was out of sight." { SelfFenced }
         Counter "expansion_moves_total",
             "Keys of Redis that a server was told to hand over to the other, by what came of it.",
-            result { KeysMoved = "moved", KeysAbsent = "absent", KeysUnmoved = "failed" }
+            result {
+                KeysMoved = "moved", KeysAbsent = "absent", KeysDropped = "dropped",
+                KeysUnmoved = "failed"
+            }
         Counter "expansion_split_brain_total",
             "Keys of Redis that both servers had: the one that serves kept its own." { SplitBrain }
         Counter "expansion_swept_keys_total",

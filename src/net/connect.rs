@@ -56,6 +56,16 @@ pub async fn connect(
         }
         Address::Unix(_) => Vec::new(),
     };
+    connect_found((found, tls), address, (limit, until)).await
+}
+
+/// The same where the name has been looked up: `limit` is shared out among the addresses, and it ends
+/// at `until`.
+pub(super) async fn connect_found(
+    (found, tls): (Vec<SocketAddr>, Option<&TlsConnector>),
+    address: &Address,
+    (limit, until): (Duration, Instant),
+) -> Result<Stream, ConnectError> {
     let opened = async {
         let stream = open(address, found, limit).await?;
         match tls {

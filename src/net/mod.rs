@@ -7,6 +7,7 @@
 //! Nothing above this module calls the operating system for a socket, so that another driver, or
 //! a simulated network, can take its place.
 
+mod blocking;
 mod connect;
 mod driver;
 mod inbox;
@@ -19,6 +20,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+pub use blocking::Blocking;
 pub use connect::{ConnectError, connect, dial, recheck};
 pub use driver::{Driver, Read, Token, Written};
 pub use inbox::{Inbox, Mail};

@@ -43,7 +43,10 @@ pub use dispatch::Turn;
 pub use expansion::{Told, rings, told};
 pub use identity::Identity;
 pub use local::After;
-pub use moving::{Gated, migrate_command, told_moving};
+pub use moving::{
+    Gated, is_token, migrate_command, put_value_command, take_command, token_command, token_key,
+    told_moving,
+};
 pub use proxy::{Caller, Proxy};
 pub use replies::{Clients, Progress, count_request};
 pub use standalone::{Accepted, Standalone, State};

@@ -16,6 +16,8 @@ pub struct Placement {
     pub distribution: String,
     /// The hash tag; empty if there is none.
     pub hash_tag: String,
+    /// Whether proxies carry values between two rings, which all of them must then do.
+    pub carried: bool,
 }
 
 /// `sha256:` and 64 hexadecimal digits over placement, names and weights, whatever order the
@@ -25,7 +27,7 @@ pub fn digest(placement: &Placement, servers: &[Server]) -> String {
     ring_order(&mut servers);
     // Each text is preceded by its length, so that no two lists have one image.
     let mut image = String::from("twinring-ring-1\n");
-    let Placement { hash, distribution, hash_tag } = placement;
+    let Placement { hash, distribution, hash_tag, .. } = placement;
     for text in [hash, distribution, hash_tag] {
         let _ = writeln!(image, "{}:{text}", text.len());
     }
@@ -56,7 +58,8 @@ mod tests {
 
     fn placement(hash: &str, hash_tag: &str) -> Placement {
         let distribution = "ketama".to_owned();
-        Placement { hash: hash.to_owned(), distribution, hash_tag: hash_tag.to_owned() }
+        let (hash, hash_tag) = (hash.to_owned(), hash_tag.to_owned());
+        Placement { hash, distribution, hash_tag, carried: false }
     }
 
     #[test]

@@ -233,7 +233,9 @@ impl Document {
         if !self.has_two_rings() {
             return current;
         }
-        sha256(format!("{current}\n{}\n", digest(placement, &self.target_servers())).as_bytes())
+        let target = digest(placement, &self.target_servers());
+        let carried = if placement.carried { "carried\n" } else { "" };
+        sha256(format!("{current}\n{target}\n{carried}").as_bytes())
     }
 
     /// Checks each ring by itself, and what both have in common: names, addresses, weights.

@@ -1,7 +1,7 @@
 //! How large the keys are that move: memory, and elements of those that have any.
 
 use super::redis::{Redis, figure};
-use crate::config::Moving;
+use crate::config::{Data, Moving};
 
 /// What moves, as far as it has been looked at.
 #[derive(Debug, Default)]
@@ -11,7 +11,9 @@ pub(super) struct Moved {
     /// Those of them that move, and their memory in bytes.
     pub(super) keys: u64,
     pub(super) bytes: u64,
-    /// Those that are larger than they may be.
+    /// Those of them that are no strings.
+    pub(super) others: u64,
+    /// Those that are larger than they may be; of a cache strings alone.
     pub(super) big: Vec<Big>,
 }
 
@@ -54,6 +56,11 @@ impl Moved {
             let elements = if kind == "string" { 0 } else { figure(&counts[at]) };
             self.keys += 1;
             self.bytes += bytes;
+            let other = kind != "string";
+            self.others += u64::from(other);
+            if other && moving.data == Data::Cache {
+                continue;
+            }
             if bytes > moving.big_key_bytes || elements > moving.big_key_elements.into() {
                 self.big.push(Big { server, key, kind, elements, bytes });
             }

@@ -78,7 +78,7 @@ impl Leader {
     }
 
     fn behind(&self, look: &Look) -> Vec<Behind> {
-        look.behind(&self.pool.routing.placement())
+        look.behind(&self.pool.placement())
     }
 
     /// Nobody is behind: the version may be followed by another.

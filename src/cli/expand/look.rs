@@ -210,7 +210,7 @@ pub(super) fn explain_in(
     // A key that does not move is treated as ever.
     let as_if = if old == new { Phase::Stable } else { phase_there };
     if pool.protocol == Protocol::Redis {
-        let _ = writeln!(text, "commands\t{}", told_moving(as_if, (old, new)));
+        let _ = writeln!(text, "commands\t{}", told_moving(as_if, (old, new), pool.hands_over()));
     } else {
         for Told { operation, way, .. } in told(as_if, fill, (old, new)) {
             let _ = writeln!(text, "{operation}\t{way}");

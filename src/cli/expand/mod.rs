@@ -148,10 +148,11 @@ const COPIED: [(&str, &str); 6] = [
 ];
 
 /// The same of one whose keys are moved.
-const MOVED: [(&str, &str); 8] = [
+const MOVED: [(&str, &str); 9] = [
     ("keys moved", "/keys/moved"),
     ("keys that were not there", "/keys/absent"),
     ("keys that could not be moved", "/keys/failed"),
+    ("keys that were dropped", "/keys/dropped"),
     ("keys that were at both", "/keys/split_brain"),
     ("swept: keys seen", "/sweep/seen"),
     ("swept: keys moved", "/sweep/moved"),

@@ -11,9 +11,11 @@ use std::fmt::Write;
 
 use super::big::{Big, Moved};
 use super::redis::Redis;
-use crate::config::{BigKeys, Expansion, Node, Pool};
+use crate::config::{BigKeys, Data, Expansion, Node, Pool};
 use crate::routing::DualRing;
-use crate::service::{migrate_command, rings};
+use crate::service::{
+    is_token, migrate_command, put_value_command, rings, take_command, token_command, token_key,
+};
 
 /// Big keys of which one report tells.
 const SHOWN: usize = 20;
@@ -82,7 +84,13 @@ impl Looking<'_> {
         if !self.findings.problems.is_empty() {
             return;
         }
-        self.alike(&from, &to);
+        if self.carries() {
+            let (old, new) = (from.len(), to.len());
+            let text = &mut self.findings.text;
+            let _ = writeln!(text, "servers that keys come from {old}, go to {new}");
+        } else {
+            self.alike(&from, &to);
+        }
         for (&from, &to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
             if from != to {
                 self.note(|looking| looking.probe(from, to));
@@ -177,11 +185,19 @@ impl Looking<'_> {
         kinds
     }
 
-    /// Has one server hand a key of ours to another, as it will have to with all that move.
+    /// Whether values are carried by the proxies, not handed over.
+    fn carries(&self) -> bool {
+        self.expansion.moving.data == Data::Cache
+    }
+
+    /// Has one server hand a key of ours to another, or carries it, as it will be with all that move.
     fn probe(&mut self, from: usize, to: usize) -> Result<(), String> {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let unique = since.map_or(0, |since| since.as_nanos());
         let key = format!("twinring:probe:{}:{unique}", std::process::id()).into_bytes();
+        if self.carries() {
+            return self.probe_by_carrying((from, to), &key);
+        }
         let words = migrate_command(self.pool, self.node(to), &key);
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let to_name = self.node(to).name.clone();
@@ -201,14 +217,42 @@ impl Looking<'_> {
         Ok(())
     }
 
+    fn probe_by_carrying(&mut self, (from, to): (usize, usize), key: &[u8]) -> Result<(), String> {
+        self.ask(from, |server| server.done(&[b"SET", key, b"1", b"PX", PROBE_TTL_MS]))?;
+        let carried = self.carry((from, to), key);
+        // Wherever it is now.
+        let _ = self.ask(from, |server| server.done(&[b"DEL", key]));
+        let had = self.ask(to, |server| server.done(&[b"DEL", key]));
+        let _ = self.ask(to, |server| server.done(&[b"DEL", &token_key(key)]));
+        if carried? && had? == b":1\r\n" {
+            return Ok(());
+        }
+        let name = &self.node(to).name;
+        let why = format!("a key carried to {name} did not come there within carry_timeout");
+        Err(named(self.node(from), &why))
+    }
+
+    /// Carries a key of ours; whether it has come in time.
+    fn carry(&mut self, (from, to): (usize, usize), key: &[u8]) -> Result<bool, String> {
+        let moving = &self.expansion.moving;
+        let (token, life) = (&b"probe"[..], moving.carry_timeout.as_millis());
+        let most = moving.big_key_bytes.max(1);
+        self.ask(to, |server| words(server, &token_command(key, token, life)))?;
+        let taken = self.ask(from, |server| words(server, &take_command(key, most)))?;
+        let put = put_value_command(key, (token, life), b"1");
+        let put = self.ask(to, |server| words(server, &put))?;
+        Ok(taken.starts_with(b"*2\r\n") && put == b":1\r\n")
+    }
+
     /// A new server must have nothing that moves there: it would be taken for the newer value.
     fn is_clear(&mut self, server: usize) -> Result<(), String> {
-        let rings = self.rings;
+        let (rings, carries) = (self.rings, self.carries());
         let (mut there, mut example) = (0_u64, None);
         self.ask(server, |connection| {
             connection.each_page(|_, keys| {
                 let mut found = keys
                     .into_iter()
+                    .filter(|key| !(carries && is_token(key)))
                     .filter(|key| rings.moved(key).is_some_and(|[_, new]| new == server));
                 if let Some(key) = found.next() {
                     example.get_or_insert(key);
@@ -237,7 +281,7 @@ impl Looking<'_> {
     }
 
     fn tell(&mut self, moved: &Moved) {
-        let moving = &self.expansion.moving;
+        let (moving, carries) = (&self.expansion.moving, self.carries());
         let text = &mut self.findings.text;
         let _ = writeln!(
             text,
@@ -247,13 +291,17 @@ impl Looking<'_> {
             moved.bytes,
             moving.pin.len(),
         );
-        let _ = writeln!(
-            text,
-            "larger than {} bytes or {} elements: {}",
-            moving.big_key_bytes,
-            moving.big_key_elements,
-            moved.big.len(),
-        );
+        let (others, big, bytes) = (moved.others, moved.big.len(), moving.big_key_bytes);
+        let _ = match carries {
+            true => writeln!(
+                text,
+                "will be gone: {others} that are no strings, {big} of more than {bytes} bytes"
+            ),
+            false => {
+                let elements = moving.big_key_elements;
+                writeln!(text, "larger than {bytes} bytes or {elements} elements: {big}")
+            }
+        };
         for Big { server, key, kind, elements, bytes } in moved.big.iter().take(SHOWN) {
             let (name, key) = (&self.pool.servers[*server].name, key.escape_ascii());
             let _ = writeln!(text, "  {key}\t{name}\t{kind}\t{elements} elements\t{bytes} bytes");
@@ -272,6 +320,11 @@ impl Looking<'_> {
 
 fn named(node: &Node, why: &str) -> String {
     format!("server {} ({}): {why}", node.name, node.address)
+}
+
+/// Asks a server what is given word by word.
+fn words(server: &mut Redis, words: &[Vec<u8>]) -> Result<Vec<u8>, String> {
+    server.done(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 fn numbers(version: &str) -> Vec<u32> {

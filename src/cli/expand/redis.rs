@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::config::{Address, Node, Pool};
+use crate::net::{Blocking, TlsConnector};
 use crate::protocol::redis::{Scanner, bulk_text, elements, integer, write_command};
 
 /// How long a server may take to accept a connection or to answer.
@@ -16,17 +17,20 @@ const VALUE_BYTES_MAX: u64 = 512 << 20;
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Redis {
-    stream: TcpStream,
+    stream: Blocking,
     buffer: Vec<u8>,
 }
 
 impl Redis {
-    /// Connects to a server of a pool, with the pool's password and database.
+    /// Connects to a server of a pool, with the pool's TLS, password and database.
     ///
     /// # Errors
     /// What is wrong, in words.
     pub(super) fn connect(pool: &Pool, node: &Node) -> Result<Self, String> {
-        let stream = dial(&node.address).map_err(|error| error.to_string())?;
+        let tls = pool.server_tls.as_ref().map(TlsConnector::new).transpose();
+        let tls = tls.map_err(|error| error.to_string())?;
+        let stream = Blocking::open(&node.address, tls.as_ref(), TIMEOUT);
+        let stream = stream.map_err(|error| error.to_string())?;
         let mut server = Self { stream, buffer: Vec::new() };
         if let Some(secret) = &pool.redis_auth {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];

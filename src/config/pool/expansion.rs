@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
-use crate::config::settings::{Dead, Distribution, Expansion, Fill, Moving, Pool, Protocol};
+use crate::config::settings::{Data, Dead, Distribution, Expansion, Fill, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
 use crate::config::{Format, Place};
-use crate::topology::{Address, DeadOld, Phase, Server, ring_order};
+use crate::topology::{Address, DeadOld, Phase, Placement, Server, ring_order};
 
 /// A server takes a few milliseconds to answer; who has died does not keep others waiting.
 const STUB_TTL: Duration = Duration::from_secs(5);
@@ -46,9 +46,9 @@ impl Expansion {
 pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
     let Some(value) = section.take("expansion") else { return };
     let Some(inner) = Section::open(&value) else { return };
-    pool.why_one_ring().for_each(|why| value.refuse(why));
     if pool.topology.is_some() {
-        return read_beside_topology(inner, (&value, pool));
+        read_beside_topology(inner, (&value, pool));
+        return pool.why_one_ring().for_each(|why| value.refuse(why));
     }
     let named = Phase::ALL.map(|phase| (phase.name(), phase));
     let why = "is none of stable, prepare, fence, warm, drain, new";
@@ -70,17 +70,19 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
         }
     }
     ring_order(&mut pool.servers);
-    if pool.protocol == Protocol::Redis {
+    pool.expansion = Some(expansion);
+    pool.why_one_ring().for_each(|why| value.refuse(why));
+    if pool.hands_over() {
         refuse_unix_sockets(&value, pool);
     }
-    pool.expansion = Some(expansion);
 }
 
 /// Servers of Redis hand keys to each other: MIGRATE takes a host and a port.
 fn refuse_unix_sockets(value: &Value<'_>, pool: &Pool) {
     for server in pool.servers.iter().filter(|it| matches!(it.address, Address::Unix(_))) {
         value.refuse(format!(
-            "server '{}' has a unix socket: other servers cannot move keys there",
+            "server '{}' has a unix socket: other servers cannot move keys there, unless \"data\" is \
+             cache",
             server.name
         ));
     }
@@ -154,8 +156,9 @@ impl Pool {
             ),
             // Whether MIGRATE speaks TLS is not ours to say.
             (
-                redis && self.server_tls.is_some(),
-                "servers that speak TLS cannot be told to move keys to each other",
+                self.hands_over() && self.server_tls.is_some(),
+                "servers that speak TLS cannot be told to move keys to each other, unless \"data\" is \
+                 cache",
             ),
             (
                 self.dead == Dead::Rehash,
@@ -167,6 +170,18 @@ impl Pool {
             ),
         ];
         whys.into_iter().filter(|(applies, _)| *applies).map(|(_, why)| why)
+    }
+
+    /// Whether servers hand keys to each other when it has two rings.
+    pub fn hands_over(&self) -> bool {
+        let cache = |it: &Expansion| it.moving.data == Data::Cache;
+        self.protocol == Protocol::Redis && !self.expansion.as_ref().is_some_and(cache)
+    }
+
+    /// What of it, beside the servers, decides where a key lives and how it comes there.
+    pub fn placement(&self) -> Placement {
+        let carried = self.protocol == Protocol::Redis && !self.hands_over();
+        Placement { carried, ..self.routing.placement() }
     }
 
     /// Its two rings, if it has them.

@@ -66,6 +66,7 @@ pub(super) async fn show(
                     "moved": count(PoolMetric::KeysMoved),
                     "absent": count(PoolMetric::KeysAbsent),
                     "failed": count(PoolMetric::KeysUnmoved),
+                    "dropped": count(PoolMetric::KeysDropped),
                     "split_brain": count(PoolMetric::SplitBrain),
                 },
                 "sweep": {

@@ -170,6 +170,10 @@ impl Diff {
             self.refused.extend(new.why_one_ring().map(|why| format!("{prefix}expansion: {why}")));
         }
         let changed = way(old) != way(new);
+        // How keys come from server to server must be the same for all proxies.
+        if old.topology.is_some() && old.placement().carried != new.placement().carried {
+            self.needs_restart(&format!("{prefix}expansion.data"));
+        }
         if old.topology.is_none() {
             if changed {
                 self.needs_restart(&format!("{prefix}expansion"));

@@ -336,6 +336,9 @@ mod tests {
         ];
         let mut look = Look { document, acks, awaited: Awaited::default() };
         assert_eq!(behind(&look), ["old", "other", "ahead", "new"]);
+        // One that carries values where the others have servers hand keys over.
+        let placement = Placement { carried: true, ..routing().placement() };
+        assert!(look.behind(&placement).iter().any(|it| it.id == "same"));
         look.acks.truncate(1);
         assert_eq!(behind(&look), Vec::<String>::new());
     }

@@ -140,7 +140,7 @@ impl Sources {
     }
 
     fn desk(&mut self, pool: &Pool, source: String, wake: Arc<Notify>) -> Arc<Desk> {
-        let desk = Arc::new(Desk::new(&pool.name, source, pool.routing.placement(), wake));
+        let desk = Arc::new(Desk::new(&pool.name, source, pool.placement(), wake));
         self.desks.push(Arc::clone(&desk));
         desk
     }

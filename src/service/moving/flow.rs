@@ -2,13 +2,18 @@
 //!
 //! While a server hands a key over it does nothing else, and if the other does not answer it stands
 //! still for `migrate_timeout`. So it has few such requests before it at a time, the others wait
-//! here; and when the other server has not answered, none for a while.
+//! here; and when the other server has not answered, none for a while. What the proxy carries itself
+//! keeps no server, but its values are held here meanwhile: of these there may be a few more.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Keys that one worker has one server hand over at once: while one is under way the next is there.
 const AT_ONCE: usize = 2;
+
+/// The same where the proxy carries them: a key takes three round trips. Each holds a value of
+/// `big_key_bytes` at most.
+const CARRIED_AT_ONCE: usize = 16;
 
 /// For how long it is not asked after the other server has not answered.
 const STUCK: Duration = Duration::from_secs(1);
@@ -29,6 +34,7 @@ pub(super) struct Flows {
 #[derive(Debug, Default)]
 struct Flow {
     asked: usize,
+    most: usize,
     waiting: VecDeque<Id>,
     stuck_until: Option<Instant>,
 }
@@ -36,9 +42,10 @@ struct Flow {
 impl Flows {
     /// Whether a server may be asked for a key now; if not the key waits, and comes out of
     /// [`Flows::next`].
-    pub(super) fn may_ask(&mut self, at: At, id: Id) -> bool {
+    pub(super) fn may_ask(&mut self, at: At, id: Id, carried: bool) -> bool {
         let flow = self.servers.entry(at).or_default();
-        if flow.asked >= AT_ONCE {
+        flow.most = if carried { CARRIED_AT_ONCE } else { AT_ONCE };
+        if flow.asked >= flow.most {
             flow.waiting.push_back(id);
             return false;
         }
@@ -47,8 +54,8 @@ impl Flows {
         true
     }
 
-    /// It has answered, or never will: which server that was.
-    pub(super) fn answered(&mut self, id: Id) -> Option<At> {
+    /// It has no more to answer about a key, or never will: which server that was.
+    pub(super) fn ended(&mut self, id: Id) -> Option<At> {
         let at = self.asked.remove(&id)?;
         let flow = self.servers.get_mut(&at)?;
         flow.asked -= 1;
@@ -58,7 +65,7 @@ impl Flows {
     /// The next key that it may be asked for.
     pub(super) fn next(&mut self, at: At) -> Option<Id> {
         let flow = self.servers.get_mut(&at)?;
-        if flow.asked >= AT_ONCE { None } else { flow.waiting.pop_front() }
+        if flow.asked >= flow.most { None } else { flow.waiting.pop_front() }
     }
 
     /// The server that it hands keys over to has not answered it.
@@ -81,14 +88,14 @@ mod tests {
     fn a_server_has_few_keys_before_it_and_the_others_keep_their_order() {
         let (mut flows, at) = (Flows::default(), (0, 1));
         let id = |number: u32| (number, number, 0);
-        assert!((0..AT_ONCE as u32).all(|number| flows.may_ask(at, id(number))));
-        assert!(!flows.may_ask(at, id(7)) && !flows.may_ask(at, id(8)));
-        assert!(flows.may_ask((0, 2), id(9)), "another server");
+        assert!((0..AT_ONCE as u32).all(|number| flows.may_ask(at, id(number), false)));
+        assert!(!flows.may_ask(at, id(7), false) && !flows.may_ask(at, id(8), false));
+        assert!(flows.may_ask((0, 2), id(9), false), "another server");
         assert_eq!(flows.next(at), None);
-        assert_eq!(flows.answered(id(7)), None, "it was never asked for");
-        assert_eq!((flows.answered(id(0)), flows.answered(id(0))), (Some(at), None));
+        assert_eq!(flows.ended(id(7)), None, "it was never asked for");
+        assert_eq!((flows.ended(id(0)), flows.ended(id(0))), (Some(at), None));
         assert_eq!(flows.next(at), Some(id(7)));
-        assert!(flows.may_ask(at, id(7)));
+        assert!(flows.may_ask(at, id(7), false));
         assert_eq!(flows.next(at), None);
     }
 

@@ -9,13 +9,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use super::carry::Tokens;
 use super::flow::{Flows, Id};
 use super::placed::Placed;
 use super::way::Way;
 use crate::backend::Ticket;
 use crate::service::proxy::Lane;
 
-/// Bytes of an answer that are kept: an error's first words.
+/// Bytes of an answer that are kept: an error's first words, or what is around a value.
 const ANSWER_BYTES: usize = 1024;
 
 /// Whether a request may be served now.
@@ -35,11 +36,14 @@ pub(crate) struct Gate {
     pub(super) waits: HashMap<u32, Wait>,
     /// Those that wait for another phase, and until when.
     pub(super) parked: VecDeque<(Instant, u32, u32)>,
+    /// Keys that somebody else is at, and when they are asked about again.
+    pub(super) later: VecDeque<(Instant, Id)>,
     /// Keys whose answer is whole.
     pub(super) ready: Vec<Id>,
     pub(super) flows: Flows,
+    pub(super) tokens: Tokens,
     next_serial: u32,
-    /// Bytes of keys.
+    /// Bytes of keys and their values.
     held: usize,
     pub(super) placed: Placed,
 }
@@ -79,26 +83,29 @@ pub(super) struct Key {
     /// Where it may be, and where it is to be used.
     pub(super) servers: [usize; 2],
     pub(super) way: Way,
+    /// Bytes of a value that the answer may hold.
+    pub(super) value_bytes: usize,
     pub(super) answer: Vec<u8>,
 }
 
 impl Gate {
-    /// Bytes of keys.
+    /// Bytes of keys and their values.
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// When the first session has been parked for long enough.
+    /// When the first session has been parked for long enough, or the first key is asked about again.
     pub(crate) fn next_alarm(&self) -> Option<Instant> {
-        self.parked.front().map(|(until, ..)| *until)
+        let parked = self.parked.front().map(|(until, ..)| *until);
+        parked.into_iter().chain(self.later.front().map(|(at, _)| *at)).min()
     }
 
     /// Takes a stretch of the answer about a key.
     pub(crate) fn take_in(&mut self, id: Id, bytes: &[u8], last: bool) {
-        if let Some(key) = self.key(id) {
-            let room = ANSWER_BYTES.saturating_sub(key.answer.len());
+        self.change(id, |key| {
+            let room = (key.value_bytes + ANSWER_BYTES).saturating_sub(key.answer.len());
             key.answer.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        }
+        });
         if last {
             self.ready.push(id);
         }
@@ -110,6 +117,16 @@ impl Gate {
 
     pub(super) fn key(&mut self, (session, serial, key): Id) -> Option<&mut Key> {
         self.wait(session, serial)?.keys.get_mut(key as usize)
+    }
+
+    /// Changes what a key holds.
+    pub(super) fn change<T>(&mut self, id: Id, change: impl FnOnce(&mut Key) -> T) -> Option<T> {
+        let key = self.key(id)?;
+        let before = key.bytes();
+        let changed = change(key);
+        let after = key.bytes();
+        self.held = self.held - before + after;
+        Some(changed)
     }
 
     pub(super) fn remove(&mut self, session: u32) -> Option<Wait> {
@@ -146,6 +163,12 @@ impl Gate {
 
 impl Wait {
     fn bytes(&self) -> usize {
-        self.keys.iter().map(|key| key.name.len()).sum()
+        self.keys.iter().map(Key::bytes).sum()
+    }
+}
+
+impl Key {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.answer.len() + self.way.held()
     }
 }

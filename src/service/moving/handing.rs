@@ -1,13 +1,17 @@
 //! Keys handed over from server to server for sessions that wait for them.
 //!
 //! ```text
-//!  move_key ─▶ (the server has room) ─▶ connection ─▶ … keys_moved ─▶ Way ─┬─▶ move_key
-//!                                                       key_failed ─┐      ├─▶ key_is_there
-//!                                                                   └──────┴─▶ key_is_lost
+//!  move_key ─▶ (the server has room) ─▶ ask_about ─▶ … keys_moved ─▶ Way ─┬─▶ ask_about
+//!                                                      key_failed ─┐      ├─▶ key_is_there
+//!                                                                  └──────┴─▶ key_is_lost
 //! ```
+//! Somebody else may be at a key that the proxy is to carry: it is asked about again in a while.
 
-use super::flow::{At, Id};
-use super::gate::State;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::flow::Id;
+use super::gate::{Key, State};
 use super::way::{Ask as Question, Found, Next, STUCK};
 use super::wire;
 use crate::backend::{Ask, Failure, To};
@@ -17,40 +21,52 @@ use crate::service::dispatch::Turn;
 use crate::service::proxy::{Lane, Proxy};
 use crate::service::replies::Clients;
 
+/// How long a key that somebody else is at is left alone: they take three round trips.
+const WAIT: Duration = Duration::from_millis(1);
+
 impl Proxy {
-    /// Asks what is next about a key, if its server may be asked now.
+    /// Begins with a key, if its server may be asked now.
     pub(super) fn move_key<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: Id) {
         let Some(wait) = self.gate.wait(id.0, id.1) else { return };
-        let (pool, lane, since) = (wait.pool, wait.lane, wait.since);
-        if wait.era != self.pools[pool as usize].passage.era() {
+        let (pool, era) = (wait.pool, wait.era);
+        if era != self.pools[pool as usize].passage.era() {
             // What was to be asked is no longer true.
             return self.look_again(turn, id.0);
         }
-        let Some(key) = wait.keys.get_mut(id.2 as usize) else { return };
-        key.answer.clear();
-        let ([from, to], asking) = (key.servers, key.way.asking());
-        let settings = &self.pools[pool as usize].settings;
-        let bytes = match asking {
-            Question::Move => wire::migrate(settings, &settings.servers[to], &key.name),
-            Question::Clear => wire::unlink(&key.name),
-        };
-        let late = settings.timeout.is_some_and(|limit| turn.now >= since + limit);
-        if !self.pools[pool as usize].may_act() {
+        let Some(key) = self.gate.key(id) else { return };
+        let (from, moves) = (key.servers[0], key.way.asking() == Question::Move);
+        if moves && self.gate.flows.is_stuck((pool, from), turn.now) {
+            return self.key_is_lost(turn, id, format!("-{STUCK}\r\n").into_bytes());
+        }
+        if self.gate.flows.may_ask((pool, from), id, !moves) {
+            self.ask_about(turn, id);
+        }
+    }
+
+    /// Asks what is next about a key.
+    fn ask_about<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: Id) {
+        let Some(wait) = self.gate.wait(id.0, id.1) else { return self.end_asking(turn, id) };
+        let (pool, era, lane, since) = (wait.pool, wait.era, wait.lane, wait.since);
+        let owner = &self.pools[pool as usize];
+        if era != owner.passage.era() {
+            self.look_again(turn, id.0);
+            return self.end_asking(turn, id);
+        }
+        if !owner.may_act() {
             self.metrics.pools[pool as usize].add(PoolMetric::SelfFenced, 1);
             return self.key_failed(turn, id, Failure::OutOfSight);
         }
-        if asking == Question::Move && self.gate.flows.is_stuck((pool, from), turn.now) {
-            return self.key_is_lost(turn, id, format!("-{STUCK}\r\n").into_bytes());
-        }
-        if late {
+        let settings = Arc::clone(&owner.settings);
+        if settings.timeout.is_some_and(|limit| turn.now >= since + limit) {
             return self.key_failed(turn, id, Failure::TimedOut);
         }
-        if !self.gate.flows.may_ask((pool, from), id) {
-            return;
-        }
+        let Some(key) = self.gate.key(id) else { return self.end_asking(turn, id) };
+        let server = key.servers[key.way.asking().side()];
+        let bytes =
+            wire::question(&settings, &settings.servers[key.servers[1]], &key.name, &key.way);
         let (session, serial, key) = id;
         let ask = moving_ask(To::Key { session, serial, key });
-        let link = self.connection(pool, from, Lane { resp3: false, ..lane });
+        let link = self.connection(pool, server, Lane { resp3: false, ..lane });
         self.send(turn, link, ask, &[&bytes]);
     }
 
@@ -60,19 +76,26 @@ impl Proxy {
             return;
         }
         for id in std::mem::take(&mut self.gate.ready) {
-            let at = self.gate.flows.answered(id);
             self.key_answered(turn, id);
-            self.ask_next(turn, at);
         }
     }
 
     fn key_answered<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: Id) {
-        let Some(key) = self.gate.key(id) else { return };
-        let answer = std::mem::take(&mut key.answer);
-        let (next, from) = (key.way.replied(&answer), key.servers[0]);
+        let answered = self.gate.change(id, |key| {
+            let answer = std::mem::take(&mut key.answer);
+            (key.way.replied(&answer), key.servers[0])
+        });
+        let Some((next, from)) = answered else { return self.end_asking(turn, id) };
         let why = match next {
-            Next::Ask(_) => return self.move_key(turn, id),
-            Next::Done(found) => return self.key_is_there(turn, id, found),
+            Next::Ask(_) => return self.ask_about(turn, id),
+            Next::Wait => {
+                self.gate.later.push_back((turn.now + WAIT, id));
+                return self.end_asking(turn, id);
+            }
+            Next::Done(found) => {
+                self.key_is_there(turn, id, found);
+                return self.end_asking(turn, id);
+            }
             Next::Failed(why) => why,
             Next::Stuck => {
                 if let Some(wait) = self.gate.wait(id.0, id.1) {
@@ -83,30 +106,56 @@ impl Proxy {
             }
         };
         self.key_is_lost(turn, id, format!("-{why}\r\n").into_bytes());
+        self.end_asking(turn, id);
     }
 
-    /// Asks a server for the keys that have waited for its answers.
-    fn ask_next<C: Clients>(&mut self, turn: &mut Turn<'_, C>, at: Option<At>) {
-        let Some(at) = at else { return };
+    /// Nothing more is asked about a key for now: the others that have waited for that.
+    fn end_asking<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: Id) {
+        let Some(at) = self.gate.flows.ended(id) else { return };
         while let Some(id) = self.gate.flows.next(at) {
             self.move_key(turn, id);
         }
     }
 
+    /// Asks again about keys that somebody else was at.
+    pub(in crate::service) fn ask_again<C: Clients>(&mut self, turn: &mut Turn<'_, C>) {
+        while let Some((at, id)) = self.gate.later.front().copied() {
+            if at > turn.now {
+                return;
+            }
+            self.gate.later.pop_front();
+            let Some(wait) = self.gate.wait(id.0, id.1) else { continue };
+            let (pool, era) = (wait.pool, wait.era);
+            let current = era == self.pools[pool as usize].passage.era();
+            // Whoever was at it may have been another session of this worker.
+            let there = |key: &Key| self.gate.placed.has(pool, &key.name);
+            let key = self.gate.waits.get(&id.0).and_then(|wait| wait.keys.get(id.2 as usize));
+            if current && key.is_some_and(there) {
+                self.key_is_done(turn, id);
+            } else {
+                self.move_key(turn, id);
+            }
+        }
+    }
+
     fn key_is_there<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: Id, found: Found) {
         let Some(wait) = self.gate.wait(id.0, id.1) else { return };
-        let (pool, era, ticket) = (wait.pool, wait.era, wait.ticket);
-        wait.left -= 1;
-        let all = wait.left == 0 && matches!(wait.state, State::Moving);
-        if all {
-            wait.state = State::Passed;
-        }
-        let name = wait.keys.get_mut(id.2 as usize).map(|key| key.name.clone()).unwrap_or_default();
+        let (pool, era) = (wait.pool, wait.era);
+        let name = wait.keys.get(id.2 as usize).map(|key| key.name.clone()).unwrap_or_default();
         self.count_moved(pool, found);
         if era == self.pools[pool as usize].passage.era() {
             self.gate.placed.add(pool, &name);
         }
-        if all {
+        self.key_is_done(turn, id);
+    }
+
+    /// A session waits for one key less.
+    fn key_is_done<C: Clients>(&mut self, turn: &mut Turn<'_, C>, id: Id) {
+        let Some(wait) = self.gate.wait(id.0, id.1) else { return };
+        wait.left -= 1;
+        if wait.left == 0 && matches!(wait.state, State::Moving) {
+            wait.state = State::Passed;
+            let (pool, ticket) = (wait.pool, wait.ticket);
             self.let_through(turn, pool, ticket);
         }
     }
@@ -119,6 +168,7 @@ impl Proxy {
                 Found::Here => PoolMetric::KeysMoved,
                 Found::Elsewhere => PoolMetric::KeysAbsent,
                 Found::Both => PoolMetric::SplitBrain,
+                Found::Dropped => PoolMetric::KeysDropped,
             },
             1,
         );
@@ -144,13 +194,12 @@ impl Proxy {
         id: Id,
         failure: Failure,
     ) {
-        let at = self.gate.flows.answered(id);
         if let Some(wait) = self.gate.wait(id.0, id.1) {
             let pool = wait.pool;
             let line = self.failure_line(pool, failure);
             self.key_is_lost(turn, id, line);
         }
-        self.ask_next(turn, at);
+        self.end_asking(turn, id);
     }
 }
 

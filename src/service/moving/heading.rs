@@ -16,7 +16,7 @@
 use std::time::Instant;
 
 use crate::backend::Failure;
-use crate::config::Protocol;
+use crate::config::{Data, Protocol};
 use crate::protocol::{Positions, Request};
 use crate::routing::Phase;
 use crate::service::dispatch::Turn;
@@ -42,6 +42,14 @@ impl Pool {
     #[inline]
     pub(in crate::service) fn moves_keys(&self) -> bool {
         self.rings.is_some() && self.speaks_redis()
+    }
+
+    /// Whether the proxy carries values between two rings itself, since the pool is a cache: the
+    /// bytes of a value at most.
+    pub(super) fn carries(&self) -> Option<usize> {
+        let moving = &self.settings.expansion.as_ref()?.moving;
+        (moving.data == Data::Cache)
+            .then(|| usize::try_from(moving.big_key_bytes).unwrap_or(usize::MAX))
     }
 
     /// What it was in when other rings come.

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::carry::Tokens;
 use super::way::{Ask as Question, Found, Next, Way};
 
 /// Passes in a row that must find nothing.
@@ -17,6 +18,9 @@ const BURST: Duration = Duration::from_millis(10);
 
 /// A page costs as much as so many keys.
 const PAGE_COST: u32 = 10;
+
+/// How long a key that somebody else is at is left alone.
+const WAIT: Duration = Duration::from_millis(1);
 
 /// How long a server is left alone after something went wrong.
 const REST: Duration = Duration::from_secs(1);
@@ -52,6 +56,7 @@ pub(super) struct Sweep {
     /// Keys of the page that move.
     keys: Vec<Vec<u8>>,
     way: Way,
+    carried: Option<Carried>,
     /// A key was found, or something went wrong, in this pass.
     dirty: bool,
     clean: u32,
@@ -61,15 +66,25 @@ pub(super) struct Sweep {
     connection: u32,
 }
 
+/// Of a pool whose values the proxy carries.
+#[derive(Debug)]
+struct Carried {
+    tokens: Tokens,
+    /// How long a value may be on its way.
+    life: Duration,
+}
+
 impl Sweep {
-    /// Before the first page; at most `rate` keys a second, at least 1.
-    pub(super) fn new(rate: u32, now: Instant) -> Self {
+    /// Before the first page; at most `rate` keys a second, at least 1. `carried`: the proxy carries
+    /// them, each for so long at most.
+    pub(super) fn new(rate: u32, carried: Option<Duration>, now: Instant) -> Self {
         let pace = Duration::from_secs(1) / rate.max(1);
         Self {
             pace,
             cursor: 0,
             keys: Vec::new(),
-            way: Way::new(),
+            way: Way::new(None),
+            carried: carried.map(|life| Carried { tokens: Tokens::default(), life }),
             dirty: false,
             clean: 0,
             due: now,
@@ -87,6 +102,11 @@ impl Sweep {
         self.clean >= CLEAN
     }
 
+    /// How far the key has come that is asked about.
+    pub(super) fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// When it may go on.
     pub(super) fn due(&self) -> Instant {
         self.due
@@ -95,7 +115,12 @@ impl Sweep {
     /// What is to be asked now.
     pub(super) fn ask(&mut self, now: Instant) -> Ask {
         let (ask, cost) = match self.keys.last() {
-            Some(key) => (Ask::Key(self.way.asking(), key.clone()), 1),
+            Some(key) => {
+                let asking = self.way.asking();
+                // What one key takes is one key.
+                let more = matches!(asking, Question::Take | Question::Put);
+                (Ask::Key(asking, key.clone()), u32::from(!more))
+            }
             None => (Ask::Scan(self.cursor), PAGE_COST),
         };
         let earliest = now.checked_sub(BURST).unwrap_or(now);
@@ -116,28 +141,32 @@ impl Sweep {
     }
 
     /// A page has come: the next cursor, and those of its keys that move.
-    pub(super) fn page(&mut self, cursor: u64, keys: Vec<Vec<u8>>) -> Step {
+    pub(super) fn page(&mut self, cursor: u64, keys: Vec<Vec<u8>>, now: Instant) -> Step {
         self.cursor = cursor;
         self.dirty |= !keys.is_empty();
         self.keys = keys;
-        self.way = Way::new();
-        self.end_of_pass()
+        self.begin_key();
+        self.end_of_pass(now)
     }
 
     /// An answer about the key that was asked about.
     pub(super) fn answer(&mut self, reply: &[u8], now: Instant) -> Step {
         match self.way.replied(reply) {
             Next::Ask(_) => Step::On,
+            Next::Wait => {
+                self.due = now + WAIT;
+                Step::On
+            }
             Next::Done(found) => {
                 self.next_key();
                 // A pass that has found something is no clean one.
-                self.end_of_pass();
+                self.end_of_pass(now);
                 Step::Key(found)
             }
             Next::Failed(why) => {
                 self.next_key();
                 self.due = now + REST;
-                self.end_of_pass();
+                self.end_of_pass(now);
                 Step::Failed(why)
             }
             Next::Stuck => {
@@ -154,7 +183,6 @@ impl Sweep {
         self.clean = 0;
         self.cursor = 0;
         self.keys.clear();
-        self.way = Way::new();
         self.due = now + REST;
     }
 
@@ -165,14 +193,24 @@ impl Sweep {
 
     fn next_key(&mut self) {
         self.keys.pop();
-        self.way = Way::new();
+        self.begin_key();
     }
 
-    fn end_of_pass(&mut self) -> Step {
+    fn begin_key(&mut self) {
+        self.way = Way::new(self.carried.as_mut().map(|it| it.tokens.next()));
+    }
+
+    fn end_of_pass(&mut self, now: Instant) -> Step {
         if self.cursor != 0 || !self.keys.is_empty() {
             return Step::On;
         }
         self.clean = if std::mem::take(&mut self.dirty) { 0 } else { self.clean + 1 };
+        // What others, be it, have taken before the end of a pass that saw nothing is put down or
+        // void before the next one begins.
+        let carried = self.carried.as_ref().filter(|_| self.clean > 0);
+        if let Some(Carried { life, .. }) = carried {
+            self.due = now + *life * 2;
+        }
         if self.is_done() { Step::Done } else { Step::On }
     }
 }
@@ -188,11 +226,11 @@ mod tests {
     #[test]
     fn it_is_done_after_two_passes_without_a_key() {
         let now = Instant::now();
-        let mut sweep = Sweep::new(1000, now);
+        let mut sweep = Sweep::new(1000, None, now);
         assert_eq!(sweep.ask(now), Ask::Scan(0));
-        assert_eq!(sweep.page(5, vec![]), Step::On);
+        assert_eq!(sweep.page(5, vec![], now), Step::On);
         assert_eq!(sweep.ask(now), Ask::Scan(5));
-        assert_eq!(sweep.page(0, vec![key("a"), key("b")]), Step::On);
+        assert_eq!(sweep.page(0, vec![key("a"), key("b")], now), Step::On);
         assert_eq!(sweep.ask(now), Ask::Key(Question::Move, key("b")));
         assert_eq!(sweep.answer(b"+OK\r\n", now), Step::Key(Found::Here));
         assert_eq!(sweep.ask(now), Ask::Key(Question::Move, key("a")));
@@ -201,23 +239,23 @@ mod tests {
         assert_eq!(sweep.answer(b":1\r\n", now), Step::Key(Found::Both));
         assert_eq!(sweep.clean(), 0, "that pass found something");
         assert_eq!(sweep.ask(now), Ask::Scan(0));
-        assert_eq!(sweep.page(0, vec![]), Step::On);
-        assert_eq!(sweep.page(7, vec![]), Step::On);
+        assert_eq!(sweep.page(0, vec![], now), Step::On);
+        assert_eq!(sweep.page(7, vec![], now), Step::On);
         assert!(!sweep.is_done());
-        assert_eq!(sweep.page(0, vec![]), Step::Done);
+        assert_eq!(sweep.page(0, vec![], now), Step::Done);
         assert!(sweep.is_done());
     }
 
     #[test]
     fn a_key_that_cannot_be_moved_and_a_lost_answer_make_no_clean_pass() {
         let now = Instant::now();
-        let mut sweep = Sweep::new(1000, now);
-        sweep.page(0, vec![key("a")]);
+        let mut sweep = Sweep::new(1000, None, now);
+        sweep.page(0, vec![key("a")], now);
         assert!(matches!(sweep.answer(b"-ERR OOM\r\n", now), Step::Failed(_)));
         assert_eq!((sweep.clean(), sweep.due()), (0, now + REST));
-        sweep.page(0, vec![]);
+        sweep.page(0, vec![], now);
         assert_eq!(sweep.clean(), 1);
-        sweep.page(9, vec![]);
+        sweep.page(9, vec![], now);
         sweep.failed(now);
         assert_eq!((sweep.ask(now), sweep.clean()), (Ask::Scan(0), 0));
     }
@@ -225,26 +263,26 @@ mod tests {
     #[test]
     fn a_pass_is_one_of_one_connection() {
         let now = Instant::now();
-        let mut sweep = Sweep::new(1000, now);
+        let mut sweep = Sweep::new(1000, None, now);
         assert!(sweep.has_come_on(3));
-        sweep.page(5, vec![]);
+        sweep.page(5, vec![], now);
         assert!(sweep.has_come_on(3));
-        sweep.page(9, vec![]);
+        sweep.page(9, vec![], now);
         assert!(!sweep.has_come_on(4), "the cursor was another server's");
         assert_eq!((sweep.ask(now), sweep.clean()), (Ask::Scan(0), 0));
         assert!(sweep.has_come_on(5), "a pass may begin on any");
-        assert_eq!((sweep.page(0, vec![]), sweep.clean()), (Step::On, 1));
+        assert_eq!((sweep.page(0, vec![], now), sweep.clean()), (Step::On, 1));
     }
 
     #[test]
     fn it_keeps_to_its_pace() {
         let (begin, rate) = (Instant::now(), 500);
-        let mut sweep = Sweep::new(rate, begin);
+        let mut sweep = Sweep::new(rate, None, begin);
         let (mut now, mut moved) = (begin, 0);
         while now < begin + Duration::from_secs(4) {
             if now >= sweep.due() {
                 match sweep.ask(now) {
-                    Ask::Scan(_) => drop(sweep.page(1, vec![key("a"); 20])),
+                    Ask::Scan(_) => drop(sweep.page(1, vec![key("a"); 20], now)),
                     Ask::Key(..) => {
                         sweep.answer(b"+OK\r\n", now);
                         moved += 1;

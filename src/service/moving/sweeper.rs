@@ -9,7 +9,9 @@
 use std::time::Instant;
 
 use super::handing::moving_ask;
+use super::scripts::is_token;
 use super::sweep::{Ask, Step, Sweep};
+use super::way::Way;
 use super::wire;
 use crate::backend::{Failure, To};
 use crate::metrics::{PoolMetric, Spacing};
@@ -96,6 +98,7 @@ impl Proxy {
         let owner = &self.pools[pool as usize];
         let settings = owner.settings.expansion.clone().unwrap_or_default();
         let rate = settings.moving.sweep;
+        let carried = owner.carries().map(|_| settings.moving.carry_timeout);
         let heading = owner.heading().filter(|_| self.sweepers.on && rate > 0);
         let servers = heading.map_or_else(Vec::new, |side| owner.reached(Some(side)));
         let sweepers = &mut self.sweepers;
@@ -111,7 +114,7 @@ impl Proxy {
                 number: sweepers.next_number,
                 pool,
                 server,
-                sweep: Sweep::new(rate, now),
+                sweep: Sweep::new(rate, carried, now),
                 asked: None,
                 answer: Vec::new(),
                 told: Spacing::default(),
@@ -135,24 +138,24 @@ impl Proxy {
             let ask = sweeper.sweep.ask(turn.now);
             sweeper.answer.clear();
             sweeper.asked = Some(ask.clone());
-            let Some(bytes) = self.words(pool, server, &ask) else { continue };
+            let way = sweeper.sweep.way().clone();
+            let Some((server, bytes)) = self.words(pool, server, (&ask, &way)) else { continue };
             let to = To::Sweep { sweeper: number };
             let link = self.connection(pool, server, LANE);
             self.send(turn, link, moving_ask(to), &[&bytes]);
         }
     }
 
-    /// A question as its server gets it.
-    fn words(&self, pool: u16, server: usize, ask: &Ask) -> Option<Vec<u8>> {
-        use super::way::Ask as Question;
+    /// A question, and which server gets it.
+    fn words(&self, pool: u16, from: usize, (ask, way): (&Ask, &Way)) -> Option<(usize, Vec<u8>)> {
         let owner = &self.pools[pool as usize];
         Some(match ask {
-            Ask::Scan(cursor) => wire::scan(*cursor),
-            Ask::Key(Question::Clear, key) => wire::unlink(key),
-            Ask::Key(Question::Move, key) => {
-                let [from, to] = owner.way_of_servers(owner.rings.as_ref()?.moved(key)?);
-                debug_assert_eq!(from, server);
-                wire::migrate(&owner.settings, &owner.settings.servers[to], key)
+            Ask::Scan(cursor) => (from, wire::scan(*cursor)),
+            Ask::Key(question, key) => {
+                let servers = owner.way_of_servers(owner.rings.as_ref()?.moved(key)?);
+                debug_assert_eq!(servers[0], from);
+                let to = &owner.settings.servers[servers[1]];
+                (servers[question.side()], wire::question(&owner.settings, to, key, way))
             }
         })
     }
@@ -186,7 +189,7 @@ impl Proxy {
         }
         let step = match page {
             None => sweeper.sweep.answer(&answer, now),
-            Some(Some((cursor, keys))) => sweeper.sweep.page(cursor, keys),
+            Some(Some((cursor, keys))) => sweeper.sweep.page(cursor, keys, now),
             Some(None) => {
                 sweeper.sweep.failed(now);
                 Step::Failed("SCAN is not answered as it should be".to_owned())
@@ -210,8 +213,12 @@ impl Proxy {
         let owner = &self.pools[pool as usize];
         self.metrics.pools[pool as usize].add(PoolMetric::KeysSeen, keys.len() as u64);
         let rings = owner.rings.as_ref()?;
+        let is_token = |key: &[u8]| owner.carries().is_some() && is_token(key);
         let leaves = |key: &&&[u8]| {
-            rings.moved(key).is_some_and(|servers| owner.way_of_servers(servers)[0] == server)
+            !is_token(key)
+                && rings
+                    .moved(key)
+                    .is_some_and(|servers| owner.way_of_servers(servers)[0] == server)
         };
         Some((cursor, keys.iter().filter(leaves).map(|key| key.to_vec()).collect()))
     }

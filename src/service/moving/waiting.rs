@@ -125,20 +125,18 @@ impl Proxy {
     }
 
     /// The keys of a request that may not be where they are to be used.
-    fn keys_elsewhere(&self, pool: u16, request: &Request<'_>) -> Vec<Key> {
+    fn keys_elsewhere(&mut self, pool: u16, request: &Request<'_>) -> Vec<Key> {
         let owner = &self.pools[pool as usize];
         let mut keys = Vec::new();
         let Some(rings) = owner.rings.as_ref() else { return keys };
+        let value_bytes = owner.carries().unwrap_or_default();
         for name in request.keys().map(|at| request.arg(at)) {
             let Some(servers) = rings.moved(name) else { continue };
             if !self.gate.placed.has(pool, name) {
                 let servers = owner.way_of_servers(servers);
-                keys.push(Key {
-                    name: name.to_vec(),
-                    servers,
-                    way: Way::new(),
-                    answer: Vec::new(),
-                });
+                let token = owner.carries().map(|_| self.gate.tokens.next());
+                let (name, way, answer) = (name.to_vec(), Way::new(token), Vec::new());
+                keys.push(Key { name, servers, way, value_bytes, answer });
             }
         }
         keys

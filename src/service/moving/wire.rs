@@ -1,5 +1,7 @@
 //! What servers are told to hand keys over, and how their answers are read.
 
+use super::scripts::{put_command, take_command, token_command};
+use super::way::{Ask, Way};
 use crate::config::{Address, Moving, Node, Pool as Settings};
 use crate::protocol::redis::{bulk_text, elements, integer, write_command};
 
@@ -23,20 +25,32 @@ pub(super) enum Answer<'a> {
     Refused(&'a [u8]),
 }
 
-/// Has the server that is told move a key to `to`, which must not have it.
-pub(super) fn migrate(settings: &Settings, to: &Node, key: &[u8]) -> Vec<u8> {
-    let words = migrate_command(settings, to, key);
+/// What is asked about a key that goes to `to`, of the server that [`Ask::side`] says.
+pub(super) fn question(settings: &Settings, to: &Node, key: &[u8], way: &Way) -> Vec<u8> {
+    let moving = moving(settings);
+    let words = match way {
+        Way::Carried(carry) => {
+            let (token, life) = (carry.token(), moving.carry_timeout.as_millis());
+            match way.asking() {
+                Ask::Token => token_command(key, &token, life),
+                Ask::Put => put_command(key, (&token, life), carry.load()),
+                _ => take_command(key, moving.big_key_bytes),
+            }
+        }
+        Way::Handed(_) if way.asking() == Ask::Clear => vec![b"UNLINK".to_vec(), key.to_vec()],
+        Way::Handed(_) => migrate_command(settings, to, key),
+    };
     command(words.iter().map(Vec::as_slice).collect())
 }
 
-/// The same, word by word.
+/// Has the server that is told move a key to `to`, which must not have it; word by word.
 pub fn migrate_command(settings: &Settings, to: &Node, key: &[u8]) -> Vec<Vec<u8>> {
     let (host, port) = match &to.address {
         Address::Tcp { host, port } => (host.clone(), port.to_string()),
         // Refused when the configuration was read.
         Address::Unix(path) => (path.display().to_string(), "0".to_owned()),
     };
-    let timeout = timeout_ms(settings).to_string();
+    let timeout = moving(settings).migrate_timeout.as_millis().to_string();
     let database = settings.redis_db.to_string();
     let mut words = vec!["MIGRATE", &host, &port, "", &database, &timeout];
     if let Some(secret) = &settings.redis_auth {
@@ -51,16 +65,8 @@ pub fn migrate_command(settings: &Settings, to: &Node, key: &[u8]) -> Vec<Vec<u8
     words.chain([key.to_vec()]).collect()
 }
 
-/// Milliseconds that MIGRATE may wait for the other server.
-fn timeout_ms(settings: &Settings) -> u128 {
-    let moving = settings.expansion.as_ref().map(|expansion| &expansion.moving);
-    let timeout = moving.map_or_else(|| Moving::default().migrate_timeout, |it| it.migrate_timeout);
-    timeout.as_millis()
-}
-
-/// Deletes a key.
-pub(super) fn unlink(key: &[u8]) -> Vec<u8> {
-    command(vec![b"UNLINK", key])
+fn moving(settings: &Settings) -> Moving {
+    settings.expansion.as_ref().map(|expansion| expansion.moving.clone()).unwrap_or_default()
 }
 
 /// Asks for the keys from a cursor on.
@@ -138,7 +144,7 @@ mod tests {
                     { migrate_timeout: 250ms, servers: [ 'h:1:1 a', 'other:77:1 b' ] }\n";
         let config = crate::config::parse(text, "a.yml", false).unwrap();
         let pool = &config.pools[0];
-        let wire = migrate(pool, &pool.servers[1], b"k");
+        let wire = question(pool, &pool.servers[1], b"k", &Way::new(None));
         let words = String::from_utf8(wire).unwrap();
         let words: Vec<&str> = words.split("\r\n").skip(2).step_by(2).collect();
         let wanted = ["MIGRATE", "other", "77", "", "3", "250", "AUTH2", "u", "p", "KEYS", "k"];

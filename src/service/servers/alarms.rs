@@ -38,6 +38,7 @@ impl Proxy {
         self.verify_again(turn.now);
         self.end_waiting(turn);
         self.end_parked(turn);
+        self.ask_again(turn);
         self.sweep(turn);
     }
 

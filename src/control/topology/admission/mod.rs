@@ -205,7 +205,7 @@ impl Admission {
     /// It is for the ring that the pool has, and for servers that it can talk to.
     fn fits(&self, document: &Document) -> Result<(), Verdict> {
         let wrong = |text: String| Err(refused(Reason::Ring, text));
-        let Placement { hash, distribution, hash_tag } = &self.rules.placement;
+        let Placement { hash, distribution, hash_tag, .. } = &self.rules.placement;
         let checks = [
             ("hash", &document.hash, hash),
             ("distribution", &document.distribution, distribution),

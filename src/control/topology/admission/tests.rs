@@ -16,6 +16,7 @@ fn rules(membership: Membership) -> Rules {
             hash: "fnv1a_64".to_owned(),
             distribution: "ketama".to_owned(),
             hash_tag: String::new(),
+            carried: false,
         },
         tls: false,
         membership,

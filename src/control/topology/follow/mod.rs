@@ -21,7 +21,7 @@ use crate::control::topology::refusal::{Reason, Refusal};
 use crate::control::topology::snapshot::{self, Fault};
 use crate::metrics::TopologyMetric;
 use crate::routing::{Board, Moves};
-use crate::topology::{Diff, Document, Phase, Server, tell_given_up};
+use crate::topology::{Diff, Document, Phase, Placement, Server, tell_given_up};
 pub(super) use fence::watch as watch_fence;
 use standing::Standing;
 
@@ -42,6 +42,7 @@ pub(super) struct Follower {
     decoder: Decoder,
     admission: Admission,
     routing: Routing,
+    placement: Placement,
     /// Whether the pool can have two rings.
     can_have_two: bool,
     /// None until the process runs: then what is admitted is what it starts with.
@@ -59,7 +60,7 @@ impl Follower {
     /// A follower of the source of `pool`, which knows what the last run followed.
     pub(super) fn new(pool: &Pool, source: &TopologySource, desk: Arc<Desk>) -> Self {
         let rules = Rules {
-            placement: pool.routing.placement(),
+            placement: pool.placement(),
             tls: pool.server_tls.is_some(),
             membership: source.membership,
             max_removal: source.max_removal,
@@ -82,6 +83,7 @@ impl Follower {
             },
             admission: Admission::new(rules, kept.map(|kept| kept.admitted)),
             routing: pool.routing.clone(),
+            placement: pool.placement(),
             can_have_two,
             force: None,
             standing: Standing::default(),
@@ -142,9 +144,8 @@ impl Follower {
     /// What two proxies compare.
     #[cfg(feature = "zookeeper")]
     pub(super) fn digest(&self) -> String {
-        let placement = self.routing.placement();
         let document = self.admission.current().map(|admitted| &admitted.document);
-        document.map_or_else(String::new, |document| document.digest(&placement))
+        document.map_or_else(String::new, |document| document.digest(&self.placement))
     }
 
     /// The source is out of sight.
@@ -244,7 +245,7 @@ impl Follower {
             servers = self.servers.len(),
             %changes,
             moved = format!("{moved:.1}%"),
-            digest = admitted.document.digest(&self.routing.placement()),
+            digest = admitted.document.digest(&self.placement),
             author = admitted.document.author,
             reason = admitted.document.reason,
             "topology in force"

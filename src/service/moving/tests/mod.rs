@@ -1,3 +1,5 @@
-//! What is promised of keys that are moved: no command sees anything but the key's true value.
+//! What is promised of keys that are moved: no command sees anything but the key's true value, or in a
+//! cache nothing.
 
+mod carrying;
 mod model;

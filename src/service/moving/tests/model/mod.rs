@@ -7,7 +7,7 @@
 //! do with keys is waited for before a phase is settled.
 
 use crate::routing::Phase;
-use crate::service::moving::way::{Ask, Next, Way};
+use crate::service::moving::way::{Ask, Handed, Next};
 
 mod search;
 
@@ -81,7 +81,7 @@ enum Command {
 enum Work {
     Nothing,
     /// Its key is looked for at this side first; without a command it is the sweeper's.
-    Asking(Option<Command>, Way, usize),
+    Asking(Option<Command>, Handed, usize),
     /// It is sent to this side.
     Sent(Command, usize),
 }
@@ -156,7 +156,7 @@ impl Proxy {
         }
         let known = self.placed || wrong.new_first;
         Some(match self.heading(wrong).filter(|_| !known) {
-            Some(from) => Work::Asking(Some(command), Way::new(), from),
+            Some(from) => Work::Asking(Some(command), Handed::new(), from),
             None => Work::Sent(command, self.side()),
         })
     }
@@ -260,7 +260,7 @@ impl World {
         if let Some(from) = proxy.heading(wrong) {
             let mut world = self.clone();
             match self.servers[from] {
-                Some(_) => world.proxies[number].work = Work::Asking(None, Way::new(), from),
+                Some(_) => world.proxies[number].work = Work::Asking(None, Handed::new(), from),
                 None => world.proxies[number].swept = true,
             }
             worlds.push(world);
@@ -281,14 +281,14 @@ impl World {
     fn ask(
         &self,
         number: usize,
-        (command, way, from): (Option<Command>, Way, usize),
+        (command, way, from): (Option<Command>, Handed, usize),
         wrong: Wrong,
         worlds: &mut Vec<Self>,
     ) {
         let mut done = self.clone();
         let reply = match way.asking() {
-            Ask::Move => done.hand_over(from, wrong),
             Ask::Clear => done.clear(from),
+            _ => done.hand_over(from, wrong),
         };
         done.answered(number, (command, way, from), reply, wrong);
         worlds.push(done);
@@ -303,13 +303,13 @@ impl World {
         worlds.push(unheard.clone());
         let mut silent = unheard.clone();
         let late = match way.asking() {
-            Ask::Move => {
-                silent.hand_over(from, wrong);
-                Late::Move(number, from)
-            }
             Ask::Clear => {
                 silent.clear(from);
                 Late::Clear(number, from)
+            }
+            _ => {
+                silent.hand_over(from, wrong);
+                Late::Move(number, from)
             }
         };
         worlds.push(silent);
@@ -368,7 +368,7 @@ impl World {
     fn answered(
         &mut self,
         number: usize,
-        (command, mut way, from): (Option<Command>, Way, usize),
+        (command, mut way, from): (Option<Command>, Handed, usize),
         reply: &[u8],
         wrong: Wrong,
     ) {
@@ -398,7 +398,7 @@ impl World {
                     None => Work::Nothing,
                 }
             }
-            Next::Failed(_) | Next::Stuck => Work::Nothing,
+            Next::Wait | Next::Failed(_) | Next::Stuck => Work::Nothing,
         };
     }
 
