@@ -97,6 +97,17 @@ impl Pool {
         }
     }
 
+    /// The server of a key as the near cache may ask it: of one that moves only the gate, or the ways of
+    /// both servers, know where it is.
+    #[inline]
+    pub(super) fn lasting_place(&self, key: &[u8]) -> Result<usize, Astray> {
+        let rings = self.rings.as_ref().filter(|rings| rings.phase().is_between());
+        match rings.and_then(|rings| rings.moved(key)) {
+            Some([old, new]) => Err(Astray::Moved { old, new }),
+            None => self.place(key),
+        }
+    }
+
     /// Whether all keys that SORT makes of its patterns are on the server: a hash tag says so.
     fn patterns_stay(&self, request: &Request<'_>, server: usize) -> bool {
         let words = request.args.windows(2).skip(1);

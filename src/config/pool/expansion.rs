@@ -149,11 +149,6 @@ impl Pool {
                     && self.topology.as_ref().is_some_and(|it| matches!(it.place, Place::File(_))),
                 "a pool that speaks Redis has two rings by ZooKeeper or by its own file",
             ),
-            // Who waits for a value of the near cache asks servers past the gate.
-            (
-                redis && self.near_cache.is_some(),
-                "a pool that speaks Redis and has a near cache cannot have two rings",
-            ),
             // Whether MIGRATE speaks TLS is not ours to say.
             (
                 self.hands_over() && self.server_tls.is_some(),

@@ -133,8 +133,12 @@ impl Proxy {
         if waiter.abroad {
             self.nearby.come_home(session);
         }
-        let server = match self.pools[pool as usize].place(question.key_in(&key)) {
+        let server = match self.pools[pool as usize].lasting_place(question.key_in(&key)) {
             Ok(server) => server,
+            // Whether there is such a key is not known here.
+            Err(Astray::Moved { .. }) if self.pools[pool as usize].speaks_redis() => {
+                return self.fail(turn, pool, to, Failure::Fenced);
+            }
             Err(Astray::Moved { .. }) => return self.miss(turn, pool, (&key, &waiter)),
             Err(_) => return self.fail(turn, pool, to, Failure::NoServer),
         };

@@ -101,7 +101,7 @@ impl Proxy {
         gather.parts()[here as usize].elsewhere = true;
         let mut hot: Vec<(Span, u16)> = Vec::new();
         for (name, found) in request.args[1..].iter().zip(found) {
-            let Ok(server) = owner.place(name.of(request.bytes)) else { break };
+            let Ok(server) = owner.lasting_place(name.of(request.bytes)) else { break };
             let part = match found {
                 Found::Near => here,
                 Found::Hot => {

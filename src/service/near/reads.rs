@@ -24,7 +24,6 @@ use crate::protocol::{Expect, Plan, Request, Span, memcache, redis};
 use crate::service::dispatch::Turn;
 use crate::service::proxy::{Caller, Lane, Proxy};
 use crate::service::replies::Clients;
-use crate::service::route::Astray;
 
 impl Proxy {
     /// Sees to a request of a pool with a near cache; `None` if it needs nothing more, else the mark
@@ -68,8 +67,15 @@ impl Proxy {
     #[inline]
     fn any_moves(&self, pool: u16, request: &Request<'_>) -> bool {
         let owner = &self.pools[pool as usize];
-        let moves = |at| matches!(owner.server_of(request, at), Err(Astray::Moved { .. }));
-        if owner.rings.is_none() || !request.keys().any(moves) {
+        let Some(rings) = owner.rings.as_ref().filter(|rings| rings.phase().is_between()) else {
+            return false;
+        };
+        let moves = |at| {
+            let key = request.arg(at);
+            let binary = memcache::binary_key(request, key);
+            rings.moved(binary.as_deref().unwrap_or(key)).is_some()
+        };
+        if !request.keys().any(moves) {
             return false;
         }
         self.metrics.pools[pool as usize].add(PoolMetric::NearMoving, 1);
@@ -253,7 +259,7 @@ impl Proxy {
         wish: Wish<'k>,
     ) -> Option<Wish<'k>> {
         let Wish { pool, lane, key, question, .. } = wish;
-        let Ok(server) = self.pools[pool as usize].place(question.key_in(key)) else {
+        let Ok(server) = self.pools[pool as usize].lasting_place(question.key_in(key)) else {
             return Some(wish);
         };
         let Some((link, lease, tracked)) = self.trusted_link(turn, (pool, server), lane) else {

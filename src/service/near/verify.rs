@@ -178,7 +178,8 @@ impl Proxy {
         // A plain get: an mg could take a stale item's right to be made anew from a client.
         let form = form_of(check.question, lane);
         let (wire, expect, key) = plain_request(&form, (check.question, &check.key), to);
-        let Ok(server) = self.pools[pool as usize].place(check.question.key_in(&check.key)) else {
+        let key_of_it = check.question.key_in(&check.key);
+        let Ok(server) = self.pools[pool as usize].lasting_place(key_of_it) else {
             verify.check = None;
             return;
         };

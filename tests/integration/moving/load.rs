@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::{BACK, FORWARDS, Stage, ask, moving, staying};
 use crate::support::{Client, LONG, wait_until};
@@ -20,8 +21,9 @@ const WRITES: &[(&str, &str)] = &[
     ("APPEND KEY:text x", "STRLEN KEY:text"),
 ];
 
-/// Writers, and keys that each type is written to.
+/// Writers, commands that each sends at once, and keys that each type is written to.
 const WRITERS: usize = 6;
+const PIPELINE: usize = 16;
 const KEYS: usize = 24;
 
 #[derive(Default)]
@@ -41,34 +43,76 @@ fn keys() -> Vec<String> {
     moved.chain(staying(KEYS / 2)).collect()
 }
 
-fn write(client: &mut Client, (writer, keys): (usize, &[String]), tally: &Tally) {
-    let mut round = writer;
-    while !tally.over.load(Ordering::Relaxed) {
-        round += WRITERS;
+/// One command of a writer's pipeline.
+enum Sent {
+    /// It writes to this key.
+    Write(String, String),
+    /// It asks a stream's group for jobs; what adds one stands before it.
+    Take(String, String),
+}
+
+impl Sent {
+    /// The next ones of a writer.
+    fn of(round: usize, keys: &[String], tally: &Tally) -> Vec<Self> {
         let key = format!("{{{}}}", keys[round % keys.len()]);
         let Some((command, _)) = WRITES.get((round / keys.len()) % (WRITES.len() + 1)) else {
-            work(client, &format!("{key}:jobs"), tally);
-            continue;
+            let stream = format!("{key}:jobs");
+            let take = format!("XREADGROUP GROUP g one COUNT 1 STREAMS {stream} >");
+            let add = format!("XADD {stream} * n 1");
+            return vec![Self::Take(stream.clone(), add), Self::Take(stream, take)];
         };
         let number = tally.next.fetch_add(1, Ordering::Relaxed);
         let command = command.replace("KEY", &key).replace("NUM", &number.to_string());
         let name = command.split(' ').nth(1).unwrap().to_owned();
-        client.send(format!("{command}\r\n"));
-        let reply = String::from_utf8(client.redis_reply()).unwrap();
+        vec![Self::Write(name, command)]
+    }
+
+    fn command(&self) -> &str {
+        let (Self::Write(_, command) | Self::Take(_, command)) = self;
+        command
+    }
+
+    fn answered(self, reply: &str, tally: &Tally) {
         if reply.starts_with('-') {
             // It waits too long at the fence; nothing else may go wrong.
-            assert!(reply.contains("changes its servers"), "{command}: {reply}");
+            assert!(reply.contains("changes its servers"), "{}: {reply}", self.command());
             tally.refused.fetch_add(1, Ordering::Relaxed);
-        } else {
-            *tally.written.lock().unwrap().entry(name).or_default() += 1;
+            return;
+        }
+        match self {
+            Self::Write(name, _) => *tally.written.lock().unwrap().entry(name).or_default() += 1,
+            Self::Take(_, command) if command.starts_with("XADD") => {}
+            Self::Take(stream, _) => tally.given(&stream, reply),
         }
     }
 }
 
-/// Gives the group of a stream a job, and takes one.
-fn work(client: &mut Client, stream: &str, tally: &Tally) {
-    ask(client, &format!("XADD {stream} * n 1"));
-    take_jobs(client, (stream, 1), tally);
+impl Tally {
+    /// Notes jobs that were given.
+    fn given(&self, stream: &str, reply: &str) {
+        // Among what comes, only identities have a dash between digits.
+        let is_id = |line: &&str| {
+            let parts = line.split_once('-');
+            parts.is_some_and(|(ms, seq)| figure(ms).is_some() && figure(seq).is_some())
+        };
+        let ids = reply.split("\r\n").filter(is_id).map(|id| (stream.to_owned(), id.to_owned()));
+        self.given.lock().unwrap().extend(ids);
+    }
+}
+
+fn write(client: &mut Client, (writer, keys): (usize, &[String]), tally: &Tally) {
+    let mut round = writer;
+    while !tally.over.load(Ordering::Relaxed) {
+        let mut sent = Vec::new();
+        while sent.len() < PIPELINE {
+            round += WRITERS;
+            sent.extend(Sent::of(round, keys, tally));
+        }
+        client.send(sent.iter().map(|it| format!("{}\r\n", it.command())).collect::<String>());
+        for it in sent {
+            it.answered(&String::from_utf8(client.redis_reply()).unwrap(), tally);
+        }
+    }
 }
 
 /// Takes so many jobs, if there are any.
@@ -76,12 +120,7 @@ fn take_jobs(client: &mut Client, (stream, most): (&str, usize), tally: &Tally) 
     let asked = format!("XREADGROUP GROUP g one COUNT {most} STREAMS {stream} >");
     let reply = ask(client, &asked);
     assert!(!reply.starts_with('-') || reply.contains("changes its servers"), "{reply}");
-    // Among what comes, only identities have a dash between digits.
-    let is_id = |line: &&str| {
-        line.split_once('-').is_some_and(|(ms, seq)| figure(ms).is_some() && figure(seq).is_some())
-    };
-    let ids = reply.split("\r\n").filter(is_id).map(|id| (stream.to_owned(), id.to_owned()));
-    tally.given.lock().unwrap().extend(ids);
+    tally.given(stream, &reply);
 }
 
 #[test]
@@ -103,10 +142,14 @@ fn redis_conservation() {
             let goes_on = || tally.next.load(Ordering::Relaxed) >= begun + more;
             assert!(wait_until(LONG, goes_on));
         };
+        let begun = (Instant::now(), tally.next.load(Ordering::Relaxed));
         for phase in FORWARDS.into_iter().chain(BACK).chain(FORWARDS) {
             stage.go(phase);
-            progress(if phase == super::Fence { 0 } else { 300 });
+            progress(if phase == super::Fence { 0 } else { 1500 });
         }
+        // Whoever wants to know at which rate it was: --nocapture.
+        let (took, count) = (begun.0.elapsed(), tally.next.load(Ordering::Relaxed) - begun.1);
+        eprintln!("{:.0} commands/s for {took:?}", count as f64 / took.as_secs_f64());
         tally.over.store(true, Ordering::Relaxed);
     });
     let mut client = stage.client();

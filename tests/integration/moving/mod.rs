@@ -5,6 +5,7 @@ mod carrying;
 mod faults;
 mod fleet;
 mod load;
+mod near;
 mod operator;
 mod phases;
 mod sessions;
