@@ -298,6 +298,7 @@ fn same_ways(old: &Pool, new: &Pool) -> bool {
         names(old) == names(new)
     };
     old.routing == new.routing
+        && before.moving.pin == after.moving.pin
         && alike(&old.servers, &new.servers)
         && alike(&before.current, &after.current)
         && alike(&before.target, &after.target)

@@ -156,6 +156,8 @@ pub struct Document {
     pub current: Vec<Node>,
     /// Those of the ring to come; empty outside an expansion.
     pub target: Vec<Node>,
+    /// Keys that stay at their old servers for as long as there are two rings.
+    pub pin: Vec<String>,
     /// Servers of the target that may hold values from before.
     pub dirty: Vec<String>,
     /// Servers of the current ring that are given up.
@@ -192,10 +194,15 @@ pub enum VersionError {
     /// More servers than a ring may have.
     #[error("{0} servers, at most {max}", max = NODES_MAX)]
     TooMany(usize),
+    /// More keys than may stay.
+    #[error("{0} keys are pinned, at most {max}", max = PINS_MAX)]
+    Pins(usize),
 }
 
 /// Servers of a ring at most: a document of that many is read beside the data path in time.
 const NODES_MAX: usize = 10_000;
+/// Keys that stay at most: each worker looks each key of a request up among them.
+const PINS_MAX: usize = 10_000;
 /// Bytes of a name at most.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -227,7 +234,8 @@ impl Document {
         all
     }
 
-    /// What two proxies compare that place keys in the same way: that of the ring, or of both.
+    /// What two proxies compare that place keys in the same way: that of the ring, or of both and of
+    /// what stays.
     pub fn digest(&self, placement: &Placement) -> String {
         let current = digest(placement, &self.servers());
         if !self.has_two_rings() {
@@ -235,7 +243,12 @@ impl Document {
         }
         let target = digest(placement, &self.target_servers());
         let carried = if placement.carried { "carried\n" } else { "" };
-        sha256(format!("{current}\n{target}\n{carried}").as_bytes())
+        let mut image = format!("{current}\n{target}\n{carried}");
+        let mut pinned: Vec<&String> = self.pin.iter().collect();
+        pinned.sort_unstable();
+        pinned.dedup();
+        image.extend(pinned.into_iter().map(|key| format!("{}:{key}\n", key.len())));
+        sha256(image.as_bytes())
     }
 
     /// Checks each ring by itself, and what both have in common: names, addresses, weights.
@@ -245,6 +258,9 @@ impl Document {
     pub fn check(&self) -> Result<(), VersionError> {
         check_ring(&self.current)?;
         check_ring(&self.target)?;
+        if self.pin.len() > PINS_MAX {
+            return Err(VersionError::Pins(self.pin.len()));
+        }
         if self.has_two_rings() {
             self.check_both()?;
         }
@@ -323,7 +339,7 @@ fn check_ring(nodes: &[Node]) -> Result<(), VersionError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Document, Node, Phase, VersionError};
+    use super::{Document, Node, Phase, Placement, VersionError};
     use crate::topology::{Address, EntryError, State};
 
     fn node(address: &str, weight: u32, name: &str) -> Node {
@@ -343,6 +359,30 @@ mod tests {
             assert_eq!(State::of_name(state.name()), Some(state));
         }
         assert_eq!((Phase::of_name("old"), State::of_name("UP")), (None, None));
+    }
+
+    #[test]
+    fn what_stays_and_how_keys_come_is_part_of_the_digest_of_two_rings() {
+        let ring = |names: &[&str]| -> Vec<Node> {
+            names.iter().map(|name| node(&format!("{name}:1"), 1, name)).collect()
+        };
+        let (current, target) = (ring(&["a"]), ring(&["a", "b"]));
+        let one = Document { current, pin: vec!["k".to_owned()], ..Document::default() };
+        let two = Document { target, phase: Phase::Warm, ..one.clone() };
+        let (handed, carried) =
+            (Placement::default(), Placement { carried: true, ..Placement::default() });
+        let pinned = |document: &Document, keys: &[&str]| {
+            let pin = keys.iter().map(|&key| key.to_owned()).collect();
+            Document { pin, ..document.clone() }.digest(&handed)
+        };
+        assert_eq!(one.digest(&handed), one.digest(&carried));
+        assert_ne!(two.digest(&handed), two.digest(&carried));
+        assert_eq!(pinned(&one, &[]), pinned(&one, &["k"]));
+        assert_ne!(pinned(&two, &[]), pinned(&two, &["k"]));
+        assert_ne!(pinned(&two, &["k", "l"]), pinned(&two, &["kl"]));
+        assert_eq!(pinned(&two, &["k", "l"]), pinned(&two, &["l", "k", "l"]));
+        let many = Document { pin: vec!["k".to_owned(); 10_001], ..two };
+        assert_eq!(many.check(), Err(VersionError::Pins(10_001)));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(in crate::cli) enum Expand {
         /// The format of that.
         #[arg(long, default_value = "native", value_parser = FORMATS)]
         format: String,
+        /// Keys that are to stay at their old servers, one a line, of such a pool.
+        #[arg(long, value_name = "FILE")]
+        pin: Option<PathBuf>,
         /// Configuration.
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
@@ -48,6 +51,9 @@ pub(in crate::cli) enum Expand {
     Finish {
         #[command(flatten)]
         step: StepArgs,
+        /// Keys that have stayed at their old servers are given up.
+        #[arg(long)]
+        unpin: bool,
     },
     /// Take keys of earlier rings away from servers that may hold some, so that they may get keys
     /// again (memcache 1.6; topology in ZooKeeper; in stable).
@@ -119,6 +125,9 @@ pub(in crate::cli) struct StartArgs {
     /// Configuration.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: PathBuf,
+    /// Keys that are to stay at their old servers, one a line (Redis).
+    #[arg(long, value_name = "FILE")]
+    pub(super) pin: Option<PathBuf>,
     /// How many proxies there are: refused if others are there.
     #[arg(long, value_name = "COUNT")]
     pub(super) proxies: Option<usize>,

@@ -157,6 +157,9 @@ impl Leader {
             let share = self.moves(document).share * 100.0;
             let _ = writeln!(text, "  keys that move\t{share:.2} %");
         }
+        if !document.pin.is_empty() {
+            let _ = writeln!(text, "  keys that stay\t{}", document.pin.len());
+        }
         if !document.dirty.is_empty() {
             let names = document.dirty.join(", ");
             let _ = writeln!(text, "  may hold old values\t{}", shown(&names));
@@ -168,9 +171,12 @@ impl Leader {
         Ok(())
     }
 
-    /// What `target` would mean, on paper; without one, what the target of the version does.
-    pub(super) fn plan(&mut self, target: Option<&Document>) -> Result<(), u8> {
-        let look = self.look()?;
+    /// What `target` would mean, on paper, if these keys stay; without one, what the version does.
+    pub(super) fn plan(&mut self, target: Option<&Document>, pin: &[String]) -> Result<(), u8> {
+        let mut look = self.look()?;
+        if target.is_some() {
+            look.document.pin = pin.to_vec();
+        }
         let own = || look.document.has_two_rings().then(|| look.document.target.clone());
         let Some(target) = target.map(|target| target.current.clone()).or_else(own) else {
             return Err(self.refuse("it has one ring: name the servers to come"));
@@ -191,15 +197,25 @@ impl Leader {
     }
 
     /// `twinring expand start`.
-    pub(super) fn start(&mut self, args: &StartArgs, target: &Document) -> Result<(), u8> {
+    pub(super) fn start(
+        &mut self,
+        args: &StartArgs,
+        target: &Document,
+        pin: Vec<String>,
+    ) -> Result<(), u8> {
         if let Some(why) = self.pool.why_one_ring().next() {
             return Err(self.refuse(why));
+        }
+        if !pin.is_empty() && !self.moves_keys() {
+            return Err(self.refuse("only keys of a pool that speaks Redis are pinned"));
         }
         let look = self.look()?;
         let old = look.document.servers();
         let moves = Moves::between(&self.pool.routing, &old, &target.servers());
         let mut next = fleet::start(&look.document, target.current.clone(), (&moves, &args.clean))
             .map_err(|why| self.refuse(why))?;
+        next.pin = pin;
+        next.check().map_err(|why| self.refuse(why))?;
         self.complete(&look)?;
         if let Some(count) = args.proxies.filter(|count| *count != look.acks.len()) {
             let there = look.acks.len();
@@ -243,9 +259,9 @@ impl Leader {
     }
 
     /// `twinring expand finish`.
-    pub(super) fn finish(&mut self, args: &StepArgs) -> Result<(), u8> {
+    pub(super) fn finish(&mut self, args: &StepArgs, unpin: bool) -> Result<(), u8> {
         let look = self.look()?;
-        let mut next = fleet::finish(&look.document, &self.soiled(&look.document))
+        let mut next = fleet::finish(&look.document, &self.soiled(&look.document), unpin)
             .map_err(|why| self.refuse(why))?;
         self.complete(&look)?;
         args.why.sign(&mut next);

@@ -42,8 +42,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Does it; the exit code.
 pub(super) fn run(what: Expand) -> u8 {
     let done = match what {
-        Expand::Plan { target, format, config, pool } => {
-            plan((target.as_deref(), &format), &config, pool.as_deref())
+        Expand::Plan { target, format, pin, config, pool } => {
+            plan((target.as_deref(), &format, pin.as_deref()), &config, pool.as_deref())
         }
         Expand::Status { pool, door } => match leader(&door, pool.as_deref()) {
             Ok(Some(mut leader)) => leader.status(),
@@ -51,7 +51,7 @@ pub(super) fn run(what: Expand) -> u8 {
             Err(code) => Err(code),
         },
         Expand::Start { start } => begin(&start),
-        Expand::Finish { step } => finish(&step),
+        Expand::Finish { step, unpin } => finish(&step, unpin),
         Expand::Sweep { sweep } => sweep_servers(&sweep),
         Expand::Dead { dead } => give_up(&dead),
         Expand::Advance { step } => take(&step, Way::Forwards, false),
@@ -78,7 +78,7 @@ fn leader(door: &DoorArgs, pool: Option<&str>) -> Result<Option<Leader>, u8> {
 }
 
 fn plan(
-    (target, format): (Option<&Path>, &str),
+    (target, format, pin): (Option<&Path>, &str, Option<&Path>),
     file: &Path,
     pool: Option<&str>,
 ) -> Result<(), u8> {
@@ -86,17 +86,32 @@ fn plan(
     if target.is_none() && fleet::pool(Some(file), pool)?.is_none() {
         return look::plan(file, pool);
     }
-    leader_of(file, pool)?.plan(target.as_ref())
+    leader_of(file, pool)?.plan(target.as_ref(), &pinned(pin)?)
 }
 
 fn begin(args: &StartArgs) -> Result<(), u8> {
     let target = read(&args.target, &args.format, args.pool.as_deref().unwrap_or_default())?;
-    leader_of(&args.config, args.pool.as_deref())?.start(args, &target)
+    let pin = pinned(args.pin.as_deref())?;
+    leader_of(&args.config, args.pool.as_deref())?.start(args, &target, pin)
 }
 
-fn finish(args: &StepArgs) -> Result<(), u8> {
+/// The keys of a file, one a line.
+fn pinned(file: Option<&Path>) -> Result<Vec<String>, u8> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        complain(&format!("twinring: {}: {error}\n", file.display()));
+        FAILED
+    })?;
+    let mut keys: Vec<String> =
+        text.lines().filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
+
+fn finish(args: &StepArgs, unpin: bool) -> Result<(), u8> {
     match leader(&args.door, args.pool.as_deref())? {
-        Some(mut leader) => leader.finish(args),
+        Some(mut leader) => leader.finish(args, unpin),
         None => {
             complain("twinring: only a pool whose topology is in ZooKeeper is finished by this\n");
             Err(FAILED)

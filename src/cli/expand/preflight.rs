@@ -310,7 +310,11 @@ impl Looking<'_> {
             let _ = writeln!(text, "  … and {} more", moved.big.len() - SHOWN);
         }
         if moving.big_keys == BigKeys::Pin && !moved.big.is_empty() {
-            let why = "keys are too large to be moved: list them under pin:, or see big_keys";
+            let where_to = match self.pool.topology {
+                Some(_) => "give them to start by --pin",
+                None => "list them under pin:",
+            };
+            let why = format!("keys are too large to be moved: {where_to}, or see big_keys");
             self.findings.problems.push(format!("{} {why}", moved.big.len()));
         }
         let big = moved.big.iter().map(|big| (big.server, big.key.clone()));

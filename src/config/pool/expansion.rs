@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::config::Format;
 use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
 use crate::config::settings::{Data, Dead, Distribution, Expansion, Fill, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
-use crate::config::{Format, Place};
 use crate::topology::{Address, DeadOld, Phase, Placement, Server, ring_order};
 
 /// A server takes a few milliseconds to answer; who has died does not keep others waiting.
@@ -129,7 +129,7 @@ fn read_beside_topology(inner: Section<'_>, (value, pool): (&Value<'_>, &mut Poo
     let times = times(&inner, pool.protocol);
     if !times.moving.pin.is_empty() {
         // Each proxy has its own file: where a key stays must be the same for all.
-        inner.refuse("\"pin\" is for a pool that has no topology: see \"big_keys\"");
+        inner.refuse("\"pin\" comes from the topology of the pool");
     }
     pool.expansion = Some(times);
     inner.close();
@@ -138,16 +138,10 @@ fn read_beside_topology(inner: Section<'_>, (value, pool): (&Value<'_>, &mut Poo
 impl Pool {
     /// Why it cannot have two rings, if it cannot.
     pub fn why_one_ring(&self) -> impl Iterator<Item = &'static str> {
-        let redis = self.protocol == Protocol::Redis;
         let whys = [
             (
                 self.protocol == Protocol::Ping,
                 "a pool that only answers PING cannot have two rings",
-            ),
-            (
-                redis
-                    && self.topology.as_ref().is_some_and(|it| matches!(it.place, Place::File(_))),
-                "a pool that speaks Redis has two rings by ZooKeeper or by its own file",
             ),
             // Whether MIGRATE speaks TLS is not ours to say.
             (

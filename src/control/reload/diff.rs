@@ -38,7 +38,11 @@ pub(super) fn diff(old: &Config, new: &Config) -> Diff {
 /// a source has given only the times are the configuration's.
 fn way(pool: &Pool) -> Option<Expansion> {
     match &pool.topology {
-        Some(_) => Some(pool.expansion.clone().unwrap_or_default().without_rings()),
+        Some(_) => {
+            let mut times = pool.expansion.clone().unwrap_or_default();
+            times.moving.pin.clear();
+            Some(times.without_rings())
+        }
         None => pool.two_rings().map(|way| Expansion { phase: Phase::Stable, ..way.clone() }),
     }
 }
@@ -323,7 +327,7 @@ pools:
             let web = config.pools.iter_mut().find(|pool| pool.name == "web").unwrap();
             let (current, target) = (web.servers[..2].to_vec(), web.servers.clone());
             let dead_old = Default::default();
-            let walk = Some(Walk { phase, term: 0, current, target, dead_old });
+            let walk = Some(Walk { phase, term: 0, current, target, dead_old, pin: Vec::new() });
             Given { servers: web.servers.clone(), walk }.put(web);
             config
         };

@@ -25,6 +25,8 @@ pub struct Walk {
     pub target: Vec<Server>,
     /// Which old servers are given up.
     pub dead_old: DeadOld,
+    /// Keys that stay at their old servers.
+    pub pin: Vec<Vec<u8>>,
 }
 
 impl Given {
@@ -36,9 +38,10 @@ impl Given {
             servers
         };
         pool.servers = ordered(&self.servers);
-        let times = pool.expansion.take().unwrap_or_default();
+        let mut times = pool.expansion.take().unwrap_or_default();
+        times.moving.pin = self.walk.as_ref().map(|walk| walk.pin.clone()).unwrap_or_default();
         pool.expansion = Some(match &self.walk {
-            Some(Walk { phase, term, current, target, dead_old }) => Expansion {
+            Some(Walk { phase, term, current, target, dead_old, .. }) => Expansion {
                 phase: *phase,
                 term: *term,
                 current: ordered(current),

@@ -128,6 +128,12 @@ pub enum Unable {
     /// No key would move.
     #[error("the new servers make the same ring: no key would move")]
     NoMove,
+    /// Keys are at servers where nobody would look for them any more.
+    #[error(
+        "{0} keys are pinned to their old servers and would be out of reach: stay in new, or give \
+         them up by --unpin"
+    )]
+    Pinned(usize),
     /// Servers that would get keys may hold old values of them.
     #[error(
         "{} may hold values from before, which would be read again: empty them, or wait for as long \
@@ -200,6 +206,7 @@ pub fn step(from: &Document, to: Phase, moves: &Moves) -> Result<Document, Unabl
     let mut next = next(from, to);
     if to == Phase::Stable {
         next.target.clear();
+        next.pin.clear();
         next.soil(moves.servers.iter().filter(|it| it.gains > 0.0).map(|it| &it.name));
     }
     Ok(next)
@@ -236,17 +243,22 @@ pub fn take_back(from: &Document, name: &str) -> Result<Document, Unable> {
     Ok(next)
 }
 
-/// The version that ends an expansion. The servers that keys have left still have them.
+/// The version that ends an expansion. The servers that keys have left still have them. Keys that
+/// have stayed are out of reach then: `unpin` says that nobody wants them.
 ///
 /// # Errors
-/// It has not come to its last phase.
-pub fn finish(from: &Document, moves: &Moves) -> Result<Document, Unable> {
+/// It has not come to its last phase, or keys have stayed.
+pub fn finish(from: &Document, moves: &Moves, unpin: bool) -> Result<Document, Unable> {
     if from.phase != Phase::New {
         return Err(Unable::NotNew(from.phase.name()));
+    }
+    if !from.pin.is_empty() && !unpin {
+        return Err(Unable::Pinned(from.pin.len()));
     }
     let mut next = next(from, Phase::Stable);
     next.current = std::mem::take(&mut next.target);
     next.dead_old.clear();
+    next.pin.clear();
     next.soil(moves.servers.iter().filter(|it| it.loses > 0.0).map(|it| &it.name));
     Ok(next)
 }
@@ -369,11 +381,11 @@ mod tests {
         let fence = step(&prepare, Phase::Fence, &moved).unwrap();
         assert_eq!((fence.epoch, fence.phase, fence.target.len()), (9, Phase::Fence, 3));
         let new = Document { phase: Phase::New, ..fence };
-        let done = finish(&new, &moved).unwrap();
+        let done = finish(&new, &moved, false).unwrap();
         assert_eq!((done.epoch, done.phase), (10, Phase::Stable));
         assert_eq!((done.current, done.target), (new.target, Vec::new()));
         assert_eq!(started(&prepare, &["a"], &[]), Err(Unable::NotStable("prepare")));
-        assert_eq!(finish(&prepare, &moved), Err(Unable::NotNew("prepare")));
+        assert_eq!(finish(&prepare, &moved, false), Err(Unable::NotNew("prepare")));
         assert_eq!(started(&from, &["b", "a"], &[]), Err(Unable::NoMove));
         assert!(matches!(started(&from, &["a", "a"], &[]), Err(Unable::Target(_))));
     }
@@ -383,7 +395,7 @@ mod tests {
         let from = stable(&["a", "b"]);
         let there = started(&from, &["a", "b", "c"], &[]).unwrap();
         let moved = moves(&from, &there.target);
-        let done = finish(&Document { phase: Phase::New, ..there.clone() }, &moved).unwrap();
+        let done = finish(&Document { phase: Phase::New, ..there.clone() }, &moved, false).unwrap();
         assert_eq!(done.dirty, ["a", "b"]);
         let shrink = started(&done, &["a", "b"], &[]);
         assert_eq!(shrink, Err(Unable::Dirty(vec!["a".to_owned(), "b".to_owned()])));
@@ -420,7 +432,7 @@ mod tests {
         let why = Unable::WayBack("a skipped".to_owned());
         assert_eq!(step(&skipped, Phase::Fence, &moved), Err(why));
         let new = step(&step(&skipped, Phase::Drain, &moved).unwrap(), Phase::New, &moved).unwrap();
-        assert!(finish(&new, &moved).unwrap().dead_old.is_empty());
+        assert!(finish(&new, &moved, false).unwrap().dead_old.is_empty());
         let back = take_back(&take_back(&skipped, "a").unwrap(), "a").unwrap();
         assert_eq!((back.epoch, back.dead_old.len()), (12, 0));
         assert_eq!(take_back(&back, "a"), Err(Unable::NotGivenUp("a".to_owned())));

@@ -13,25 +13,30 @@ use crate::support::{
 };
 
 /// What is said of keys that move out of ZooKeeper's sight.
-const RESTS: &str = "-ERR the key moves, and ZooKeeper is out of sight: try again\r\n";
+pub(super) const RESTS: &str = "-ERR the key moves, and ZooKeeper is out of sight: try again\r\n";
 
 /// Longer than anything is stopped or cut off.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Three servers, of which two are in the ring at first; proxies that follow ZooKeeper, the last of
 /// them by a relay.
-struct Led {
-    servers: Vec<Redis>,
-    proxies: Vec<Proxy>,
+pub(super) struct Led {
+    pub(super) servers: Vec<Redis>,
+    pub(super) proxies: Vec<Proxy>,
     zoo: Zoo,
-    relay: Relay,
-    scratch: Scratch,
-    ensemble: Ensemble,
+    pub(super) relay: Relay,
+    pub(super) scratch: Scratch,
+    pub(super) ensemble: Ensemble,
 }
 
 impl Led {
     /// With sessions of so many seconds.
-    fn new(proxies: usize, seconds: u32) -> Self {
+    pub(super) fn new(proxies: usize, seconds: u32) -> Self {
+        Self::with(proxies, seconds, "{ fence: 10s, migrate_timeout: 5s, sweep: 200 }")
+    }
+
+    /// The same with other settings of the expansion.
+    pub(super) fn with(proxies: usize, seconds: u32, expansion: &str) -> Self {
         let servers: Vec<Redis> = (0..3).map(|_| Redis::start(&[])).collect();
         let ensemble = Ensemble::single();
         let (zoo, relay) = (ensemble.client(), Relay::to(ensemble.port(0)));
@@ -48,7 +53,7 @@ impl Led {
                 .set("timeout", "20s")
                 .set("allow_flush", true)
                 .set("topology", topology)
-                .set("expansion", "{ fence: 10s, migrate_timeout: 5s, sweep: 200 }");
+                .set("expansion", expansion);
             Proxy::twinring_with(&["workers: 2"], vec![pool])
         };
         let proxies: Vec<Proxy> = (0..proxies).map(proxy).collect();
@@ -58,7 +63,7 @@ impl Led {
     }
 
     /// Waits until so many proxies are there, all with this epoch.
-    fn there(&self, count: usize, epoch: u64) {
+    pub(super) fn there(&self, count: usize, epoch: u64) {
         let all = || {
             let acks = acks(&self.zoo);
             acks.len() == count && acks.iter().all(|ack| ack["epoch"] == epoch)
@@ -69,24 +74,30 @@ impl Led {
         }
     }
 
-    fn expand(&self, args: &[&str]) -> (i32, String) {
+    pub(super) fn expand(&self, args: &[&str]) -> (i32, String) {
         let file = self.proxies[0].config().display().to_string();
         expand(&[args, &["-c", &file]].concat())
     }
 
-    fn step(&self, args: &[&str]) -> String {
+    pub(super) fn step(&self, args: &[&str]) -> String {
         let (code, text) = self.expand(args);
         assert!(code == 0, "{args:?}: {code} {text}");
         text
     }
 
     /// Begins the way to all servers.
-    fn start(&self) -> (i32, String) {
-        let ports: Vec<u16> = self.servers.iter().map(Redis::port).collect();
-        self.expand(&["start", &list(&self.scratch, &ports), "--format", "list"])
+    pub(super) fn start(&self) -> (i32, String) {
+        self.start_with(&[])
     }
 
-    fn client(&self, proxy: usize) -> Client {
+    /// The same with further arguments.
+    pub(super) fn start_with(&self, more: &[&str]) -> (i32, String) {
+        let ports: Vec<u16> = self.servers.iter().map(Redis::port).collect();
+        let list = list(&self.scratch, &ports);
+        self.expand(&[&["start", &list, "--format", "list"], more].concat())
+    }
+
+    pub(super) fn client(&self, proxy: usize) -> Client {
         self.proxies[proxy].client().patience(PATIENCE)
     }
 
@@ -96,7 +107,7 @@ impl Led {
         self.servers.iter().map(size).collect()
     }
 
-    fn fenced(&self, proxy: usize) -> bool {
+    pub(super) fn fenced(&self, proxy: usize) -> bool {
         metric(&self.proxies[proxy], "twinring_topology_self_fenced") == 1.0
     }
 }

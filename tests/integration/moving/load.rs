@@ -200,7 +200,10 @@ fn servers_that_are_killed_under_load_execute_nothing_twice() {
     let keys: Vec<String> = moving(2000).into_iter().map(|(key, ..)| key).collect();
     let counts: Vec<[AtomicU64; 2]> = keys.iter().map(|_| Default::default()).collect();
     let over = AtomicBool::new(false);
-    let mut clients: Vec<Client> = stage.proxies.iter().map(|proxy| proxy.client()).collect();
+    // A server that hears nothing of another waits twice for migrate_timeout.
+    let patience = LONG * 2;
+    let mut clients: Vec<Client> =
+        stage.proxies.iter().map(|proxy| proxy.client().patience(patience)).collect();
     std::thread::scope(|scope| {
         for (number, client) in clients.iter_mut().enumerate() {
             let (keys, counts, over) = (&keys, &counts, &over);

@@ -10,6 +10,7 @@ mod operator;
 mod phases;
 mod sessions;
 mod types;
+mod versions;
 
 use serde_json::Value;
 use twinring::config::{Distribution, Hash, HashChar, Routing};

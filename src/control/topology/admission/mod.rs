@@ -354,7 +354,8 @@ impl Admission {
             || current.document.phase != document.phase
             || current.document.dead_old != document.dead_old
             || document.has_two_rings()
-                && (unlike(&current.document.servers(), &document.servers())
+                && (current.document.pin != document.pin
+                    || unlike(&current.document.servers(), &document.servers())
                     || unlike(&current.document.target_servers(), &document.target_servers()))
         {
             return false;
@@ -391,9 +392,11 @@ impl Admission {
         let keeps =
             |old: &[Node], new: &[Node]| Diff::between(&servers(old), &servers(new)).keeps_ring();
         let old = if ends { &current.target } else { &current.current };
-        let other = two == [true, true] && !keeps(&current.target, &document.target);
+        let other = two == [true, true]
+            && (current.pin != document.pin || !keeps(&current.target, &document.target));
         if other || !keeps(old, &document.current) {
-            let text = "the rings are not those that the expansion began with";
+            let text =
+                "the rings, or the keys that stay, are not those that the expansion began with";
             return Err(refused(Reason::Phase, text));
         }
         Ok(from != to || current.dead_old != document.dead_old)
@@ -435,7 +438,8 @@ pub fn given(document: &Document, can_have_two: bool, term: u64) -> Given {
     }
     let (current, target) = (document.servers(), document.target_servers());
     let dead_old = document.dead_old.clone();
-    let walk = Walk { phase: document.phase, term, current, target, dead_old };
+    let pin = document.pin.iter().map(|key| key.clone().into_bytes()).collect();
+    let walk = Walk { phase: document.phase, term, current, target, dead_old, pin };
     // The old servers stay at hand to the last: there may be a way back.
     Given { servers: document.all_servers(), walk: Some(walk) }
 }

@@ -285,9 +285,10 @@ fn on_the_way_only_addresses_and_states_change() {
         |it: &mut Document| it.target[1].server.weight = 7,
         |it: &mut Document| drop(it.current.pop()),
         |it: &mut Document| it.current.push(node(9)),
+        |it: &mut Document| it.pin.push("k".to_owned()),
     ] {
         let why = way().refuses(Reason::Phase, with(change));
-        assert_eq!(why, "the rings are not those that the expansion began with");
+        assert!(why.ends_with("are not those that the expansion began with"), "{why}");
     }
     way().refuses(Reason::Dup, with(|it| it.target[0].server.name = "cache99".to_owned()));
     way().refuses(

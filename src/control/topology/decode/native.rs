@@ -17,8 +17,11 @@ use crate::topology::{
     DeadOld, Document, GivenUp, Node, Phase, Server, State, nodes_in_ring_order,
 };
 
-/// The one schema there is.
+/// The schema of all that has no `pin`, the pointer among it.
 const SCHEMA: u32 = 1;
+
+/// The schema of versions that have one: who does not know it must not follow.
+const PINNING: u32 = 2;
 
 /// The pointer.
 #[derive(Debug, Deserialize, Serialize)]
@@ -49,6 +52,8 @@ struct Version {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hash_tag: Option<String>,
     rings: Rings,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pin: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dirty: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -149,7 +154,11 @@ pub(super) fn decode(nodes: &[ZNode]) -> Result<Proposal, Refusal> {
 pub fn read(text: &str) -> Result<Document, Refusal> {
     let version: Version =
         serde_json::from_str(text).map_err(|error| unreadable("the version", &error))?;
-    schema(version.schema)?;
+    schema(if version.schema == PINNING { SCHEMA } else { version.schema })?;
+    if version.schema != PINNING && !version.pin.is_empty() {
+        let text = format!("\"pin\" needs schema {PINNING}");
+        return Err(Refusal::new(Reason::Decode, text));
+    }
     let phase = version.phase.as_deref().unwrap_or(Phase::Stable.name());
     let phase = Phase::of_name(phase)
         .ok_or_else(|| Refusal::new(Reason::Decode, format!("{phase:?} is no phase")))?;
@@ -168,6 +177,7 @@ pub fn read(text: &str) -> Result<Document, Refusal> {
         hash_tag: version.hash_tag,
         current: nodes(version.rings.current.nodes)?,
         target: nodes(target)?,
+        pin: version.pin,
         dirty: version.dirty,
         dead_old: dead_old(version.dead_old)?,
         grace: Duration::from_secs(version.grace_s),
@@ -180,7 +190,7 @@ pub fn read(text: &str) -> Result<Document, Refusal> {
 pub fn write(document: &Document) -> String {
     let ring = |nodes: &[Node]| Ring { nodes: nodes.iter().map(raw).collect() };
     let version = Version {
-        schema: SCHEMA,
+        schema: if document.pin.is_empty() { SCHEMA } else { PINNING },
         epoch: document.epoch,
         phase: Some(document.phase.name().to_owned()),
         author: document.author.clone(),
@@ -192,6 +202,7 @@ pub fn write(document: &Document) -> String {
             current: ring(&document.current),
             target: (!document.target.is_empty()).then(|| ring(&document.target)),
         },
+        pin: document.pin.clone(),
         dirty: document.dirty.clone(),
         dead_old: document
             .dead_old
