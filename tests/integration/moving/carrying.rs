@@ -46,7 +46,8 @@ fn figure(reply: &str) -> i64 {
 
 #[test]
 fn strings_are_carried_with_their_time_and_everything_else_is_gone() {
-    let stage = cache(1, "sweep: 0, big_key_bytes: 1000,");
+    let settings = "data: cache, carry_timeout: 60s, sweep: 0, big_key_bytes: 1000,";
+    let stage = Stage::with(1, settings, NO_MIGRATE, &[]);
     let mut client = stage.client();
     let keys: Vec<String> = moving(6).into_iter().map(|(key, ..)| key).collect();
     let [plain, timed, empty, list, large, count] = [0, 1, 2, 3, 4, 5].map(|at| &keys[at]);
