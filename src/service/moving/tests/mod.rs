@@ -3,3 +3,4 @@
 
 mod carrying;
 mod model;
+mod worlds;

@@ -12,66 +12,15 @@ use crate::service::moving::carry::{Carry, Token};
 use crate::service::moving::way::{Ask, Next, Way};
 
 mod search;
+mod wrong;
+
+use wrong::{RIGHT, Setting, Wrong};
 
 const OLD: usize = 0;
 const NEW: usize = 1;
 
 /// A value, by its number. `None`: there is no key.
 type Value = Option<u8>;
-
-/// Ways of doing it that bring dead values back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wrong {
-    /// Values are put down whoever has the token.
-    no_token: bool,
-    /// Who finds nothing to carry does not look for the token any more.
-    no_look: bool,
-    /// The value stays where it was taken.
-    copy: bool,
-    /// The tokens of a proxy are the same.
-    one_token: bool,
-    /// Tokens of the other direction are kept.
-    keep_tokens: bool,
-    /// A scan that found nothing counts before the tokens have run out.
-    hasty: bool,
-    /// The new server is asked before the key is there.
-    new_first: bool,
-    /// Nobody waits in phase fence.
-    no_fence: bool,
-    /// The ends are come to without a scan that found nothing.
-    no_sweep: bool,
-    /// On the way back nothing is brought back.
-    one_way: bool,
-    /// What is known of a key is not forgotten when the phase changes.
-    remember: bool,
-}
-
-const RIGHT: Wrong = Wrong {
-    no_token: false,
-    no_look: false,
-    copy: false,
-    one_token: false,
-    keep_tokens: false,
-    hasty: false,
-    new_first: false,
-    no_fence: false,
-    no_sweep: false,
-    one_way: false,
-    remember: false,
-};
-
-/// In which worlds it is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Setting {
-    wrong: Wrong,
-    /// Proxies walk back as well.
-    back: bool,
-    walks: u8,
-    commands: u8,
-    faults: u8,
-    /// The phase that both begin in.
-    from: Phase,
-}
 
 /// What a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

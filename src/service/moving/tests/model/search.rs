@@ -1,40 +1,16 @@
 //! The search through all worlds, and what it must and must not find.
 
-use std::collections::HashSet;
-
 use super::{BOTH_WAYS, Broken, FORWARDS, RIGHT, Setting, Work, World, Wrong};
 use crate::routing::Phase;
+use crate::service::moving::tests::worlds::all_worlds;
 
-/// Looks at every world that can come to be; how many there are, or the shortest way to one that is
-/// broken.
+/// What comes after a world, all of them looked at; how many there can be, or the way to a broken one.
 fn search(setting: Setting) -> Result<usize, String> {
-    let mut seen = HashSet::from([World::begin()]);
-    let (mut worlds, mut at) = (vec![(World::begin(), 0)], 0);
-    while at < worlds.len() {
-        let world = worlds[at].0.clone();
-        let looked = world.next(setting).and_then(|nexts| {
-            nexts.iter().try_for_each(|next| next.look_at_the_end(setting.wrong))?;
-            Ok(nexts)
-        });
-        let Ok(nexts) = looked else { return Err(way_to(&worlds, at)) };
-        for next in nexts {
-            if seen.insert(next.clone()) {
-                worlds.push((next, at));
-            }
-        }
-        at += 1;
-    }
-    Ok(worlds.len())
-}
-
-fn way_to(worlds: &[(World, usize)], mut at: usize) -> String {
-    let mut way = vec![format!("{:?}", worlds[at].0)];
-    while at > 0 {
-        at = worlds[at].1;
-        way.push(format!("{:?}", worlds[at].0));
-    }
-    way.reverse();
-    way.join("\n")
+    all_worlds(World::begin(), |world| {
+        let nexts = world.next(setting)?;
+        nexts.iter().try_for_each(|next| next.look_at_the_end(setting.wrong))?;
+        Ok::<_, Broken>(nexts)
+    })
 }
 
 impl World {
