@@ -9,6 +9,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -57,6 +58,9 @@ impl Handshakes {
             tokio::spawn(async move {
                 let secured = accepted.secure(&tls, limit).await;
                 drop(place);
+                // A handshake is some hundred microseconds of computing. A worker that wants this
+                // core need not wait for the next one too.
+                thread::yield_now();
                 let mut dealer = dealer.lock().unwrap_or_else(PoisonError::into_inner);
                 let counter = match &secured {
                     Ok(_) => ListenerMetric::TlsOk,

@@ -5,6 +5,7 @@
 //! time that the steady ones wait, nor take a core from the proxy.
 
 use std::io;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -21,8 +22,6 @@ use crate::wire::Target;
 const ROOM: usize = 1024;
 /// The longest that connections may stay unanswered when the storm ends.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How far the thread stands back, in the steps of nice(1).
-const NICE: i32 = 10;
 
 /// A storm that is on.
 pub(crate) struct Storm {
@@ -74,7 +73,7 @@ struct Run {
 
 impl Run {
     fn new(target: Target, workload: Workload, rate: u32) -> io::Result<Self> {
-        rustix::process::setpriority_process(None, NICE)?;
+        stand_back()?;
         Ok(Self {
             target,
             recipe: Recipe::new(&workload, 2),
@@ -161,6 +160,14 @@ impl Run {
         self.tally.lost += 1;
         self.tally.complain(|| format!("storm: {error}"));
     }
+}
+
+/// Lets everybody else on this core go first, whenever they wake up. A higher `nice` alone would not:
+/// since Linux 6.6 who runs keeps its core to the end of its slice.
+fn stand_back() -> io::Result<()> {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let done = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status()?;
+    if done.success() { Ok(()) } else { Err(io::Error::other("chrt (util-linux) failed")) }
 }
 
 /// Whether the reply was right, once it is there.
