@@ -211,8 +211,7 @@ impl Proxy {
         if needs_permit && matches!(ask.to, To::Client(_) | To::Part { .. }) {
             place.connection.bind(self.pools[pool as usize].term_between());
         }
-        let deadline = place.connection.next_deadline();
-        self.arm(link, deadline);
+        self.arm_for_youngest(link, turn.now);
         self.mark_dirty(link);
         if let Err(failure) = pushed {
             self.broken(turn, link, failure);
@@ -339,7 +338,7 @@ fn may_miss(request: &Request<'_>) -> bool {
     match request.head.command.plan {
         Plan::Values => true,
         _ if request.head.command.op == Op::MetaGet => memcache::access_of(request) == Access::Read,
-        _ => request.head.command.name == "GET",
+        _ => request.head.command.op == Op::Get,
     }
 }
 

@@ -288,6 +288,19 @@ impl Proxy {
         }
     }
 
+    /// Has `link` looked at when the request that was queued now is late, unless it is looked at by
+    /// then anyhow.
+    #[inline]
+    pub(super) fn arm_for_youngest(&mut self, link: u32, now: Instant) {
+        let place = &self.links[link as usize];
+        let late = place.connection.timeout().map(|timeout| now + timeout);
+        let known = place.armed.zip(late).is_some_and(|(armed, late)| armed <= late);
+        if !known {
+            let deadline = place.connection.next_deadline();
+            self.arm(link, deadline);
+        }
+    }
+
     /// Marks a connection to be flushed at the end of the turn.
     pub(super) fn mark_dirty(&mut self, link: u32) {
         let place = &mut self.links[link as usize];

@@ -137,6 +137,11 @@ impl Connection {
         self.out.waiting().len() + self.input.len() + self.inflight.kept_bytes()
     }
 
+    /// How long a request may take, if that is bounded.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// When [`Connection::expire`] should be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.inflight.next_deadline(self.timeout, self.streaming)

@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 
 use crate::protocol::Output;
 
+/// Slots that there is room for at once when there are more than the first few.
+const DEEP: usize = 16;
+
 /// Replies of one client, from the oldest unanswered request on.
 #[derive(Debug, Default)]
 pub(in crate::frontend) struct Pipeline {
@@ -33,6 +36,9 @@ struct Slot {
 impl Pipeline {
     /// Opens a slot for the next request and returns its number.
     pub(in crate::frontend) fn open(&mut self) -> u32 {
+        if self.slots.len() == self.slots.capacity() && !self.slots.is_empty() {
+            self.slots.reserve(DEEP);
+        }
         self.slots.push_back(Slot::default());
         self.oldest.wrapping_add(self.slots.len() as u32 - 1)
     }

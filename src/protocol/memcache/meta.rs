@@ -32,10 +32,12 @@ pub fn is_quiet(request: &Request<'_>) -> bool {
 
 /// The key that a request has `written` as base64, as its server will know it; `None` if it is
 /// written as it is, or is no base64: that the server is going to refuse, whichever it is.
+#[inline]
 pub fn binary_key(request: &Request<'_>, written: &[u8]) -> Option<Vec<u8>> {
-    if !has_flag(request, b'b') {
-        return None;
-    }
+    if has_flag(request, b'b') { decoded(written) } else { None }
+}
+
+fn decoded(written: &[u8]) -> Option<Vec<u8>> {
     let mut key = vec![0; KEY_BYTES];
     let len = decode_base64(written, &mut key)?;
     key.truncate(len);
@@ -147,9 +149,14 @@ pub fn may_write(request: &Request<'_>) -> bool {
 /// Bytes of an opaque flag, its letter left out, that are too many.
 const OPAQUE_BYTES: usize = 32;
 
+#[inline]
 fn has_flag(request: &Request<'_>, flag: u8) -> bool {
+    is_meta(request.head.command) && names_flag(request, flag)
+}
+
+/// The same of a meta command.
+fn names_flag(request: &Request<'_>, flag: u8) -> bool {
     let first = if request.head.command.op == Op::MetaSet { 3 } else { 2 };
     let flags = request.args.get(first..).unwrap_or_default();
-    is_meta(request.head.command)
-        && flags.iter().any(|word| word.of(request.bytes).first() == Some(&flag))
+    flags.iter().any(|word| word.of(request.bytes).first() == Some(&flag))
 }

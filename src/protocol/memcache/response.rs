@@ -61,6 +61,10 @@ impl Scanner {
             if let Some((header, len)) = plain_header(rest) {
                 self.value(header, expect, key, value_bytes_max)?;
                 used += len;
+                if let Some(end) = end_of_last(bytes, used, header) {
+                    *self = Self::default();
+                    return Ok(Scan { used: end, end: Some(Outcome::Hit) });
+                }
                 continue;
             }
             let Some(text) = line(rest)? else {
@@ -242,6 +246,15 @@ fn plain_header(bytes: &[u8]) -> Option<(Header<'_>, usize)> {
     let (key, numbers) = rest.split_at_checked(word(rest))?;
     let (length, len) = lengths(numbers)?;
     (!key.is_empty()).then_some(((key, length), VALUE.len() + key.len() + len))
+}
+
+/// Where the reply ends, if the data block that begins at `start` is its last one and all there, as
+/// nearly always.
+#[inline]
+fn end_of_last(bytes: &[u8], start: usize, (_, length): Header<'_>) -> Option<usize> {
+    const END: &[u8] = b"\r\nEND\r\n";
+    let end = start.checked_add(usize::try_from(length).ok()?)?;
+    bytes.get(end..)?.starts_with(END).then_some(end + END.len())
 }
 
 /// What ` flags bytes[ cas]` and a line end at the start of `bytes` say: how long the data is, and

@@ -29,29 +29,45 @@ pub(super) enum Number {
 }
 
 /// Reads the number at `at`.
+#[inline]
 pub(super) fn number(bytes: &[u8], at: usize) -> Number {
+    const CRLF: u32 = u16::from_le_bytes(*b"\r\n") as u32;
+    let rest = bytes.get(at..).unwrap_or_default();
+    // By far the most are of one or two digits.
+    if let Some(four) = rest.first_chunk() {
+        let four = u32::from_le_bytes(*four);
+        let first = (four & 0xff).wrapping_sub(b'0'.into());
+        if (four >> 8) & 0xffff == CRLF && first < 10 {
+            return Number::Value(first.into(), at + 3);
+        }
+        let second = ((four >> 8) & 0xff).wrapping_sub(b'0'.into());
+        if four >> 16 == CRLF && (1..10).contains(&first) && second < 10 {
+            return Number::Value((first * 10 + second).into(), at + 4);
+        }
+    }
+    long_number(rest, at)
+}
+
+/// As [`number`] of `rest`, which stands at `at`.
+fn long_number(rest: &[u8], at: usize) -> Number {
+    if let Some((number, len)) = leading_digits(rest)
+        && (len == 1 || rest.first() != Some(&b'0'))
+        && rest.get(len..).unwrap_or_default().starts_with(b"\r\n")
+        && let Ok(number) = i64::try_from(number)
+    {
+        return Number::Value(number, at + len + 2);
+    }
+    if rest.starts_with(b"-1\r\n") {
+        return Number::Value(-1, at + 4);
+    }
+    any_number(rest, at)
+}
+
+/// The same, be it wrong or cut.
+#[cold]
+fn any_number(rest: &[u8], at: usize) -> Number {
     /// Of `-9223372036854775808`.
     const LONGEST: usize = 20;
-    let rest = bytes.get(at..).unwrap_or_default();
-    // By far the most are of few digits, or nil.
-    match rest {
-        [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            return Number::Value(i64::from(digit - b'0'), at + 3);
-        }
-        [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            return Number::Value(i64::from(ten - b'0') * 10 + i64::from(one - b'0'), at + 4);
-        }
-        [b'1'..=b'9', ..] => {
-            if let Some((number, len)) = leading_digits(rest)
-                && rest.get(len..).unwrap_or_default().starts_with(b"\r\n")
-                && let Ok(number) = i64::try_from(number)
-            {
-                return Number::Value(number, at + len + 2);
-            }
-        }
-        [b'-', b'1', b'\r', b'\n', ..] => return Number::Value(-1, at + 4),
-        _ => {}
-    }
     let plain = |byte: &u8| byte.is_ascii_digit() || *byte == b'-';
     let len = rest.iter().take(LONGEST + 1).take_while(|byte| plain(byte)).count();
     match rest.get(len..).unwrap_or_default() {

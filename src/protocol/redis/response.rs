@@ -56,6 +56,12 @@ impl Scanner {
     /// with more. When the reply ends the scanner is as new. After an error the connection is of
     /// no use any more. How large an array grows in all is the caller's to bound.
     pub fn scan(&mut self, bytes: &[u8], value_bytes_max: u64) -> Result<Scan, Malformed> {
+        if !self.body.is_open()
+            && self.lacks == 0
+            && let Some(used) = whole_bulk(bytes, value_bytes_max)
+        {
+            return Ok(Scan { used, end: Some(Outcome::Hit) });
+        }
         let mut used = 0;
         loop {
             let rest = bytes.get(used..).unwrap_or_default();
@@ -142,7 +148,19 @@ impl Scanner {
     }
 }
 
-/// The same of a line that has a number on it.
+/// The length of the bulk at the start of `bytes`, if it is all there, as nearly every reply is.
+#[inline]
+fn whole_bulk(bytes: &[u8], value_bytes_max: u64) -> Option<usize> {
+    if bytes.first() != Some(&b'$') {
+        return None;
+    }
+    let Number::Value(len, start) = number(bytes, 1) else { return None };
+    let len = u64::try_from(len).ok().filter(|len| *len <= value_bytes_max)?;
+    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    bytes.get(end..)?.starts_with(b"\r\n").then_some(end + 2)
+}
+
+/// As [`Scanner::item`] of a line that has a number on it.
 fn counted(bytes: &[u8], value_bytes_max: u64) -> Result<Option<Item>, Malformed> {
     let kind = bytes.first().copied().unwrap_or_default();
     let (number, len) = match number(bytes, 1) {

@@ -337,15 +337,18 @@ impl Proxy {
 
     /// Whether a fill of a request's key is under way on another connection that the request cannot
     /// join: its reply could be older than the fill's.
+    #[inline]
     pub fn must_wait(
         &mut self,
         pool: u16,
         (session, now): (u32, Instant),
         request: &Request<'_>,
     ) -> bool {
-        if !self.nearby.is_abroad(session) {
-            return false;
-        }
+        self.nearby.is_abroad(session) && self.may_overtake(pool, now, request)
+    }
+
+    /// The same of a session that waits for a fill already.
+    fn may_overtake(&mut self, pool: u16, now: Instant, request: &Request<'_>) -> bool {
         let plain = matches!(request.head.command.plan, Plan::Values | Plan::Forward);
         let single = Role::of(request.head.command) == Role::Read(Wanted::Value)
             || Role::of(request.head.command) == Role::Read(Wanted::Get) && request.args.len() == 2;
