@@ -53,7 +53,7 @@ pub(crate) enum Row {
 }
 
 /// All of them, in the order in which they are run.
-const ROWS: [Row; 23] = [
+const ROWS: [Row; 25] = [
     Row::Meta,
     Row::Cache(Protocol::Memcache, 1),
     Row::Cache(Protocol::Memcache, 16),
@@ -69,6 +69,8 @@ const ROWS: [Row; 23] = [
     Row::Near(Near::Hit(Protocol::Memcache, 16)),
     Row::Near(Near::Hit(Protocol::Redis, 1)),
     Row::Near(Near::Hit(Protocol::Redis, 16)),
+    Row::Near(Near::Paced(Protocol::Memcache)),
+    Row::Near(Near::Paced(Protocol::Redis)),
     Row::Near(Near::Cold(Protocol::Memcache, 1)),
     Row::Near(Near::Cold(Protocol::Memcache, 16)),
     Row::Near(Near::Cold(Protocol::Redis, 16)),
@@ -136,6 +138,7 @@ impl Row {
             Self::Near(Near::Hit(protocol, depth) | Near::Cold(protocol, depth)) => {
                 (protocol, depth)
             }
+            Self::Near(Near::Paced(protocol)) => (protocol, 1),
             Self::Near(Near::Zipf | Near::Top) => (Protocol::Redis, 1),
             Self::Growth(_) => (Protocol::Memcache, 1),
         };

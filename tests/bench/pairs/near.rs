@@ -21,6 +21,8 @@ use super::judge;
 pub(crate) enum Near {
     /// CPU time of a hundred keys that are all there, so many at a time.
     Hit(Protocol, usize),
+    /// The same of 50 clients that ask 20,000 times a second together, as beside an application.
+    Paced(Protocol),
     /// CPU time of fifty million keys, of which none ever is.
     Cold(Protocol, usize),
     /// Requests that reach the servers, of a million keys by Zipf's law, where Redis tells of
@@ -40,6 +42,7 @@ impl Near {
         let deep = |depth: usize| if depth == 1 { String::new() } else { depth.to_string() };
         match self {
             Self::Hit(of, depth) => format!("pair-near-hit-{}{}", of.name(), deep(depth)),
+            Self::Paced(of) => format!("pair-near-hit-{}-rate", of.name()),
             Self::Cold(of, depth) => format!("pair-near-cold-{}{}", of.name(), deep(depth)),
             Self::Zipf => "pair-near-zipf".to_owned(),
             Self::Top => "pair-near-top".to_owned(),
@@ -48,14 +51,14 @@ impl Near {
 
     pub(super) fn figure(self) -> &'static str {
         match self {
-            Self::Hit(..) | Self::Cold(..) => "CPU µs/request",
+            Self::Hit(..) | Self::Paced(_) | Self::Cold(..) => "CPU µs/request",
             Self::Zipf | Self::Top => "at servers, each",
         }
     }
 
     pub(super) fn bar(self) -> f64 {
         match self {
-            Self::Hit(..) => 0.5,
+            Self::Hit(..) | Self::Paced(_) => 0.5,
             Self::Cold(..) => 1.05,
             Self::Zipf => 0.2,
             Self::Top => 0.05,
@@ -65,13 +68,19 @@ impl Near {
     fn workload(self) -> Workload {
         let (protocol, depth, keys, skew) = match self {
             Self::Hit(protocol, depth) => (protocol, depth, 100, 0.0),
+            Self::Paced(protocol) => (protocol, 1, 100, 0.0),
             Self::Cold(protocol, depth) => (protocol, depth, 50_000_000, 0.0),
             Self::Zipf => (Protocol::Redis, 16, 1_000_000, 0.99),
             Self::Top => (Protocol::Memcache, 1, 100, 0.99),
         };
+        let rate = match self {
+            Self::Top => Some(50_000.0 * TOP_PART),
+            Self::Paced(_) => Some(20_000.0),
+            _ => None,
+        };
         Workload {
             protocol,
-            clients: 200,
+            clients: if matches!(self, Self::Paced(_)) { 50 } else { 200 },
             depth,
             reads_permille: 1000,
             meta: false,
@@ -80,7 +89,7 @@ impl Near {
             sizes: 1,
             keys,
             skew,
-            rate: (self == Self::Top).then_some(50_000.0 * TOP_PART),
+            rate,
         }
     }
 
@@ -101,7 +110,9 @@ impl Near {
         let servers = Backends::start(self.workload().protocol, kind, &stage.load_cores)?;
         let with = self.of_one(way, stage, (&servers, kind, true))?;
         let without = match self {
-            Self::Hit(..) | Self::Cold(..) => self.of_one(way, stage, (&servers, kind, false))?,
+            Self::Hit(..) | Self::Paced(_) | Self::Cold(..) => {
+                self.of_one(way, stage, (&servers, kind, false))?
+            }
             // Each request reaches one.
             Self::Zipf | Self::Top => 1.0,
         };
@@ -140,7 +151,7 @@ impl Near {
         judge(&tally)?;
         let done = tally.done.max(1) as f64;
         Ok(match self {
-            Self::Hit(..) | Self::Cold(..) => spent.cpu_seconds * 1e6 / done,
+            Self::Hit(..) | Self::Paced(_) | Self::Cold(..) => spent.cpu_seconds * 1e6 / done,
             Self::Zipf | Self::Top => (proxy.at_servers()? - before) / done,
         })
     }
