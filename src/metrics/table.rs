@@ -261,6 +261,7 @@ scope! {
             NearLapsed = "lease_lapsed",
             NearUnfit = "other_kind",
             NearUncovered = "not_covered",
+            NearSpared = "spared",
             NearMoving = "moving",
         }
         Counter "near_cache_joined_total",

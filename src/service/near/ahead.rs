@@ -17,7 +17,9 @@ impl Proxy {
     #[inline]
     pub fn look_ahead(&self, pool: u16, request: &Request<'_>, rest: &[u8]) -> u32 {
         match self.nearby.of(pool) {
-            Some(near) if !rest.is_empty() => near.look_ahead(keys_ahead(request, rest)),
+            Some(near) if !rest.is_empty() && !self.nearby.dozes(pool) => {
+                near.look_ahead(keys_ahead(request, rest))
+            }
             _ => 0,
         }
     }

@@ -27,6 +27,7 @@ mod parked;
 mod reads;
 mod trust;
 mod verify;
+mod vigil;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,11 +39,14 @@ pub(in crate::service) use fills::Fills;
 pub(in crate::service) use marks::Marks;
 pub(in crate::service) use parked::Parked;
 pub(in crate::service) use verify::Verify;
+use vigil::Vigil;
 
 /// What one worker holds of the near caches.
 pub(in crate::service) struct Nearby {
     /// Those of the pools.
     nears: Vec<Option<Arc<Near>>>,
+    /// Whether they are of use; the last ones may be missing.
+    vigils: Vec<Vigil>,
     pub(in crate::service) fills: Fills,
     pub(in crate::service) marks: Marks,
     pub(in crate::service) parked: Parked,
@@ -108,6 +112,7 @@ impl Nearby {
     pub(in crate::service) fn new(nears: Vec<Option<Arc<Near>>>) -> Self {
         Self {
             nears,
+            vigils: Vec::new(),
             fills: Fills::default(),
             marks: Marks::default(),
             parked: Parked::default(),
@@ -123,6 +128,22 @@ impl Nearby {
     #[inline]
     pub(in crate::service) fn of(&self, pool: u16) -> Option<&Arc<Near>> {
         self.nears.get(pool as usize)?.as_ref()
+    }
+
+    /// Whether that is of use.
+    #[inline]
+    fn vigil(&mut self, pool: u16) -> &mut Vigil {
+        let pool = usize::from(pool);
+        if pool >= self.vigils.len() {
+            self.vigils.resize_with(pool + 1, Vigil::default);
+        }
+        &mut self.vigils[pool]
+    }
+
+    /// Whether most reads pass that by.
+    #[inline]
+    fn dozes(&self, pool: u16) -> bool {
+        self.vigils.get(usize::from(pool)).is_some_and(Vigil::dozes)
     }
 
     /// Whether any pool has one.

@@ -35,6 +35,9 @@ impl Proxy {
         request: &Request<'_>,
     ) -> Option<u32> {
         let role = Role::of(request.head.command);
+        if self.is_spared(caller.pool, role, request) {
+            return Some(0);
+        }
         if matches!(role, Role::Read(_) | Role::Several) && self.any_moves(caller.pool, request) {
             let writes = role == Role::Read(Wanted::Meta) && memcache::may_write(request);
             return Some(if writes {

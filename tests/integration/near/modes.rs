@@ -21,6 +21,34 @@ fn metric(proxy: &Proxy, name: &str) -> f64 {
     proxy.metrics().get(&format!("twinring_near_cache_{name}"), &[])
 }
 
+/// Asks for `count` keys that nobody else asks for, `from` on.
+fn ask_for_cold_keys(client: &mut Client, from: usize, count: usize) {
+    const AT_ONCE: usize = 500;
+    for first in (from..from + count).step_by(AT_ONCE) {
+        let asked: String = (first..first + AT_ONCE).map(|n| format!("get cold-{n}\r\n")).collect();
+        client.ask(asked, "END\r\n".repeat(AT_ONCE));
+    }
+}
+
+#[test]
+fn a_cache_in_which_nothing_is_found_is_passed_by_until_something_is_hot() {
+    let server = Memcached::start();
+    let pool = PoolSpec::memcache(&[server.port()]).set("timeout", 5000);
+    let proxy = Proxy::twinring(pool.set("near_cache", "{ memory: 8MiB }"));
+    let mut client = proxy.client();
+    ask_for_cold_keys(&mut client, 0, 16_000);
+    assert_eq!(lookups(&proxy, "spared"), 0.0);
+    ask_for_cold_keys(&mut client, 16_000, 24_000);
+    let spared = lookups(&proxy, "spared");
+    assert!((20_000.0..21_000.0).contains(&spared), "{spared}");
+    let mut direct = Client::connect(server.port());
+    direct.ask("set k 0 0 1\r\n1\r\n", "STORED\r\n");
+    assert!(warm(&proxy, ("get k\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n")), "not noticed");
+    let spared = lookups(&proxy, "spared");
+    ask_for_cold_keys(&mut client, 40_000, 10_000);
+    assert_eq!(lookups(&proxy, "spared"), spared);
+}
+
 #[test]
 fn a_server_that_refuses_tracking_is_cached_by_age() {
     let deny =
