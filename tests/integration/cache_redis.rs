@@ -350,3 +350,31 @@ fn transcripts_hold_for_redis_and_for_the_cache() {
         assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
     }
 }
+
+/// What COMMAND DOCS tells of each command, as `name group since`.
+fn documented(client: &mut Client, names: &str) -> Vec<String> {
+    client.send(format!("COMMAND DOCS {names}\r\n"));
+    let reply = String::from_utf8(client.redis_reply()).unwrap();
+    let lines: Vec<&str> = reply.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+    let after = |from: usize, what: &str| {
+        let at = lines[from..].iter().position(|line| *line == what).unwrap();
+        lines[from + at + 1]
+    };
+    let names = names.split(' ').map(|name| {
+        let at = lines.windows(2).position(|two| two[0] == name && two[1] == "summary").unwrap();
+        format!("{name} {} {}", after(at, "group"), after(at, "since"))
+    });
+    names.collect()
+}
+
+#[test]
+fn every_command_is_documented_as_by_redis() {
+    let (cache, redis) = (like_redis(), Redis::start(&[]));
+    let [mut ours, mut theirs] = [cache.redis(), Client::connect(redis.port())];
+    ours.send("COMMAND LIST\r\n");
+    let list = String::from_utf8(ours.redis_reply()).unwrap();
+    let names: Vec<&str> = list.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+    assert!(names.len() > 60, "{names:?}");
+    let names = names.join(" ");
+    assert_eq!(documented(&mut ours, &names), documented(&mut theirs, &names));
+}

@@ -10,11 +10,12 @@
 //! section.
 //!
 //! * `session`: what is remembered of a client.
-//! * `connection`, `server`: commands without items.
+//! * `connection`, `server`: commands without items; `docs`: what all commands are for.
 //! * `transaction`: MULTI, EXEC, WATCH.
 //! * `tracking`: CLIENT TRACKING, and what is pushed because of it.
 
 mod connection;
+mod docs;
 mod server;
 mod session;
 #[cfg(test)]

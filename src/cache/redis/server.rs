@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::docs;
 use crate::cache::strings::{Done, Fault, Task};
 use crate::cache::text::matches;
 use crate::config::Eviction;
@@ -193,8 +194,7 @@ fn command(task: &mut Task<'_, '_>) -> Done {
             task.reply.set(count);
             rows.for_each(|row| task.reply.bulk(row.name.to_ascii_lowercase().as_bytes()));
         }
-        // Empty, which clients take well.
-        b"docs" => task.reply.map(0),
+        b"docs" => docs::reply(task),
         b"info" if task.count() > 2 => {
             task.reply.array(task.count() - 2);
             for at in 2..task.count() {
