@@ -1,6 +1,7 @@
 //! Addresses as operators write them: `host:port`, `/path/to.sock` and permission bits, `stdio`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::config::settings::Listen;
@@ -74,14 +75,23 @@ fn permission(text: &str) -> Result<u32, Reason> {
 }
 
 impl Listen {
-    /// True if not both can be listened on. Port 0 is another port each time.
+    /// True if not both can be listened on. Port 0 is another port each time; `0.0.0.0` holds all
+    /// addresses of IPv4, `::` those of IPv6.
     pub(super) fn clashes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tcp { port: 0, .. }, _) => false,
+            (Self::Tcp { host, port }, Self::Tcp { host: other, port: theirs }) => {
+                port == theirs && (host == other || covers(host, other) || covers(other, host))
+            }
             (Self::Unix { path: a, .. }, Self::Unix { path: b, .. }) => a == b,
             _ => self == other,
         }
     }
+}
+
+fn covers(any: &str, host: &str) -> bool {
+    let (Ok(any), Ok(host)) = (any.parse::<IpAddr>(), host.parse::<IpAddr>()) else { return false };
+    any.is_unspecified() && any.is_ipv4() == host.is_ipv4()
 }
 
 impl fmt::Display for Listen {

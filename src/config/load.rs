@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::config::addresses;
 use crate::config::listen;
 use crate::config::pool::{self, Form};
 use crate::config::settings::{CacheSettings, Config, Log, LogFormat, Pool};
@@ -24,6 +25,8 @@ const BUFFERS: u64 = 1 << 30;
 /// are slow to take replies.
 const BUFFERS_PART: u64 = 4;
 const BUFFERS_MIN: u64 = 16 << 20;
+/// Keys of the native form that hold one value each.
+const NATIVE: [&str; 5] = ["workers", "compat", "stats", "drain_timeout", "buffers"];
 const LEVELS: [(&str, &str); 5] = [
     ("error", "error"),
     ("warn", "warn"),
@@ -84,7 +87,7 @@ fn document(root: &Node, report: &Report, compat: bool) -> Option<Config> {
     let section = Section::open(&value)?;
     let (mut config, pools) =
         if is_native(root) { native(&section, compat) } else { nutcracker(&section, compat) };
-    if pools.is_empty() {
+    if pools.is_empty() && (is_native(root) || report.is_empty()) {
         value.refuse(format!("'{}' has no pools", report.source()));
     }
     let form = if is_native(root) {
@@ -92,7 +95,7 @@ fn document(root: &Node, report: &Report, compat: bool) -> Option<Config> {
     } else {
         Form::Nutcracker { compat }
     };
-    config.pools = read_pools(pools, form);
+    config.pools = read_pools(pools, form, &config);
     if config.workers == 0 {
         config.workers = workers(&config.pools);
     }
@@ -111,7 +114,8 @@ fn is_native(root: &Node) -> bool {
     match pools.map(|(_, value)| &value.content) {
         Some(Content::Empty) => true,
         Some(Content::Map(pools)) => {
-            pools.is_empty() || pools.iter().any(|(_, v)| matches!(v.content, Content::Map(_)))
+            pools.iter().any(|(_, pool)| matches!(pool.content, Content::Map(_)))
+                || pools.iter().all(|(_, pool)| matches!(pool.content, Content::Empty))
         }
         _ => false,
     }
@@ -131,6 +135,7 @@ fn native<'a>(section: &Section<'a>, compat: bool) -> (Config, Vec<Value<'a>>) {
         admin.close();
     }
     config.stats = section.parsed("stats", listen::optional).unwrap_or(config.stats);
+    addresses::of_doors(section, &config);
     if let Some(log) = section.take("log").as_ref().and_then(Section::open) {
         config.log = read_log(&log);
         log.close();
@@ -163,8 +168,27 @@ fn read_log(section: &Section<'_>) -> Log {
 
 fn nutcracker<'a>(section: &Section<'a>, compat: bool) -> (Config, Vec<Value<'a>>) {
     let mut pools = section.take_all();
-    pools.retain(|value| !is_global(value));
+    pools.retain(|value| !is_global(value) && !is_meant_natively(value));
     (process(compat), pools)
+}
+
+/// Refuses what makes no sense as a pool of a nutcracker.yml but would in a native file.
+fn is_meant_natively(value: &Value<'_>) -> bool {
+    let reason = match &value.node.content {
+        Content::Map(pools) if !pools.is_empty() && pools.iter().all(|(_, it)| may_be_pool(it)) => {
+            Reason::from("holds mappings, as only \"pools:\" does").or("call it \"pools\"")
+        }
+        Content::Text(_) if NATIVE.contains(&value.key) => {
+            Reason::from("is a setting of the native form").or("put all pools under \"pools:\"")
+        }
+        _ => return false,
+    };
+    value.refuse(reason);
+    true
+}
+
+fn may_be_pool(node: &Node) -> bool {
+    matches!(node.content, Content::Map(_) | Content::Empty)
 }
 
 /// Settings of the bitleak fork of twemproxy: they are about its processes, not ours.
@@ -221,23 +245,19 @@ fn disagree(pool: &Pool, other: &Pool) -> bool {
     a.store == b.store && store(a) != store(b)
 }
 
-fn read_pools(values: Vec<Value<'_>>, form: Form) -> Vec<Pool> {
-    let mut pools: Vec<Pool> = Vec::with_capacity(values.len());
+fn read_pools(values: Vec<Value<'_>>, form: Form, config: &Config) -> Vec<Pool> {
+    let mut pools: Vec<(Value<'_>, Pool)> = Vec::with_capacity(values.len());
     for value in values {
         let Some(pool) = pool::read(&value, form) else { continue };
-        let same = pools.iter().find(|other| pool.listen.clashes(&other.listen));
-        if let Some(other) = same {
-            let (a, b, listen) = (&other.name, &pool.name, &pool.listen);
-            let why = format!("pools '{a}' and '{b}' have the same listen address '{listen}'");
-            value.refuse(Reason::from(why).or("give each pool its own"));
-        }
-        if let Some(other) = pools.iter().find(|other| disagree(&pool, other)) {
+        if let Some((_, other)) = pools.iter().find(|(_, other)| disagree(&pool, other)) {
             let why =
                 format!("pools '{}' and '{}' disagree about their store", other.name, pool.name);
             value.refuse(Reason::from(why).or("give both the same memory, storage and eviction"));
         }
-        pools.push(pool);
+        pools.push((value, pool));
     }
+    addresses::of_pools(&pools, config, matches!(form, Form::Nutcracker { .. }));
+    let mut pools: Vec<Pool> = pools.into_iter().map(|(_, pool)| pool).collect();
     pools.sort_by_cached_key(|pool| {
         let listen = pool.listen.to_string();
         (listen.len(), listen, pool.name.len(), pool.name.clone())

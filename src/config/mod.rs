@@ -7,6 +7,7 @@
 //! Either every setting is right and [`Config`] comes out, with warnings; or every error of the
 //! file comes out at once. After loading, no number needs checking again.
 
+mod addresses;
 mod listen;
 mod load;
 mod near;

@@ -280,6 +280,13 @@ fn a_password_may_stand_in_a_file_and_is_never_printed() {
 }
 
 #[test]
+fn a_nutcracker_yml_that_leads_to_itself_is_warned_of() {
+    let config = ok("web:\n  listen: 0.0.0.0:1\n  servers: [ '127.0.0.1:1:1 a' ]\n");
+    let text = "pool 'web' asks itself, by way of its server 'a'";
+    assert!(config.warnings.iter().any(|it| it.contains(text)), "{:?}", config.warnings);
+}
+
+#[test]
 fn warnings_name_what_is_valid_but_unwise() {
     let rows = [
         ("    timeout: 0\n", "pools.web.timeout: a request waits for ever"),
@@ -298,7 +305,7 @@ fn warnings_name_what_is_valid_but_unwise() {
     ];
     for (lines, part) in rows {
         let text = format!(
-            "pools:\n  web:\n    listen: h:1\n{lines}    servers: [ 'h:1:1 a', 'h:2:1 b' ]\n"
+            "pools:\n  web:\n    listen: h:9\n{lines}    servers: [ 'h:1:1 a', 'h:2:1 b' ]\n"
         );
         let warnings = ok(&text).warnings;
         assert!(warnings.len() == 1 && warnings[0].contains(part), "{part}: {warnings:?}");
@@ -306,11 +313,11 @@ fn warnings_name_what_is_valid_but_unwise() {
     // What suffices, and where no keys move by it.
     for lines in ["session_timeout: 6s", "session_timeout: 1s, format: nerve"] {
         let text = format!(
-            "pools:\n  web:\n    listen: h:1\n    topology: {{ source: zookeeper, connect: z, path: /a, {lines} }}\n"
+            "pools:\n  web:\n    listen: h:9\n    topology: {{ source: zookeeper, connect: z, path: /a, {lines} }}\n"
         );
         assert_eq!(ok(&text).warnings, Vec::<String>::new(), "{lines}");
     }
-    let text = "admin: { listen: 0.0.0.0:9900 }\npools:\n  web:\n    listen: h:1\n    \
+    let text = "admin: { listen: 0.0.0.0:9900 }\npools:\n  web:\n    listen: h:9\n    \
                 servers: [ 'h:1:1', 'h:2:1' ]\n";
     let warnings = ok(text).warnings;
     assert!(warnings[0].starts_with("a.yml:1:18 admin.listen: other machines"), "{warnings:?}");

@@ -25,6 +25,7 @@ pub(crate) fn registry() -> Arc<Registry> {
         protocol,
         servers: servers.iter().map(|it| (*it).to_owned()).collect(),
         near_cache: false,
+        connections: 1,
     };
     let shape =
         vec![pool("app", "redis", &["two"]), pool("web", "memcache", &["one", "10.0.0.2:11212"])];

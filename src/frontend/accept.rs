@@ -67,8 +67,10 @@ pub(super) async fn listen(
             sleep(Duration::from_secs(1) / (RATE / 16)).await;
             continue;
         }
-        accept_batch(&acceptor, most as usize, &mut batch, &dealer).await;
+        let bound = lock(&dealer).bound();
+        accept_batch(&acceptor, (most as usize, bound), &mut batch, &dealer).await;
         bucket.take(batch.len() as u32);
+        lock(&dealer).keep_descriptors(&mut batch, bound, Instant::now().into_std());
         match &handshakes {
             Some(handshakes) => handshakes.begin(&mut batch, &dealer),
             None => lock(&dealer).deal(&mut batch),
@@ -85,7 +87,8 @@ async fn take_last(acceptor: &Acceptor, dealer: &Mutex<Dealer>) {
     let mut batch = Vec::with_capacity(BATCH);
     for _ in 0..BURST as usize / BATCH {
         // No time at all: those only who are there.
-        let accepted = tokio::time::timeout(Duration::ZERO, acceptor.accept(BATCH, &mut batch));
+        let accepted = acceptor.accept(BATCH, u64::MAX, &mut batch);
+        let accepted = tokio::time::timeout(Duration::ZERO, accepted);
         let more = matches!(accepted.await, Ok(Ok(())));
         lock(dealer).deal(&mut batch);
         if !more {
@@ -96,12 +99,12 @@ async fn take_last(acceptor: &Acceptor, dealer: &Mutex<Dealer>) {
 
 async fn accept_batch(
     acceptor: &Acceptor,
-    most: usize,
+    (most, bound): (usize, u64),
     batch: &mut Vec<Accepted>,
     dealer: &Mutex<Dealer>,
 ) {
     // The phase is looked at now and then even if nobody comes.
-    let accepted = tokio::time::timeout(REST, acceptor.accept(most, batch)).await;
+    let accepted = tokio::time::timeout(REST, acceptor.accept(most, bound, batch)).await;
     if let Ok(Err(error)) = accepted {
         let registry = lock(dealer).failed(&error, Instant::now().into_std());
         registry.listener.add(ListenerMetric::AcceptPaused, 1);

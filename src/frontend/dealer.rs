@@ -1,8 +1,9 @@
 //! The clients of one pool, dealt out to the workers.
 //!
 //! ```text
-//!  batch ─▶ as many as there is room for ─▶ round robin ─▶ one inbox push for each worker
-//!             └ the others: a word why, closed
+//!  batch ─▶ those with descriptors to spare ─▶ (handshakes) ─▶ as many as there is room for ─┐
+//!             └────────── the others: a word why, closed ────────────────┘                    │
+//!                                   one inbox push for each worker ◀─ round robin ◀───────────┘
 //! ```
 
 use std::io;
@@ -11,9 +12,14 @@ use std::time::Instant;
 
 use crate::config::Protocol;
 use crate::metrics::{ListenerMetric, PoolMetric, Registry, Spacing};
-use crate::net::{Accepted, Inbox};
+use crate::net::{Accepted, Inbox, descriptor_limit};
 use crate::service::Letter;
 use crate::signal::Life;
+
+/// Descriptors that no client gets, beside those of the server connections that there may be: for
+/// the admin and the statistics listener (16 connections each), look-ups, the log, files that are
+/// read again, ZooKeeper. With few descriptors clients get half of them all the same.
+const KEPT: u64 = 64;
 
 /// Deals clients of one pool out.
 pub struct Dealer {
@@ -74,9 +80,17 @@ impl Dealer {
     pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> Arc<Registry> {
         if let Some(untold) = self.notes.pass(now) {
             let untold = (untold > 0).then_some(untold);
-            tracing::warn!(%error, pool = self.pool, untold, "accept failed, listener rests");
+            let pool = self.name();
+            tracing::warn!(%error, pool, untold, "accept failed, listener rests");
         }
         Arc::clone(&self.registry)
+    }
+
+    /// The pool's name, for the log.
+    fn name(&self) -> String {
+        let layout = self.registry.layout();
+        let shape = layout.shape.get(usize::from(self.pool)).and_then(Option::as_ref);
+        shape.map(|shape| shape.name.clone()).unwrap_or_default()
     }
 
     /// Clients of this pool that are here or on their way to a worker.
@@ -85,6 +99,34 @@ impl Dealer {
         let total = layout.pool(self.pool.into(), PoolMetric::ClientConnectionsTotal);
         let here = layout.pool(self.pool.into(), PoolMetric::ClientConnections);
         self.dealt.saturating_sub(total) + here
+    }
+
+    /// What the number of a client's descriptor must be below. Those above are kept for servers and
+    /// operators: without them a crowd of clients would keep the process from all that it serves.
+    pub(super) fn bound(&self) -> u64 {
+        let limit = descriptor_limit().unwrap_or(u64::MAX);
+        limit.saturating_sub(KEPT + self.registry.layout().unopened()).max(limit / 2)
+    }
+
+    /// Turns those of a batch away whose descriptors are not below `bound`.
+    pub(super) fn keep_descriptors(&mut self, batch: &mut Vec<Accepted>, bound: u64, now: Instant) {
+        let listener = &self.registry.listener;
+        for refused in batch.extract_if(.., |it| it.descriptor() >= bound) {
+            listener.add(ListenerMetric::Accepted, 1);
+            listener.add(ListenerMetric::RejectedFd, 1);
+            self.turn_away(refused);
+            if let Some(untold) = self.notes.pass(now) {
+                let (untold, pool) = ((untold > 0).then_some(untold), self.name());
+                let limit = descriptor_limit();
+                tracing::warn!(
+                    pool,
+                    bound,
+                    limit,
+                    untold,
+                    "client turned away: too few file descriptors, raise their limit (ulimit -n)"
+                );
+            }
+        }
     }
 
     /// Deals a batch out, as evenly as can be; what no worker has room for is closed.

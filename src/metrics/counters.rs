@@ -32,6 +32,8 @@ pub struct PoolShape {
     pub servers: Vec<String>,
     /// It has a near cache.
     pub near_cache: bool,
+    /// Connections that each worker has to each server, once they are needed.
+    pub connections: u32,
 }
 
 /// The cells of one scope. 128 bytes: x86 fetches cache lines in pairs.
@@ -259,6 +261,7 @@ mod tests {
             protocol: "memcache",
             servers,
             near_cache: false,
+            connections: 1,
         }])
     }
 

@@ -166,6 +166,16 @@ impl Layout {
         fold(metric.kind(), cells)
     }
 
+    /// Connections to servers that the workers may have and do not have now.
+    pub fn unopened(&self) -> u64 {
+        let of_pool = |(number, pool): (usize, &PoolShape)| -> u64 {
+            let most = self.workers.len() as u64 * u64::from(pool.connections);
+            let open = |server| self.server(number, server, ServerMetric::Connections);
+            (0..pool.servers.len()).map(|server| most.saturating_sub(open(server))).sum()
+        };
+        self.present().map(of_pool).sum()
+    }
+
     /// One histogram of a pool over all workers.
     pub fn pool_latency(
         &self,
@@ -252,7 +262,13 @@ mod tests {
 
     fn pool(name: &str, servers: &[&str]) -> PoolShape {
         let servers = servers.iter().map(|&name| name.to_owned()).collect();
-        PoolShape { name: name.to_owned(), protocol: "memcache", servers, near_cache: false }
+        PoolShape {
+            name: name.to_owned(),
+            protocol: "memcache",
+            servers,
+            near_cache: false,
+            connections: 1,
+        }
     }
 
     #[test]

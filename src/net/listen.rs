@@ -6,12 +6,13 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
@@ -41,6 +42,11 @@ struct SocketFile {
 pub struct BindError {
     address: String,
     cause: io::Error,
+}
+
+/// How many descriptors the process may have, if there is a limit.
+pub fn descriptor_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
 }
 
 impl Listener {
@@ -92,6 +98,17 @@ pub enum Accepted {
 }
 
 impl Accepted {
+    /// The number of its descriptor: the lowest that was free, so that at least as many are in
+    /// use. 0 once its handshake is made: it has been let in.
+    pub fn descriptor(&self) -> u64 {
+        let fd = match self {
+            Self::Tcp(socket) => socket.as_raw_fd(),
+            Self::Unix(socket) => socket.as_raw_fd(),
+            Self::Secured(_) => 0,
+        };
+        u64::try_from(fd).unwrap_or(0)
+    }
+
     /// Makes the TLS handshake, within `limit`.
     ///
     /// # Errors
@@ -105,13 +122,19 @@ impl Accepted {
 }
 
 impl Acceptor {
-    /// Waits for clients and takes up to `most` of them into `into`.
+    /// Waits for clients and takes up to `most` of them into `into`; the first one whose descriptor
+    /// is not below `bound` is the last.
     ///
     /// # Errors
     /// The operating system's, with whatever was accepted before it left in `into`.
-    pub async fn accept(&self, most: usize, into: &mut Vec<Accepted>) -> io::Result<()> {
+    pub async fn accept(
+        &self,
+        most: usize,
+        bound: u64,
+        into: &mut Vec<Accepted>,
+    ) -> io::Result<()> {
         let mut guard = self.fd.readable().await?;
-        while into.len() < most {
+        while into.len() < most && into.last().is_none_or(|it| it.descriptor() < bound) {
             match guard.try_io(|fd| fd.get_ref().accept()) {
                 Ok(Ok((socket, _))) => into.push(self.accepted(socket)?),
                 Ok(Err(e)) if is_of_one_client(&e) => {}

@@ -204,9 +204,9 @@ async fn clients_are_accepted_in_batches() {
     let acceptor = folder.open().unwrap().register().unwrap();
     let _clients: Vec<_> = (0..5).map(|_| UnixStream::connect(folder.socket()).unwrap()).collect();
     let mut batch = Vec::new();
-    acceptor.accept(3, &mut batch).await.unwrap();
+    acceptor.accept(3, u64::MAX, &mut batch).await.unwrap();
     assert_eq!(batch.len(), 3);
-    acceptor.accept(64, &mut batch).await.unwrap();
+    acceptor.accept(64, u64::MAX, &mut batch).await.unwrap();
     assert_eq!(batch.len(), 5);
 }
 
@@ -219,7 +219,7 @@ async fn clients_have_the_options_of_their_listener() {
         let acceptor = listener.register().unwrap();
         let _client = TcpStream::connect(address).await.unwrap();
         let mut batch = Vec::new();
-        acceptor.accept(1, &mut batch).await.unwrap();
+        acceptor.accept(1, u64::MAX, &mut batch).await.unwrap();
         let [Accepted::Tcp(accepted)] = &batch[..] else { panic!("one TCP client") };
         assert!(accepted.nodelay().unwrap());
         assert_eq!(socket2::SockRef::from(accepted).keepalive().unwrap(), tcp_keepalive);

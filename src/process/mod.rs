@@ -288,6 +288,7 @@ fn shape_of(pool: &Pool) -> PoolShape {
         },
         servers: pool.servers.iter().map(|server| server.name.clone()).collect(),
         near_cache: pool.near_cache.is_some(),
+        connections: pool.server_connections,
     }
 }
 

@@ -59,7 +59,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("mmap_rs", &["storage"]),
     ("nix", &["control", "process"]),
     ("prometheus", &["metrics"]),
-    ("rustix", &["cli", "control"]),
+    ("rustix", &["cli", "control", "net"]),
     ("serde", &["control", "config"]),
     ("serde_json", &["cli", "control"]),
     ("serde_saphyr", &["config"]),

@@ -389,8 +389,13 @@ async fn a_long_request_keeps_its_place_when_the_socket_is_full() {
 #[tokio::test]
 async fn gauges_come_back_to_zero() {
     let servers = vec!["a".to_owned()];
-    let shape =
-        vec![PoolShape { name: "web".into(), protocol: "memcache", servers, near_cache: false }];
+    let shape = vec![PoolShape {
+        name: "web".into(),
+        protocol: "memcache",
+        servers,
+        near_cache: false,
+        connections: 1,
+    }];
     let registry = Registry::new(shape, 1);
     let metrics = &registry.layout().workers[0].pools[0].servers[0].clone();
     let gauges = |connection: &mut Connection| {

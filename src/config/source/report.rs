@@ -124,6 +124,10 @@ impl Report {
         &self.source
     }
 
+    pub(in crate::config) fn is_empty(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
     pub(in crate::config) fn add(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }

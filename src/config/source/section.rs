@@ -204,6 +204,11 @@ impl<'a> Value<'a> {
             .ok()
     }
 
+    /// Warns about the value.
+    pub(in crate::config) fn warn(&self, text: &str) {
+        self.report.warn(self.node.at, &self.path, text);
+    }
+
     /// Reports the value.
     pub(in crate::config) fn refuse(&self, reason: impl Into<Reason>) {
         self.report.refuse(self.node.at, &self.path, reason);

@@ -17,6 +17,7 @@ fn registry() -> Arc<Registry> {
         protocol: "memcache",
         servers: servers.iter().map(|it| (*it).to_owned()).collect(),
         near_cache: false,
+        connections: 1,
     };
     let shape = vec![pool("web", &["one", "10.0.0.2:11212"]), pool("app\n\"x\"", &["one"])];
     Arc::new(Registry::new(shape, 2))

@@ -148,7 +148,13 @@ impl Stand {
 
 fn shape(settings: &Settings) -> PoolShape {
     let servers = settings.servers.iter().map(|server| server.name.clone()).collect();
-    PoolShape { name: "a".to_owned(), protocol: "memcache", servers, near_cache: false }
+    PoolShape {
+        name: "a".to_owned(),
+        protocol: "memcache",
+        servers,
+        near_cache: false,
+        connections: 1,
+    }
 }
 
 /// Answers what a peer has sent, if anything: greetings, and reads with misses.

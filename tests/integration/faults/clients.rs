@@ -300,7 +300,7 @@ fn f28_a_burst_of_connections_spares_established_ones() {
 
 #[test]
 fn f29_no_file_descriptors_left() {
-    let memcached = Memcached::start();
+    let mut memcached = Memcached::start();
     let pool = PoolSpec::memcache(&[memcached.port()]).set("timeout", 5000);
     let proxy = Proxy::twinring_limited(64, pool);
     let mut established = proxy.client();
@@ -312,7 +312,18 @@ fn f29_no_file_descriptors_left() {
     let spent = proxy.process.cpu_ticks() - ticks;
     assert!(spent < 15, "{spent} ticks of 10 ms in half a second");
     established.ask(fetch("a"), found("a"));
+    // Descriptors are kept for servers: one that comes back is reached while the crowd is there.
+    memcached.restart();
+    let reached = wait_until(LONG, || {
+        established.send(fetch("a"));
+        established.memcache_reply() == b"END\r\n"
+    });
+    assert!(reached, "the crowd has taken the server's descriptor");
+    let rejected = [("reason", "fd")];
+    let turned = proxy.metrics().get("twinring_client_connections_rejected_total", &rejected);
+    assert!(turned > 100.0, "{turned} turned away");
     drop(crowd);
+    established.ask(store("a"), "STORED\r\n");
     let recovered = wait_until(LONG, || {
         let mut client = proxy.client().patience(Duration::from_secs(1));
         let _ = client.try_send(fetch("a").as_bytes());

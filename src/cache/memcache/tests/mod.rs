@@ -53,6 +53,7 @@ impl Client {
             protocol: "memcache",
             servers: Vec::new(),
             near_cache: false,
+            connections: 1,
         };
         let cache = Cache {
             store: Arc::new(Store::new(settings)),

@@ -39,6 +39,7 @@ impl Place {
             protocol: "redis",
             servers: Vec::new(),
             near_cache: false,
+            connections: 1,
         };
         let settings = Settings {
             memory: 16 << 20,
