@@ -8,7 +8,7 @@ use std::fmt::Write;
 use clap::{Args, ValueEnum};
 
 use super::{BAD_CONFIG, complain, run};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Problem};
 
 /// The cache server's own arguments.
 #[derive(Debug, Default, Args)]
@@ -97,7 +97,7 @@ impl CacheArgs {
         match self.config() {
             Ok(config) => run::serve_config(config),
             Err(errors) => {
-                complain(&format!("{errors}\n"));
+                complain(&self.told(&errors));
                 BAD_CONFIG
             }
         }
@@ -106,6 +106,36 @@ impl CacheArgs {
     fn config(&self) -> Result<Config, config::Errors> {
         let text = self.yaml();
         config::parse(&text, "arguments", false)
+    }
+
+    /// What is wrong, a line each, by the names of the arguments: nobody has seen the configuration
+    /// that stands for them. What is wrong with both pools is said once.
+    fn told(&self, errors: &config::Errors) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for Problem { path, reason, fix, .. } in errors.iter() {
+            let fix = fix.as_deref().map(|fix| format!("; {fix}")).unwrap_or_default();
+            let line = format!("twinring: {}: {reason}{fix}\n", self.argument(path));
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines.concat()
+    }
+
+    /// The argument that stands behind a key of the configuration.
+    fn argument(&self, path: &str) -> String {
+        let parts: Vec<&str> = path.split('.').collect();
+        match parts[..] {
+            ["admin", ..] => "--admin".to_owned(),
+            ["pools", "memcache", "listen"] | ["pools", "memcache"] if self.port.is_some() => {
+                "--port".to_owned()
+            }
+            ["pools", protocol, "listen"] | ["pools", protocol] => format!("--{protocol}"),
+            ["pools", _, key, ..] | [key, ..] if !key.is_empty() => {
+                format!("--{}", key.replace('_', "-"))
+            }
+            _ => "arguments".to_owned(),
+        }
     }
 
     fn yaml(&self) -> String {
@@ -254,7 +284,12 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_by_name() {
         let program = Program::parse_from(["twinring", "--memory", "much", "--redis", "nowhere"]);
-        let errors = program.cache.config().unwrap_err().to_string();
-        assert!(errors.contains("memory") && errors.contains("listen"), "{errors}");
+        let errors = program.cache.config().unwrap_err();
+        let told = program.cache.told(&errors);
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 2, "{told}");
+        assert!(lines[0].starts_with("twinring: --memory: directive"), "{told}");
+        assert!(lines[0].contains("(found \"much\"); write bytes or a unit"), "{told}");
+        assert!(lines[1].starts_with("twinring: --redis: directive \"listen\""), "{told}");
     }
 }

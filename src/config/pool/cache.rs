@@ -56,7 +56,8 @@ pub(super) fn read(section: &Section<'_>, name: &str) -> CacheSettings {
     if memory < MEMORY_MIN
         && let Some(value) = section.take("memory")
     {
-        value.refuse(Reason::from("is too little").or("at least 1MiB"));
+        let why = format!("is too little: {memory} bytes");
+        value.refuse(Reason::from(why).or("at least 1MiB"));
     }
     let storage = storage(section);
     CacheSettings {
