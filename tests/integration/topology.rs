@@ -171,6 +171,25 @@ fn a_change_is_in_force_within_100_ms() {
 }
 
 #[test]
+fn a_version_that_is_written_after_its_pointer_is_followed() {
+    let (_servers, ports) = memcacheds(2);
+    let ensemble = Ensemble::single();
+    let zoo = ensemble.client();
+    zoo.publish("/web", &version(1, &ports[..1]));
+    let proxy = Proxy::twinring(zookeeper(&ensemble.connect(), "/web", ""));
+    reaches(&proxy, "twinring_topology_epoch", 1.0);
+    zoo.put("/web/topology", "{\"schema\":1,\"active\":2}");
+    // Looked for again and again: nothing tells that it comes.
+    let deleted = [POOL[0], ("reason", "deleted")];
+    let refused = || proxy.metrics().get("twinring_topology_rejected_total", &deleted) >= 4.0;
+    assert!(wait_until(PATIENCE, refused), "{}", proxy.process.output());
+    let log = proxy.process.output();
+    assert_eq!(log.matches("the active versions/0000000002 is missing").count(), 1, "{log}");
+    zoo.put("/web/versions/0000000002", version(2, &ports).to_string());
+    reaches(&proxy, "twinring_topology_epoch", 2.0);
+}
+
+#[test]
 fn an_ensemble_of_three_loses_one_after_the_other() {
     let (_servers, ports) = memcacheds(2);
     let mut ensemble = Ensemble::of(3);

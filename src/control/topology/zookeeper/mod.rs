@@ -38,7 +38,7 @@ use signals::Signals;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Between two readings: the first event has one at once, those that come on its heels another.
 const GAP: Duration = Duration::from_millis(200);
-/// After a reading that failed.
+/// After a reading that failed, or found a pointer without its version.
 const RETRY: Duration = Duration::from_secs(1);
 /// Everything is read again after this time: cures a watch that was lost. A tenth more or less, so
 /// that a fleet does not ask at once.
@@ -341,6 +341,10 @@ impl Watched {
             Ok(Ok(nodes)) => {
                 self.follower.heard(sent + permitted(session.timeout()));
                 self.again = self.follower.see(&nodes, now);
+                // The pointer is watched, and not the version that it leads to before that is there.
+                if self.format == Format::Native && nodes.len() == 1 {
+                    self.again = Some(now + RETRY);
+                }
             }
             Ok(Err(error)) => {
                 let (pool, path) = (&self.follower.desk().pool, &self.path);
