@@ -17,9 +17,12 @@ impl Stand {
     fn start(count: usize, settings: &[(&str, &str)]) -> Self {
         let servers: Vec<Redis> = (0..count).map(|_| Redis::start(&[])).collect();
         let ports: Vec<u16> = servers.iter().map(Redis::port).collect();
-        let mut pool = PoolSpec::redis(&ports).set("timeout", 1000);
+        let mut pool = PoolSpec::redis(&ports);
         for (key, value) in settings {
             pool = pool.set(key, value);
+        }
+        if settings.iter().all(|(key, _)| *key != "timeout") {
+            pool = pool.set("timeout", 5000);
         }
         Self { proxy: Proxy::twinring(pool), servers }
     }
@@ -242,7 +245,7 @@ fn a_lost_server_ends_the_sessions_that_listened_to_it_and_no_others() {
 
 #[test]
 fn a_silent_server_is_waited_for_as_long_as_the_pool_says() {
-    let stand = Stand::start(1, &[]);
+    let stand = Stand::start(1, &[("timeout", "1000")]);
     let (mut first, mut second) = (stand.client(), stand.client());
     first.ask("SUBSCRIBE a\r\n", confirmed('*', "subscribe", "a", 1));
     stand.servers[0].process.freeze();

@@ -36,6 +36,31 @@ fn unix_sockets_lead_in_and_out() {
 }
 
 #[test]
+fn who_has_not_said_the_password_gets_little_however_much_it_sends() {
+    let redis = Redis::start(&["--requirepass", "secret"]);
+    let pool = PoolSpec::redis(&[redis.port()]).set("timeout", 5000).set("redis_auth", "secret");
+    let proxy = Proxy::twinring(pool);
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    let noauth = "-NOAUTH Authentication required.\r\n";
+    let mut guest = proxy.client();
+    guest.ask("AUTH secret\r\n", "+OK\r\n");
+    let mut flooder = proxy.client();
+    for _ in 0..20 {
+        flooder.send("AUTH guess\r\n".repeat(5000));
+        guest.ask("PING\r\n", "+PONG\r\n");
+        flooder.expect(wrong.repeat(5000));
+    }
+    flooder.ask("GET a\r\nAUTH secret\r\nGET a\r\n", format!("{noauth}+OK\r\n$-1\r\n"));
+    // No room is made for what only says that it is large.
+    let mut stranger = proxy.client();
+    stranger.ask("*2\r\n$4\r\nAUTH\r\n$1000000\r\n", "-ERR value is larger than the limit\r\n");
+    stranger.ask(format!("{}\r\nGET a\r\n", "x".repeat(1_000_000)), noauth);
+    stranger.send("*100000\r\n$4\r\nAUTH\r\n");
+    assert!(stranger.read_line().starts_with(b"-ERR Protocol error"));
+    stranger.expect_closed();
+}
+
+#[test]
 fn servers_are_found_by_name() {
     let (memcached, redis) = (Memcached::start(), Redis::start(&[]));
     let servers = vec![format!("localhost:{}:1 one", memcached.port())];
