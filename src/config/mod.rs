@@ -8,9 +8,11 @@
 //! file comes out at once. After loading, no number needs checking again.
 
 mod addresses;
+mod identity;
 mod listen;
 mod load;
 mod near;
+mod placement;
 mod pool;
 mod server_list;
 mod settings;
@@ -22,14 +24,15 @@ mod warnings;
 mod tests;
 
 pub use crate::topology::{Address, Server as Node};
+pub use identity::{ClientCertificates, ListenTls, Secret, ServerTls, TlsVersion};
 pub use load::{load, parse};
 pub use near::{Admission, NearCache, NearMode};
+pub use placement::{Distribution, Hash, HashChar, Points, Routing};
 use pool::hash_name;
 pub use server_list::{ServerList, parse_servers};
 pub use settings::{
-    BigKeys, CELL_HEADER, CacheSettings, ClientCertificates, Config, Data, Dead, Distribution,
-    Eviction, Expansion, Fill, Hash, HashChar, Limits, Listen, ListenTls, Log, LogFormat, Moving,
-    Partial, Points, Pool, Protocol, Routing, Secret, ServerTls, Storage, TlsVersion,
+    BigKeys, CELL_HEADER, CacheSettings, Config, Data, Dead, Eviction, Expansion, Fill, Limits,
+    Listen, Log, LogFormat, Moving, Partial, Pool, Protocol, Storage,
 };
 pub use source::{Errors, Problem};
 pub use topology::{Format, Membership, NameFrom, Place, TopologySource, ZooKeeper};

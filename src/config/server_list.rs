@@ -1,8 +1,8 @@
 //! Servers out of a text that is not the process's configuration: a nutcracker.yml, or its list of
 //! servers alone.
 
+use crate::config::placement::Routing;
 use crate::config::pool::{self, Form};
-use crate::config::settings::Routing;
 use crate::config::source::{self, Content, Errors, Report, Section, Value};
 use crate::topology::Server;
 

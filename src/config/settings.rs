@@ -1,10 +1,11 @@
 //! The checked settings: what every other module reads.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::near::NearCache;
+use crate::config::identity::{ListenTls, Secret, ServerTls};
+use crate::config::placement::Routing;
 use crate::config::topology::TopologySource;
 use crate::topology::{DeadOld, Phase, Server};
 
@@ -51,60 +52,6 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
-}
-
-/// TLS at a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenTls {
-    /// PEM file: the certificate, and those between it and its root.
-    pub certificate: PathBuf,
-    /// PEM file: the private key.
-    pub key: PathBuf,
-    /// PEM file: who may have signed clients' certificates.
-    pub client_ca: Option<PathBuf>,
-    /// Whether clients must have one.
-    pub clients: ClientCertificates,
-    /// The oldest version that is spoken.
-    pub min_version: TlsVersion,
-    /// Handshakes under way at a time; at least 1.
-    pub handshakes: u32,
-    /// How long one may take.
-    pub handshake_time: Duration,
-}
-
-/// TLS to servers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTls {
-    /// PEM file: who may have signed servers' certificates.
-    pub ca: PathBuf,
-    /// The name in all of them; each server's own host if there is none.
-    pub name: Option<String>,
-    /// PEM file: our own certificate, if servers ask for one.
-    pub certificate: Option<PathBuf>,
-    /// PEM file: its key.
-    pub key: Option<PathBuf>,
-    /// The oldest version that is spoken.
-    pub min_version: TlsVersion,
-}
-
-/// Whether clients must show a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificates {
-    /// They are not asked.
-    None,
-    /// One that is shown must be good.
-    Optional,
-    /// They must.
-    Required,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// 1.2 (RFC 5246).
-    Tls12,
-    /// 1.3 (RFC 8446).
-    Tls13,
 }
 
 /// One pool: a front listener, and the servers behind it or the cache that it is.
@@ -333,73 +280,6 @@ pub enum Eviction {
     None,
 }
 
-/// How keys find servers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routing {
-    /// Hash of the key.
-    pub hash: Hash,
-    /// How the byte-at-a-time hashes read bytes from 0x80 on.
-    pub hash_char: HashChar,
-    /// Only what stands between these two bytes is hashed.
-    pub hash_tag: Option<[u8; 2]>,
-    /// Hash to server.
-    pub distribution: Distribution,
-}
-
-/// The hash functions of twemproxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named as in twemproxy's configuration")]
-pub enum Hash {
-    OneAtATime,
-    Md5,
-    Crc16,
-    Crc32,
-    Crc32a,
-    Fnv1_64,
-    Fnv1a64,
-    Fnv1_32,
-    Fnv1a32,
-    Hsieh,
-    Murmur,
-    Jenkins,
-}
-
-/// Whether bytes from 0x80 on are sign-extended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HashChar {
-    /// As C's `char` on x86: the default.
-    Signed,
-    /// As C's `char` on ARM, and libketama everywhere.
-    Unsigned,
-}
-
-/// Hash to server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distribution {
-    /// twemproxy's and libmemcached's weighted ketama.
-    Ketama,
-    /// Hash modulo the total weight.
-    Modula,
-    /// Any live server.
-    Random,
-    /// Wayfair's FNV ring.
-    KetamaFnv {
-        /// How many points a server has.
-        points: Points,
-        /// Bytes of the node name that count; `None` for all.
-        name_cut: Option<usize>,
-    },
-}
-
-/// How many points a server has on the FNV ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Points {
-    /// 160 for each server, weights ignored (Wayfair's twemproxy).
-    Fixed,
-    /// By weight (Wayfair's libketama); servers sharing a point: the name lower by bytes has it.
-    Weighted,
-}
-
 /// What a dead server means for its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dead {
@@ -443,26 +323,4 @@ pub struct Limits {
     pub dedicated_connections: usize,
     /// Time a client may take to finish a request that it has begun.
     pub request_time: Duration,
-}
-
-/// A password: printed masked.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a password.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The password itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"***\"")
-    }
 }

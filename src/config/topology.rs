@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::settings::{Distribution, HashChar, Points, Routing, Secret, ServerTls};
-use crate::topology::Placement;
+use crate::config::identity::{Secret, ServerTls};
 
 /// A source of servers, and how far it is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,26 +110,4 @@ pub enum Membership {
     Managed,
     /// By themselves, after a delay.
     Unmanaged,
-}
-
-impl Routing {
-    /// What of it, beside the servers, decides where a key lives.
-    pub fn placement(&self) -> Placement {
-        let mut hash = crate::config::hash_name(self.hash).to_owned();
-        if self.hash_char == HashChar::Unsigned {
-            hash.push_str(" unsigned");
-        }
-        let distribution = match self.distribution {
-            Distribution::Ketama => "ketama".to_owned(),
-            Distribution::Modula => "modula".to_owned(),
-            Distribution::Random => "random".to_owned(),
-            Distribution::KetamaFnv { points, name_cut } => {
-                let points = if points == Points::Fixed { "fixed" } else { "weighted" };
-                let cut = name_cut.map_or_else(|| "none".to_owned(), |cut| cut.to_string());
-                format!("ketama_fnv {points} {cut}")
-            }
-        };
-        let tag = self.hash_tag.map(|tag| tag.map(char::from).iter().collect());
-        Placement { hash, distribution, hash_tag: tag.unwrap_or_default(), carried: false }
-    }
 }

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::config::placement::{Distribution, Hash, Points};
 use crate::config::pool::Form;
-use crate::config::settings::{Config, Dead, Distribution, Hash, Points, Pool, Protocol};
+use crate::config::settings::{Config, Dead, Pool, Protocol};
 use crate::config::source::Section;
 use crate::config::{Format, Place, TopologySource};
 use crate::topology::Server;

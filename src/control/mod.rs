@@ -11,10 +11,12 @@
 //! Everything here runs on one thread with its own runtime. It reads counters and publishes the
 //! phase; it never waits for a worker, so it answers whatever load they carry.
 
+mod answers;
 mod doors;
 mod http;
 mod log;
 pub mod nanny;
+mod parts;
 mod plane;
 mod reload;
 mod serve;
@@ -26,6 +28,7 @@ pub mod topology;
 
 pub use doors::Doors;
 pub use log::{Log, level_of_verbosity};
-pub use plane::{ControlPlane, HotKey, HotKeys, run};
+pub use parts::{ControlPlane, HotKey, HotKeys};
+pub use plane::run;
 pub use reload::{Applied, Refused, Reloader, Source};
 pub use signals::{FAULT, die_of_fault, hold_faults};

@@ -1,89 +1,21 @@
-//! What the admin thread holds of the process, and its main function.
+//! The admin thread's main function.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::control::answers::Answers;
 use crate::control::doors::Doors;
 use crate::control::http;
-use crate::control::log::Log;
-use crate::control::reload::{Reloader, watch};
+use crate::control::parts::{ControlPlane, UPKEEP};
+use crate::control::reload::watch;
 use crate::control::serve::serve;
 use crate::control::signals::{Caught, Duty};
 use crate::control::stats;
-use crate::control::topology::{Desk, Sources};
-use crate::metrics::{AdminMetric, Exposition, Registry};
-use crate::routing::Board;
-use crate::signal::Life;
-
-/// The admin thread's handles on the rest of the process.
-pub struct ControlPlane {
-    /// Every counter.
-    pub registry: Arc<Registry>,
-    /// The phase, which only this thread moves to draining.
-    pub life: Arc<Life>,
-    /// Called after each change of the phase: has listener and workers look at it.
-    pub wake: Arc<dyn Fn() + Send + Sync>,
-    /// The rings of pools that have two.
-    pub board: Arc<Board>,
-    /// The process's log; whoever ends the process should hold it to the last.
-    pub log: Arc<Log>,
-    /// What is in force, and the way to another configuration.
-    pub reloader: Arc<Reloader>,
-    /// Behave as twemproxy where that differs.
-    pub compat: bool,
-    /// Called every [`UPKEEP`]: gives back what has expired, counts what is stored.
-    pub upkeep: Box<dyn Fn() + Send + Sync>,
-    /// The keys of a pool that are asked for most.
-    pub hot_keys: HotKeys,
-    /// Where servers of pools come from beside the configuration.
-    pub sources: Sources,
-    /// Rung when the process has done all it was started for: drains it.
-    pub done: Arc<Notify>,
-}
-
-/// The keys that a near cache is asked for most, those first, by the name of its pool; `None` if
-/// that has none.
-pub type HotKeys = Arc<dyn Fn(&str) -> Option<Vec<HotKey>> + Send + Sync>;
-
-/// A key that is asked for often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HotKey {
-    /// The key.
-    pub key: Vec<u8>,
-    /// Requests for it, lately, about.
-    pub requests: u64,
-    /// Bytes of its value, when that was last seen.
-    pub value_bytes: usize,
-}
-
-/// How often stored items are looked after: expired bytes are free again within the second.
-const UPKEEP: Duration = Duration::from_millis(100);
-
-/// What the answers of HTTP and statistics are made of.
-pub(crate) struct Answers {
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) life: Arc<Life>,
-    pub(crate) log: Arc<Log>,
-    pub(crate) reloader: Arc<Reloader>,
-    pub(crate) board: Arc<Board>,
-    /// Has the workers look at the board.
-    pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
-    pub(crate) exposition: Exposition,
-    pub(crate) hot_keys: HotKeys,
-    /// Of each source of servers.
-    pub(crate) desks: Vec<Arc<Desk>>,
-    /// The shape of the statistics port's answer.
-    pub(crate) shape: stats::Shape,
-    /// The clock; tests turn it forward.
-    pub(crate) now: fn() -> Instant,
-}
 
 /// Serves the doors and obeys signals until the process is to end. Returns its exit code: 0 after
 /// a drain, complete or timed out; 1 if a second signal cut it short, or on INT in compat;
@@ -137,32 +69,6 @@ async fn open<F>(
     match listener {
         Some(listener) => serve(listener, |stream| answer(stream, Arc::clone(&answers))).await,
         None => pending().await,
-    }
-}
-
-impl Answers {
-    fn new(plane: &ControlPlane) -> Result<Self, impl std::error::Error + use<>> {
-        let shape = if plane.compat { stats::Shape::Twemproxy } else { stats::Shape::Full };
-        Exposition::new(Arc::clone(&plane.registry)).map(|exposition| Self {
-            registry: Arc::clone(&plane.registry),
-            life: Arc::clone(&plane.life),
-            log: Arc::clone(&plane.log),
-            reloader: Arc::clone(&plane.reloader),
-            board: Arc::clone(&plane.board),
-            wake: Arc::clone(&plane.wake),
-            exposition,
-            hot_keys: Arc::clone(&plane.hot_keys),
-            desks: plane.sources.desks().to_vec(),
-            shape,
-            now: Instant::now,
-        })
-    }
-
-    /// Brings the counters that this thread keeps for others up to date. To be called before the
-    /// registry is shown.
-    pub(crate) fn refresh(&self) {
-        self.registry.admin.set(AdminMetric::LogDropped, self.log.dropped());
-        self.desks.iter().for_each(|desk| desk.refresh());
     }
 }
 

@@ -8,11 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::{Log as Settings, LogFormat};
+use crate::control::answers::{Answers, Shape};
 use crate::control::log::Log;
-use crate::control::plane::{Answers, ControlPlane, HotKey, HotKeys};
+use crate::control::parts::{ControlPlane, HotKey, HotKeys};
 use crate::control::reload::Reloader;
 use crate::control::serve::serve;
-use crate::control::stats::Shape;
 use crate::control::topology::Sources;
 use crate::metrics::{Exposition, PoolShape, Registry};
 use crate::routing::Board;

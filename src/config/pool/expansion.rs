@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::config::Format;
+use crate::config::placement::Distribution;
 use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
-use crate::config::settings::{Data, Dead, Distribution, Expansion, Fill, Moving, Pool, Protocol};
+use crate::config::settings::{Data, Dead, Expansion, Fill, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
 use crate::topology::{Address, DeadOld, Phase, Placement, Server, ring_order};
 

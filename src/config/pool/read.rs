@@ -5,15 +5,14 @@
 
 use std::time::Duration;
 
+use crate::config::identity::Secret;
 use crate::config::pool::form::Form;
 use crate::config::pool::routing::routing;
 use crate::config::pool::secret::{file_text, secret_of_file};
 use crate::config::pool::servers::servers;
 use crate::config::pool::topology::topology;
 use crate::config::pool::{cache, expansion, limits, near, tls};
-use crate::config::settings::{
-    CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol, Secret,
-};
+use crate::config::settings::{CacheSettings, Dead, Limits, Listen, Partial, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
 use crate::config::{listen, warnings};
 

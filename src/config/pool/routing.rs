@@ -1,6 +1,6 @@
 //! Hash and distribution: the keys of a pool that decide where every key lives.
 
-use crate::config::settings::{Distribution, Hash, HashChar, Points, Routing};
+use crate::config::placement::{Distribution, Hash, HashChar, Points, Routing};
 use crate::config::source::{Reason, Section};
 
 /// The longest name that Wayfair's twemproxy hashes.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::config::settings::Secret;
+use crate::config::identity::Secret;
 use crate::config::source::Value;
 
 /// What is read of a password file: far more than a password.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::settings::{ClientCertificates, Listen, ListenTls, ServerTls, TlsVersion};
+use crate::config::identity::{ClientCertificates, ListenTls, ServerTls, TlsVersion};
+use crate::config::settings::Listen;
 use crate::config::source::{Reason, Section, Value};
 use crate::topology::Address;
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::identity::{Secret, ServerTls};
 use crate::config::pool::secret::secret_of_file;
 use crate::config::pool::tls;
-use crate::config::settings::{Secret, ServerTls};
 use crate::config::source::{Reason, Section, Value};
 use crate::config::topology::{Format, Membership, NameFrom, Place, TopologySource, ZooKeeper};
 

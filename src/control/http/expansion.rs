@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::control::plane::Answers;
+use crate::control::answers::Answers;
 use crate::metrics::{PoolMetric, PoolShape};
 use crate::routing::{Board, DualRing, ServerMoves};
 use crate::topology::Phase;

@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::control::plane::{HotKey, HotKeys};
+use crate::control::parts::{HotKey, HotKeys};
 
 /// Keys that are told unless it is said how many.
 const KEYS: usize = 20;

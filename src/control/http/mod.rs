@@ -22,10 +22,10 @@ use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
+use crate::control::answers::{Answers, Shape};
 use crate::control::http::hotkeys::HotKeysQuery;
-use crate::control::plane::Answers;
 use crate::control::reload::Refused;
-use crate::control::stats::{self, Shape};
+use crate::control::stats;
 use crate::metrics::AdminMetric;
 use crate::signal::Phase;
 

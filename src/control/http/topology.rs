@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use crate::control::plane::Answers;
+use crate::control::answers::Answers;
 use crate::control::topology::Report;
 
 /// Every source, or that of one pool.

@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::level_filters::LevelFilter;
 
-use crate::control::plane::ControlPlane;
+use crate::control::parts::ControlPlane;
 use crate::control::signals::fault::Faults;
 use crate::metrics::WorkerMetric;
 use crate::signal::Phase;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::level_filters::LevelFilter;
 
-use crate::control::plane::ControlPlane;
+use crate::control::parts::ControlPlane;
 use crate::control::signals::{Caught, DRAIN_POLL, Duty, Order, Signals, signals_of};
 use crate::control::testing::plane;
 use crate::metrics::WorkerMetric;

@@ -18,7 +18,7 @@ use std::time::{Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::control::plane::Answers;
+use crate::control::answers::{Answers, Shape};
 use crate::control::stats::json::{Json, number, text};
 use crate::metrics::{
     AdminMetric, Family, HistogramSnapshot, Kind, Layout, ListenerMetric, PoolMetric, PoolShape,
@@ -54,15 +54,6 @@ const SERVER: [(&str, ServerMetric); 13] = [
     ("out_queue", ServerMetric::OutQueue),
     ("out_queue_bytes", ServerMetric::OutQueueBytes),
 ];
-
-/// Which statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// twemproxy's, key for key.
-    Twemproxy,
-    /// Ours: a superset.
-    Full,
-}
 
 /// Answers on the statistics port: one document and a line feed; nothing is read.
 pub(crate) async fn answer(mut stream: TcpStream, answers: Arc<Answers>) {

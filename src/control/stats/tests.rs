@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::control::stats::{Shape, answer, document};
+use crate::control::answers::Shape;
+use crate::control::stats::{answer, document};
 use crate::control::testing::{answers, exchange, opened};
 use crate::metrics::{PoolMetric, ServerMetric};
 
