@@ -18,6 +18,7 @@ mod look;
 mod nanny;
 mod reload;
 mod run;
+mod servers;
 mod topology;
 
 use std::ffi::OsString;

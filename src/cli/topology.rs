@@ -9,12 +9,12 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::door::{DoorArgs, quoted};
-use super::{FAILED, complain, look, print};
-use crate::config::{Format, Pool};
+use super::servers::{changes_text, read};
+use super::{FAILED, complain, expand, look, print};
+use crate::config::Pool;
 use crate::control::topology::admission::serving;
-use crate::control::topology::decode::{Decoder, ZNode};
 use crate::routing::Moves;
-use crate::topology::{Diff, Document, Server, State, ring_order};
+use crate::topology::{Diff, Server, State, ring_order};
 
 /// Between two looks of `watch`.
 const LOOK: Duration = Duration::from_millis(500);
@@ -73,6 +73,12 @@ pub(super) enum Topology {
         #[command(flatten)]
         door: DoorArgs,
     },
+    /// Have all proxies of a pool whose topology is in ZooKeeper take other servers at once: its next
+    /// version. Where keys would move, see `twinring expand`.
+    Publish {
+        #[command(flatten)]
+        publish: expand::PublishArgs,
+    },
     /// What tells two files of servers apart.
     Diff {
         /// The one.
@@ -98,6 +104,7 @@ pub(super) fn run(what: Topology) -> u8 {
             door.ask("POST", &path).map(|answer| print(&answer))
         }
         Topology::Plan { file, pool, format, door } => plan(&door, &file, &pool, &format),
+        Topology::Publish { publish } => expand::publish(&publish),
         Topology::Diff { old, new, format } => diff(&old, &new, &format),
     };
     done.err().unwrap_or(0)
@@ -208,53 +215,11 @@ fn watch(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
     }
 }
 
-/// The document that a file of servers holds.
-pub(super) fn read(file: &Path, format: &str, pool: &str) -> Result<Document, u8> {
-    let refused = |why: String| {
-        complain(&format!("{}: {why}\n", file.display()));
-        FAILED
-    };
-    let data = std::fs::read(file).map_err(|error| refused(error.to_string()))?;
-    let formats = [Format::Native, Format::Nutcracker, Format::List];
-    let format = formats.into_iter().find(|it| it.name() == format).unwrap_or(Format::Native);
-    let decoder = Decoder::of(pool, format);
-    let proposal = decoder
-        .decode(&[ZNode { data, ..ZNode::default() }])
-        .map_err(|refusal| refused(refusal.text))?;
-    proposal.document.check().map_err(|error| refused(error.to_string()))?;
-    Ok(proposal.document)
-}
-
 fn diff(old: &Path, new: &Path, format: &str) -> Result<(), u8> {
     let [old, new] = [old, new].map(|file| read(file, format, ""));
     let changes = Diff::between(&serving(&old?), &serving(&new?));
     print(&changes_text(&changes));
     Ok(())
-}
-
-/// A change in each line.
-fn changes_text(changes: &Diff) -> String {
-    let mut text = String::new();
-    for server in &changes.added {
-        let (name, address, weight) = (&server.name, &server.address, server.weight);
-        let _ = writeln!(text, "+ {name}\t{address}\tweight={weight}");
-    }
-    for server in &changes.removed {
-        let _ = writeln!(text, "- {}\t{}\tweight={}", server.name, server.address, server.weight);
-    }
-    for (a, b) in &changes.reweighted {
-        let _ = writeln!(text, "~ {}\tweight {} -> {}", a.name, a.weight, b.weight);
-    }
-    for (a, b) in &changes.relocated {
-        let _ = writeln!(text, "~ {}\t{} -> {}", a.name, a.address, b.address);
-    }
-    for (a, b) in &changes.restated {
-        let _ = writeln!(text, "~ {}\t{} -> {}", a.name, a.state.name(), b.state.name());
-    }
-    if text.is_empty() {
-        text.push_str("no change\n");
-    }
-    text
 }
 
 fn plan(door: &DoorArgs, file: &Path, pool: &str, format: &str) -> Result<(), u8> {

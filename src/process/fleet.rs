@@ -47,6 +47,14 @@ impl Fleet {
         self.runtime.block_on(self.session.look())
     }
 
+    /// Makes the topology, of which nothing is there yet, with its first version.
+    ///
+    /// # Errors
+    /// It is there; it cannot be written.
+    pub fn found(&mut self, first: &Document) -> Result<(), String> {
+        self.runtime.block_on(self.session.found(first))
+    }
+
     /// Writes the version that follows the one that was looked at, and who is awaited in it.
     ///
     /// # Errors
@@ -71,6 +79,14 @@ impl Fleet {
     /// # Errors
     /// Always.
     pub fn look(&mut self) -> Result<Look, String> {
+        Err(String::new())
+    }
+
+    /// Nothing.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn found(&mut self, _: &Document) -> Result<(), String> {
         Err(String::new())
     }
 

@@ -34,6 +34,7 @@ mod nanny;
 mod near;
 mod pipelines;
 mod placement;
+mod publishing;
 mod pubsub;
 mod readme;
 mod redis_commands;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::cli::door::DoorArgs;
 use crate::topology::Document;
 
-const FORMATS: [&str; 3] = ["native", "nutcracker", "list"];
+pub(super) const FORMATS: [&str; 3] = ["native", "nutcracker", "list"];
 const NAMES: [&str; 6] = ["stable", "prepare", "fence", "warm", "drain", "new"];
 
 /// What there is to do.

@@ -49,8 +49,8 @@ pub(super) fn pool(file: Option<&Path>, name: Option<&str>) -> Result<Option<Poo
 
 /// One who leads a pool's fleet.
 pub(super) struct Leader {
-    pool: Pool,
-    fleet: Fleet,
+    pub(super) pool: Pool,
+    pub(super) fleet: Fleet,
 }
 
 impl Leader {
@@ -67,12 +67,12 @@ impl Leader {
         Ok(Self { pool, fleet })
     }
 
-    fn refuse(&self, why: impl std::fmt::Display) -> u8 {
+    pub(super) fn refuse(&self, why: impl std::fmt::Display) -> u8 {
         complain(&format!("twinring: pool {}: {why}\n", self.pool.name));
         FAILED
     }
 
-    fn look(&mut self) -> Result<Look, u8> {
+    pub(super) fn look(&mut self) -> Result<Look, u8> {
         let look = self.fleet.look();
         look.map_err(|why| self.refuse(format!("ZooKeeper: {why}")))
     }
@@ -86,6 +86,11 @@ impl Leader {
         if look.acks.is_empty() {
             return Err(self.refuse("no proxy is there"));
         }
+        self.nobody_is_behind(look)
+    }
+
+    /// The same, if any are there.
+    pub(super) fn nobody_is_behind(&self, look: &Look) -> Result<(), u8> {
         let behind = self.behind(look);
         if behind.is_empty() {
             return Ok(());
@@ -343,7 +348,7 @@ impl Leader {
     }
 
     /// Writes the next version, and waits for all to acknowledge it.
-    fn go(
+    pub(super) fn go(
         &mut self,
         (look, next): (&Look, &Document),
         awaited: &Awaited,

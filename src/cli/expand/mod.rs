@@ -16,6 +16,7 @@ mod big;
 mod fleet;
 mod look;
 mod preflight;
+mod publish;
 mod redis;
 mod running;
 mod sweep;
@@ -26,13 +27,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::door::{DoorArgs, quoted};
-use super::topology::read;
+use super::servers::read;
 use super::{FAILED, complain, print};
 use crate::config;
 use crate::topology::Phase;
 pub(super) use args::Expand;
 use args::{DeadArgs, StartArgs, StepArgs, SweepArgs};
 use fleet::Leader;
+pub(super) use publish::{PublishArgs, publish};
 use running::Running;
 use walk::{Way, Wish};
 

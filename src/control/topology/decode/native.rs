@@ -102,9 +102,12 @@ const fn one() -> u32 {
 /// The name of the znode that points to the active version.
 pub const POINTER: &str = "topology";
 
+/// The znode of all versions, below the source.
+pub const VERSIONS: &str = "versions";
+
 /// The znode of a version, below the source.
 pub fn version_path(epoch: u64) -> String {
-    format!("versions/{epoch:010}")
+    format!("{VERSIONS}/{epoch:010}")
 }
 
 /// The version that the bytes of a pointer name.

@@ -75,6 +75,22 @@ impl Fleet {
         Ok(Look { document, acks, awaited })
     }
 
+    /// Makes the topology, of which nothing is there yet, with its first version.
+    ///
+    /// # Errors
+    /// It is there; it cannot be written.
+    pub async fn found(&mut self, first: &Document) -> Result<(), String> {
+        let made = self.session.found(&self.place.path, first);
+        match timeout(LIMIT, made).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Error::NodeExists)) => {
+                Err(format!("there is a version already at {}", self.place.path))
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(elapsed) => Err(late(elapsed)),
+        }
+    }
+
     /// Writes the version that follows the one that was looked at, and who is awaited in it.
     ///
     /// # Errors

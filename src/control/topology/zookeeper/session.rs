@@ -251,6 +251,19 @@ impl Session {
         Ok(self.list(&join(path, folder)).await?.into_iter().min())
     }
 
+    /// Makes a topology that is not there yet: its first version and the pointer to that.
+    pub(super) async fn found(&self, path: &str, document: &Document) -> Result<(), Error> {
+        let options = CreateMode::Persistent.with_acls(Acls::new(&self.acls));
+        self.client.mkdir(&join(path, native::VERSIONS), &options).await?;
+        let version = join(path, &native::version_path(document.epoch));
+        let mut writer = self.client.new_multi_writer();
+        writer.add_create(&version, native::write(document).as_bytes(), &options)?;
+        let pointer = native::pointer(document.epoch, false);
+        writer.add_create(&join(path, native::POINTER), &pointer, &options)?;
+        writer.commit().await.map_err(Error::from)?;
+        Ok(())
+    }
+
     /// Writes the version that follows the active one, and has the pointer name it, unless
     /// somebody else was first.
     pub(super) async fn publish(&self, path: &str, document: &Document) -> Result<(), Error> {
