@@ -13,6 +13,8 @@ use crate::topology::Document;
 
 /// Nobody who leads a fleet waits longer for an ensemble that elects, or for an answer.
 const LIMIT: Duration = Duration::from_secs(10);
+/// What the client says of an ensemble that takes longer to make a session than that may last.
+const TIMEOUT: &str = "timeout";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Where it stands, below the source, who is awaited.
@@ -26,12 +28,17 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet of this pool, whose native topology is at `place`.
+    /// The fleet of this pool, whose native topology is at `place`. An ensemble that does not answer
+    /// is asked once more.
     ///
     /// # Errors
     /// Why the ensemble cannot be reached.
     pub async fn open(pool: &str, place: &ZooKeeper) -> Result<Self, String> {
-        let session = timeout(LIMIT, Session::open(place)).await.map_err(late)??;
+        let open = || async { timeout(LIMIT, Session::open(place)).await.map_err(late)? };
+        let session = match open().await {
+            Err(why) if why == TIMEOUT => open().await?,
+            opened => opened?,
+        };
         Ok(Self { session, place: place.clone(), pool: pool.to_owned() })
     }
 
