@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::control::log::Log;
 use crate::control::parts::{ControlPlane, HotKeys};
 use crate::control::reload::Reloader;
-use crate::control::topology::Desk;
+use crate::control::topology::Sources;
 use crate::metrics::{AdminMetric, Exposition, Registry};
 use crate::routing::Board;
 use crate::signal::Life;
@@ -22,8 +22,8 @@ pub(crate) struct Answers {
     pub(crate) wake: Arc<dyn Fn() + Send + Sync>,
     pub(crate) exposition: Exposition,
     pub(crate) hot_keys: HotKeys,
-    /// Of each source of servers.
-    pub(crate) desks: Vec<Arc<Desk>>,
+    /// Where servers come from beside the configuration.
+    pub(crate) sources: Sources,
     /// The shape of the statistics port's answer.
     pub(crate) shape: Shape,
     /// The clock; tests turn it forward.
@@ -51,7 +51,7 @@ impl Answers {
             wake: Arc::clone(&plane.wake),
             exposition,
             hot_keys: Arc::clone(&plane.hot_keys),
-            desks: plane.sources.desks().to_vec(),
+            sources: plane.sources.clone(),
             shape,
             now: Instant::now,
         })
@@ -61,6 +61,6 @@ impl Answers {
     /// registry is shown.
     pub(crate) fn refresh(&self) {
         self.registry.admin.set(AdminMetric::LogDropped, self.log.dropped());
-        self.desks.iter().for_each(|desk| desk.refresh());
+        self.sources.desks().iter().for_each(|desk| desk.refresh());
     }
 }

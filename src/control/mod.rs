@@ -13,6 +13,7 @@
 
 mod answers;
 mod doors;
+mod given;
 mod http;
 mod log;
 pub mod nanny;

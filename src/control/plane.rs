@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::mem;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -23,7 +22,7 @@ use crate::control::stats;
 ///
 /// To be run on the runtime on which `doors` were opened. If the exposition cannot be set up
 /// (a mistake in the table of metrics), the process goes on without HTTP and statistics.
-pub async fn run(doors: Doors, mut plane: ControlPlane) -> u8 {
+pub async fn run(doors: Doors, plane: ControlPlane) -> u8 {
     let Doors { admin, stats, mut signals } = doors;
     match Answers::new(&plane) {
         Ok(answers) => {
@@ -33,7 +32,7 @@ pub async fn run(doors: Doors, mut plane: ControlPlane) -> u8 {
         }
         Err(error) => tracing::error!(%error, "admin and statistics are off"),
     }
-    mem::take(&mut plane.sources).follow(&plane.reloader, &plane.board);
+    follow_sources(&plane);
     let duty = Duty::new(&plane);
     let end = duty.until_end(async || {
         tokio::select! {
@@ -46,6 +45,20 @@ pub async fn run(doors: Doors, mut plane: ControlPlane) -> u8 {
         never = look_after(&plane) => match never {},
         never = watch(&plane.reloader) => match never {},
     }
+}
+
+/// What sources say is put in force from now on, as what they have said before.
+fn follow_sources(plane: &ControlPlane) {
+    let reloader = Arc::clone(&plane.reloader);
+    for (pool, given) in plane.sources.said() {
+        reloader.keep(&pool, given);
+    }
+    let current = reloader.current();
+    let apply = move |pool: &str, given| {
+        reloader.give(pool, given).map(drop).map_err(|refused| refused.to_string())
+    };
+    let (board, registry) = (Arc::clone(&plane.board), Arc::clone(&plane.registry));
+    plane.sources.follow(&current, apply, (board, registry));
 }
 
 /// Looks after what is stored, for ever.

@@ -80,7 +80,7 @@ pub(crate) fn answers(now: fn() -> Instant) -> Arc<Answers> {
         wake: Arc::new(|| {}),
         exposition: Exposition::new(Arc::clone(&registry)).unwrap(),
         registry,
-        desks: Vec::new(),
+        sources: Sources::default(),
         life: Arc::new(Life::default()),
         log: log(),
         reloader: reloader(),

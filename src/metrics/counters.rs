@@ -185,6 +185,14 @@ impl TopologyMetrics {
         Self { pool: pool.to_owned(), ..Self::default() }
     }
 
+    /// A bank of its own that begins with what this one has.
+    pub fn continued(&self) -> Self {
+        let next = Self::new(&self.pool);
+        (0..TopologyMetric::COUNT).for_each(|cell| next.cells.set(cell, self.cells.get(cell)));
+        next.set_rings(self.rings());
+        next
+    }
+
     /// The rings in force now.
     pub fn rings(&self) -> Vec<RingName> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -28,7 +28,7 @@ pub struct Registry {
     /// One bank for each store of items, by its name; the admin thread's.
     stores: RwLock<Vec<Arc<StoreMetrics>>>,
     /// One bank for each pool whose servers come from elsewhere.
-    pub topologies: Vec<Arc<TopologyMetrics>>,
+    topologies: RwLock<Vec<Arc<TopologyMetrics>>>,
     /// The bank of the resolver's threads.
     pub resolver: Arc<ResolverMetrics>,
     /// The admin thread's bank.
@@ -71,7 +71,7 @@ impl Registry {
             layout: RwLock::new(Arc::new(layout)),
             listener: Arc::default(),
             stores: RwLock::default(),
-            topologies: Vec::new(),
+            topologies: RwLock::default(),
             resolver: Arc::default(),
             admin: Arc::default(),
             started: Instant::now(),
@@ -100,9 +100,14 @@ impl Registry {
         stores.retain(|store| alive(&store.name));
     }
 
-    /// With the banks of sources of servers.
-    pub fn with_topologies(self, topologies: Vec<Arc<TopologyMetrics>>) -> Self {
-        Self { topologies, ..self }
+    /// The banks of sources of servers.
+    pub fn topologies(&self) -> Vec<Arc<TopologyMetrics>> {
+        self.topologies.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// There are these sources of servers from now on.
+    pub fn set_topologies(&self, banks: Vec<Arc<TopologyMetrics>>) {
+        *self.topologies.write().unwrap_or_else(PoisonError::into_inner) = banks;
     }
 
     /// Which pools and servers there are now.

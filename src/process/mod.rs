@@ -100,8 +100,7 @@ impl Process {
         let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
         let registry = Registry::new(config.pools.iter().map(shape_of).collect(), config.workers);
-        let topologies = sources.desks().iter().map(|desk| Arc::clone(&desk.metrics)).collect();
-        let registry = Arc::new(registry.with_topologies(topologies));
+        let registry = Arc::new(registry);
         let stores = Stores::open(&config);
         let nears = Nears::default();
         let near_caches = nears.of(&config.pools, stores.clock());
@@ -144,6 +143,7 @@ impl Process {
         let (compat, admin_bank) = (config.compat, Arc::clone(&registry.admin));
         let running = Config::clone(&config);
         let swap = move |new: &Config| changer.swap(new);
+        let reloader = Reloader::new(running, source, swap, admin_bank).over(sources.clone());
         let plane = ControlPlane {
             hot_keys: nears.hot_keys(),
             upkeep: Box::new(stores.upkeep(nears, Arc::clone(&registry))),
@@ -154,7 +154,7 @@ impl Process {
             board,
             wake: Arc::new(move || inboxes.iter().for_each(|inbox| inbox.push(Letter::Phase))),
             log: Arc::clone(&log),
-            reloader: Arc::new(Reloader::new(running, source, swap, admin_bank)),
+            reloader: Arc::new(reloader),
             compat,
         };
         Ok(Self { admin, doors, plane, log, workers, listener })

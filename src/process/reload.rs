@@ -116,6 +116,7 @@ impl Changer {
         serve_names(&self.threads.resolver, state.resolvers..resolvers)
             .map_err(|error| error.to_string())?;
         // From here on nothing can fail.
+        self.threads.board.grow(next.len());
         let (nears, clock) = &self.threads.nears;
         for (pool, near) in config.pools.iter().zip(nears.of(&config.pools, *clock)) {
             let of_it = |next: &&mut Next| next.plan.settings.name == pool.name;
@@ -137,16 +138,16 @@ impl Changer {
         Ok(())
     }
 
-    /// The rings that a pool is given with its servers, if these come from elsewhere than the
-    /// configuration; the same as before if it keeps all that.
+    /// The rings that a pool is given with its servers, if it is new or these come from elsewhere
+    /// than the configuration; the same as before if it keeps all that.
     fn carried(&self, number: usize, (before, plan): (Option<&Place>, &Plan)) -> Carried {
         let settings = &plan.settings;
-        let old = before.map(|place| &place.plan);
+        let old = before.map(|place| &place.plan).filter(|plan| !plan.removed);
         let same = |old: &Plan| {
             let (old, new) = (&old.settings, settings);
             old.servers == new.servers && old.two_rings() == new.two_rings()
         };
-        if settings.topology.is_none() || old.is_some_and(same) {
+        if old.is_some_and(|old| settings.topology.is_none() || same(old)) {
             return plan.rings.clone();
         }
         let permit = self.threads.board.permit(number);

@@ -43,6 +43,11 @@ impl Permit {
         self.until.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Release);
     }
 
+    /// The last term that it was granted to; 0 before that.
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Relaxed)
+    }
+
     /// Takes it back.
     pub fn revoke(&self) {
         self.until.store(0, Ordering::Release);

@@ -99,7 +99,7 @@ fn step(answers: &Answers, wish: &Wish) -> Result<String, String> {
     let layout = answers.registry.layout();
     let pool = layout.present().find(|(_, shape)| shape.name == wish.pool);
     let (pool, shape) = pool.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
-    if answers.desks.iter().any(|desk| desk.pool == wish.pool) {
+    if answers.sources.desks().iter().any(|desk| desk.pool == wish.pool) {
         return Err("the phases of this pool come from its topology".to_owned());
     }
     let phase = Phase::of_name(&wish.phase);

@@ -119,7 +119,11 @@ async fn ready(State(answers): State<Arc<Answers>>) -> Response {
 /// What has changed, or why nothing has: 422 if the configuration is not valid, 409 if a running
 /// process cannot take it over.
 async fn reload(State(answers): State<Arc<Answers>>) -> Response {
-    let (status, text) = match answers.reloader.reload("admin") {
+    let reloader = Arc::clone(&answers.reloader);
+    // Whoever asks may hang up: it is done all the same.
+    let done = tokio::spawn(async move { reloader.reload("admin").await }).await;
+    let Ok(done) = done else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let (status, text) = match done {
         Ok(applied) if applied.changes.is_empty() => {
             (StatusCode::OK, "nothing has changed".to_owned())
         }

@@ -21,8 +21,9 @@ pub(super) async fn show(
     State(answers): State<Arc<Answers>>,
     Query(which): Query<Which>,
 ) -> Response {
-    let desks = answers.desks.iter();
-    let chosen = desks.filter(|desk| which.pool.as_ref().is_none_or(|pool| *pool == desk.pool));
+    let desks = answers.sources.desks();
+    let chosen =
+        desks.iter().filter(|desk| which.pool.as_ref().is_none_or(|pool| *pool == desk.pool));
     let reports: Vec<Report> = chosen.map(|desk| desk.report()).collect();
     match serde_json::to_string(&reports) {
         Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
@@ -41,7 +42,8 @@ pub(super) async fn accept(
     State(answers): State<Arc<Answers>>,
     Query(word): Query<Word>,
 ) -> Response {
-    let Some(desk) = answers.desks.iter().find(|desk| desk.pool == word.pool) else {
+    let desks = answers.sources.desks();
+    let Some(desk) = desks.iter().find(|desk| desk.pool == word.pool) else {
         let why = format!("no pool {} with a topology source\n", word.pool);
         return (StatusCode::NOT_FOUND, why).into_response();
     };

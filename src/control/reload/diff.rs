@@ -4,7 +4,8 @@
 
 use std::collections::HashMap;
 
-use crate::config::{Address, Config, Expansion, Log, Pool};
+use crate::config::{Address, Config, Expansion, Log, Place, Pool};
+use crate::control::topology::{described, follows};
 use crate::topology::{Phase, Server, State, tell_given_up};
 
 /// What differs, a line each.
@@ -45,6 +46,11 @@ fn way(pool: &Pool) -> Option<Expansion> {
         }
         None => pool.two_rings().map(|way| Expansion { phase: Phase::Stable, ..way.clone() }),
     }
+}
+
+/// Whether other proxies wait for what this one does with the pool.
+fn led_by_zookeeper(pool: &Pool) -> bool {
+    pool.topology.as_ref().is_some_and(|source| matches!(source.place, Place::ZooKeeper(_)))
 }
 
 /// The phase that a pool's source says.
@@ -103,10 +109,11 @@ impl Diff {
                 "pools.{name}: a cache has its memory from the start, so it needs a restart to be \
                  {how}"
             ));
-        } else if pool.topology.is_some() {
+        } else if how == "removed" && led_by_zookeeper(pool) && pool.two_rings().is_some() {
             self.refused.push(format!(
-                "pools.{name}: sources of servers are followed from the start, so it needs a \
-                 restart to be {how}"
+                "pools.{name}: its fleet counts on it until the way to the other ring is over (phase \
+                 {} now), so it cannot be removed yet",
+                phase(pool)
             ));
         } else {
             self.changes.push(format!("pools.{name}: {how}, {}", pool.listen));
@@ -152,7 +159,8 @@ impl Diff {
             live: [timeout, max_clients, tls, server_tls, memcache_auth, redis_db, preconnect,
                 dead, server_connections, server_retry_timeout, server_failure_limit, allow_flush,
                 allow_scan, partial, lenient_lf, idle_timeout, near_cache],
-            start: [listen, protocol, backlog, tcp_keepalive, reuseport, topology, cache]);
+            start: [listen, protocol, backlog, tcp_keepalive, reuseport, cache]);
+        self.source(&prefix, old, new);
         self.rings(&prefix, old, new);
         if new.cache.is_some() {
             // What executes requests itself holds these since the start.
@@ -165,6 +173,27 @@ impl Diff {
         self.servers(&prefix, &old.servers, &new.servers);
     }
 
+    /// Servers come from elsewhere from now on; those in force stay until then.
+    fn source(&mut self, prefix: &str, old: &Pool, new: &Pool) {
+        if old.topology != new.topology {
+            let told = |pool: &Pool| pool.topology.as_ref().map(described);
+            self.changes.push(match (told(old), told(new)) {
+                (before, Some(now)) if before.as_ref() != Some(&now) => {
+                    format!("{prefix}topology: {now} is followed now")
+                }
+                (_, Some(_)) => format!("{prefix}topology: changed"),
+                (_, None) => format!("{prefix}topology: none any more, servers are as in the file"),
+            });
+        }
+        if follows(old) != follows(new) && old.two_rings().is_some() {
+            self.refused.push(format!(
+                "{prefix}topology: what the source is, or is judged by, stays until the way to the \
+                 other ring is over (phase {} now)",
+                phase(old)
+            ));
+        }
+    }
+
     /// Keys move by the rings that the pool has: these must be all that moves them.
     fn rings(&mut self, prefix: &str, old: &Pool, new: &Pool) {
         if old.two_rings().is_some() {
@@ -174,6 +203,13 @@ impl Diff {
             self.refused.extend(new.why_one_ring().map(|why| format!("{prefix}expansion: {why}")));
         }
         let changed = way(old) != way(new);
+        if old.topology.is_some() != new.topology.is_some() {
+            // The way to other servers begins once it is known where these come from.
+            if new.topology.is_none() && new.two_rings().is_some() {
+                self.needs_restart(&format!("{prefix}expansion"));
+            }
+            return;
+        }
         // How keys come from server to server must be the same for all proxies.
         if old.topology.is_some() && old.placement().carried != new.placement().carried {
             self.needs_restart(&format!("{prefix}expansion.data"));
@@ -255,7 +291,7 @@ const fn word(state: State) -> &'static str {
 mod tests {
     use super::{Diff, diff};
     use crate::config::{Config, parse};
-    use crate::control::reload::{Given, Walk};
+    use crate::control::given::{Given, Walk};
     use crate::topology::{Phase, State};
 
     const BASE: &str = "

@@ -1,14 +1,13 @@
 //! A running process takes another configuration: the one entry for whoever brings one.
 //!
 //! ```text
-//!  SIGHUP, POST /reload, the watched file ─▶ reload ─ load ─┐
-//!  a source of a pool's servers ─▶ give ────────────────────┴▶ apply ─▶ diff ─▶ swap ─▶ workers
-//!                                                                └─ refused: as it was
+//!  SIGHUP, POST /reload, the watched file ─▶ reload ─ load ─ new sources: first ─┐
+//!  a source of a pool's servers ─▶ give ─────────────────────────────────────────┴▶ diff ─▶ swap ─▶ workers
+//!                                                                  refused: as it was ┘        └▶ sources
 //! ```
 //! All of it happens on the admin thread. A configuration is taken over whole or not at all.
 
 mod diff;
-mod given;
 mod watch;
 
 use std::collections::HashMap;
@@ -20,9 +19,10 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::config::{self, Config};
+use crate::control::given::Given;
+use crate::control::topology::Sources;
 use crate::metrics::{AdminMetric, AdminMetrics};
 use diff::diff;
-pub(super) use given::{Given, Walk};
 pub(super) use watch::watch;
 
 /// What has changed, a line each; none if nothing has.
@@ -69,14 +69,19 @@ pub struct Reloader {
     source: Option<Source>,
     swap: Swap,
     admin: Arc<AdminMetrics>,
+    sources: Sources,
     state: Mutex<Running>,
+    /// Held by whoever takes over a file: one at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct Running {
     config: Arc<Config>,
-    /// What pools have that does not come from the file.
-    given: HashMap<String, Given>,
+    given: Givens,
 }
+
+/// What pools have that does not come from the file.
+type Givens = HashMap<String, Given>;
 
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,7 +102,13 @@ impl Reloader {
         let swap: Swap = Box::new(swap);
         admin.set(AdminMetric::ConfigTime, wall_clock_micros());
         let state = Mutex::new(Running { config: Arc::new(config), given: HashMap::new() });
-        Self { source, swap, admin, state }
+        let (sources, turn) = (Sources::default(), tokio::sync::Mutex::default());
+        Self { source, swap, admin, sources, state, turn }
+    }
+
+    /// The same, over pools whose servers come from these sources.
+    pub fn over(self, sources: Sources) -> Self {
+        Self { sources, ..self }
     }
 
     /// What is in force now.
@@ -110,13 +121,28 @@ impl Reloader {
         self.source.as_ref()
     }
 
-    /// Puts `new` in force. What a source has given a pool stays with it.
+    /// Puts `new` in force. What a source has given a pool stays with it for as long as that has a
+    /// source. Pools that are new begin with what their sources say within a short time.
     ///
     /// # Errors
     /// See [`Refused`]; nothing has changed then.
-    pub fn apply(&self, new: Config) -> Result<Applied, Refused> {
+    pub async fn apply(&self, new: Config) -> Result<Applied, Refused> {
+        let _turn = self.turn.lock().await;
+        let old = {
+            let running = self.running();
+            // For what cannot be taken over no source need be asked.
+            running.judge(&running.proposed(&new, &[]).0)?;
+            Arc::clone(&running.config)
+        };
+        let (begun, given) = self.sources.first(&old, &new).await;
         let mut running = self.running();
-        self.put_in_force(&mut running, new)
+        let old = Arc::clone(&running.config);
+        let (new, givens) = running.proposed(&new, &given);
+        let applied = self.put_in_force(&mut running, (new, givens))?;
+        let new = Arc::clone(&running.config);
+        drop(running);
+        self.sources.settle(begun, (&old, &new));
+        Ok(applied)
     }
 
     /// Reads the file again and puts it in force; counts that, and tells the log. `by`: who asked
@@ -124,8 +150,8 @@ impl Reloader {
     ///
     /// # Errors
     /// See [`Refused`]; nothing has changed then.
-    pub fn reload(&self, by: &str) -> Result<Applied, Refused> {
-        let done = self.read_again();
+    pub async fn reload(&self, by: &str) -> Result<Applied, Refused> {
+        let done = self.read_again().await;
         match &done {
             Ok(applied) => {
                 self.admin.add(AdminMetric::ReloadsOk, 1);
@@ -147,10 +173,10 @@ impl Reloader {
         done
     }
 
-    fn read_again(&self) -> Result<Applied, Refused> {
+    async fn read_again(&self) -> Result<Applied, Refused> {
         let source = self.source.as_ref().ok_or(Refused::NoFile)?;
         let read = config::load(&source.file, source.compat);
-        self.apply(read.map_err(|errors| Refused::Invalid(errors.to_string()))?)
+        self.apply(read.map_err(|errors| Refused::Invalid(errors.to_string()))?).await
     }
 
     /// The pool has started with this, whatever the file says: it keeps it.
@@ -165,39 +191,57 @@ impl Reloader {
     /// See [`Refused`]; nothing has changed then.
     pub fn give(&self, pool: &str, given: Given) -> Result<Applied, Refused> {
         let mut running = self.running();
-        let new = Config::clone(&running.config);
-        if !new.pools.iter().any(|it| it.name == pool && it.cache.is_none()) {
+        let config = Arc::clone(&running.config);
+        if !config.pools.iter().any(|it| it.name == pool && it.topology.is_some()) {
             return Err(Refused::NoPool(pool.to_owned()));
         }
-        let before = running.given.insert(pool.to_owned(), given);
-        let done = self.put_in_force(&mut running, new);
-        if done.is_err() {
-            match before {
-                Some(before) => running.given.insert(pool.to_owned(), before),
-                None => running.given.remove(pool),
-            };
-        }
-        done
+        let proposed = running.proposed(&config, &[(pool.to_owned(), given)]);
+        self.put_in_force(&mut running, proposed)
     }
 
-    fn put_in_force(&self, running: &mut Running, mut new: Config) -> Result<Applied, Refused> {
-        for pool in new.pools.iter_mut().filter(|pool| pool.cache.is_none()) {
-            if let Some(given) = running.given.get(&pool.name) {
-                given.put(pool);
-            }
-        }
-        let found = diff(&running.config, &new);
-        if !found.refused.is_empty() {
-            return Err(Refused::NeedsRestart(found.refused));
-        }
+    fn put_in_force(
+        &self,
+        running: &mut Running,
+        (new, given): (Config, Givens),
+    ) -> Result<Applied, Refused> {
+        let changes = running.judge(&new)?;
         (self.swap)(&new).map_err(Refused::Unable)?;
-        running.config = Arc::new(new);
-        Ok(Applied { changes: found.changes })
+        (running.config, running.given) = (Arc::new(new), given);
+        Ok(Applied { changes })
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
         // Whoever panicked with it had not put anything in force yet.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// `new` as it is to be in force, and what is given its pools then: what they have and `more`.
+    fn proposed(&self, new: &Config, more: &[(String, Given)]) -> (Config, Givens) {
+        let (mut new, mut givens) = (new.clone(), Givens::new());
+        for pool in new.pools.iter_mut().filter(|pool| pool.topology.is_some()) {
+            let given = more.iter().find(|(name, _)| *name == pool.name).map(|(_, given)| given);
+            let given = given.or_else(|| self.given.get(&pool.name)).cloned();
+            let before = self.config.pools.iter().find(|other| other.name == pool.name);
+            // What serves goes on until the source has been heard.
+            let before = before.filter(|it| it.topology.is_none() && it.two_rings().is_none());
+            let given = given.or_else(|| before.map(Given::of));
+            if let Some(given) = given {
+                given.put(pool);
+                givens.insert(pool.name.clone(), given);
+            }
+        }
+        (new, givens)
+    }
+
+    /// What `new` changes, a line each.
+    fn judge(&self, new: &Config) -> Result<Vec<String>, Refused> {
+        let found = diff(&self.config, new);
+        if found.refused.is_empty() {
+            return Ok(found.changes);
+        }
+        Err(Refused::NeedsRestart(found.refused))
     }
 }
 

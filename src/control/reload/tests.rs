@@ -4,13 +4,14 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, parse};
-use crate::control::reload::{Given, Refused, Reloader, Source, Swap};
+use crate::control::given::Given;
+use crate::control::reload::{Refused, Reloader, Source, Swap};
 use crate::metrics::AdminMetric;
 use crate::topology::{Server, State};
 
 const TEXT: &str = "
 pools:
-  web: { listen: 127.0.0.1:22121, servers: [ '10.0.0.1:11211:1 a', '10.0.0.2:11211:1 b' ] }
+  web: { listen: 127.0.0.1:22121, topology: { source: file, path: /nowhere }, servers: [ '10.0.0.1:11211:1 a', '10.0.0.2:11211:1 b' ] }
 ";
 
 fn config(text: &str) -> Config {
@@ -39,14 +40,14 @@ fn swap() -> (Swap, Arc<Mutex<Seen>>) {
     (Box::new(swap), seen)
 }
 
-#[test]
-fn what_is_refused_leaves_everything_as_it_was() {
+#[tokio::test]
+async fn what_is_refused_leaves_everything_as_it_was() {
     let (swap, seen) = swap();
     let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
-    let refused = reloader.apply(config(&format!("workers: 7{TEXT}")));
+    let refused = reloader.apply(config(&format!("workers: 7{TEXT}"))).await;
     assert_eq!(refused, Err(Refused::NeedsRestart(vec!["workers: needs a restart".to_owned()])));
     seen.lock().unwrap().0 = true;
-    let unable = reloader.apply(config(&TEXT.replace("0.2", "0.3")));
+    let unable = reloader.apply(config(&TEXT.replace("0.2", "0.3"))).await;
     assert!(matches!(unable, Err(Refused::Unable(_))), "{unable:?}");
     assert_eq!(*reloader.current(), config(TEXT));
     assert!(seen.lock().unwrap().1.is_empty());
@@ -56,8 +57,8 @@ fn given(servers: Vec<Server>) -> Given {
     Given { servers, walk: None }
 }
 
-#[test]
-fn servers_that_a_source_has_given_outlive_the_next_file() {
+#[tokio::test]
+async fn servers_that_a_source_has_given_outlive_the_next_file() {
     let (swap, seen) = swap();
     let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     let mut b = server("10.0.0.9:11211:1 b");
@@ -68,26 +69,26 @@ fn servers_that_a_source_has_given_outlive_the_next_file() {
         servers.iter().map(|server| server.name.clone()).collect()
     };
     assert_eq!(names(&seen.lock().unwrap().1[0]), ["b", "cc"], "ring order");
-    reloader.apply(config(&TEXT.replace("servers", "timeout: 5s, servers"))).unwrap();
+    reloader.apply(config(&TEXT.replace("servers", "timeout: 5s, servers"))).await.unwrap();
     assert_eq!(names(&seen.lock().unwrap().1[1]), ["b", "cc"]);
     assert!(reloader.current().pools[0].timeout.is_some_and(|time| time.as_secs() == 5));
 }
 
-#[test]
-fn servers_that_could_not_be_had_are_forgotten() {
+#[tokio::test]
+async fn servers_that_could_not_be_had_are_forgotten() {
     let (swap, seen) = swap();
     let reloader = Reloader::new(config(TEXT), None, swap, Arc::default());
     seen.lock().unwrap().0 = true;
     assert!(reloader.give("web", given(vec![server("10.0.0.3:11211:1 c")])).is_err());
     seen.lock().unwrap().0 = false;
-    let done = reloader.apply(config(TEXT)).unwrap();
+    let done = reloader.apply(config(TEXT)).await.unwrap();
     assert_eq!(done.changes, Vec::<String>::new());
     let missing = reloader.give("none", Given::default());
     assert_eq!(missing, Err(Refused::NoPool("none".to_owned())));
 }
 
-#[test]
-fn the_file_is_read_again() {
+#[tokio::test]
+async fn the_file_is_read_again() {
     let file = std::env::temp_dir().join(format!("twinring-reload-{}.yml", std::process::id()));
     fs::write(&file, TEXT).unwrap();
     let source = Source { file: file.clone(), compat: false };
@@ -95,13 +96,13 @@ fn the_file_is_read_again() {
     let admin = Arc::default();
     let reloader = Reloader::new(config(TEXT), Some(source), swap, Arc::clone(&admin));
     fs::write(&file, TEXT.replace(":1 b", ":3 b")).unwrap();
-    let done = reloader.reload("test").unwrap();
+    let done = reloader.reload("test").await.unwrap();
     assert_eq!(done.changes, ["pools.web.servers: b has weight 3 now"]);
     fs::write(&file, "pools: { web: {} }").unwrap();
-    let invalid = reloader.reload("test").unwrap_err();
+    let invalid = reloader.reload("test").await.unwrap_err();
     assert!(matches!(&invalid, Refused::Invalid(text) if text.contains("listen")), "{invalid}");
     fs::remove_file(&file).unwrap();
-    assert!(matches!(reloader.reload("test"), Err(Refused::Invalid(_))));
+    assert!(matches!(reloader.reload("test").await, Err(Refused::Invalid(_))));
     assert_eq!(admin.get(AdminMetric::ReloadsOk), 1);
     assert_eq!(admin.get(AdminMetric::ReloadsRefused), 2);
 }

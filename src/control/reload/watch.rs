@@ -33,7 +33,7 @@ pub(in crate::control) async fn watch(reloader: &Reloader) -> Infallible {
     // It may have changed since the process read it.
     let now = config::load(&source.file, source.compat);
     if now.is_ok_and(|now| now != *reloader.current()) {
-        let _ = reloader.reload("file");
+        let _ = reloader.reload("file").await;
     }
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,7 +41,7 @@ pub(in crate::control) async fn watch(reloader: &Reloader) -> Infallible {
         ticks.tick().await;
         if watched.look(stamp(&source.file), || content(&source.file)) {
             // Whoever looks at the log is told; nobody else has asked.
-            let _ = reloader.reload("file");
+            let _ = reloader.reload("file").await;
         }
     }
 }

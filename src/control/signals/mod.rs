@@ -17,6 +17,7 @@ pub use fault::{die_of_fault, hold_faults};
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -216,8 +217,9 @@ impl Duty<'_> {
     fn reload(&self) {
         self.0.log.reopen();
         if self.0.reloader.source().is_some() {
-            // The log is told how it went.
-            let _ = self.0.reloader.reload("signal");
+            let reloader = Arc::clone(&self.0.reloader);
+            // Beside the signals: a new source may take its time. The log is told how it went.
+            tokio::spawn(async move { reloader.reload("signal").await });
         }
     }
 }

@@ -2,6 +2,7 @@
 //! it, the admin door reads it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,10 +65,12 @@ pub struct Desk {
     /// Rung when the source is to be read again.
     pub wake: Arc<Notify>,
     placement: Placement,
+    /// The source is not followed any more.
+    over: AtomicBool,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     origin: Origin,
     accept: Option<u64>,
@@ -126,6 +129,7 @@ impl Desk {
             metrics: Arc::new(TopologyMetrics::new(pool)),
             wake,
             placement,
+            over: AtomicBool::new(false),
             state: Mutex::new(State {
                 origin: Origin::None,
                 accept: None,
@@ -138,6 +142,47 @@ impl Desk {
         };
         desk.show_origin(Origin::None);
         desk
+    }
+
+    /// The desk of a source that takes the place of this one's: figures and history go on. If it
+    /// is another source, what is in force is not what it has said.
+    pub(super) fn succeeded(
+        &self,
+        source: String,
+        placement: Placement,
+        wake: Arc<Notify>,
+    ) -> Self {
+        let metrics = self.metrics.continued();
+        metrics.set(TopologyMetric::Session, 0);
+        let state = State { accept: None, refused: None, ..self.state().clone() };
+        let (over, state) = (AtomicBool::new(false), Mutex::new(state));
+        let metrics = Arc::new(metrics);
+        let next = Self { pool: self.pool.clone(), source, metrics, wake, placement, over, state };
+        if next.source != self.source {
+            let servers = {
+                let mut state = next.state();
+                (state.admitted, state.confirmed) = (None, None);
+                state.servers.clone()
+            };
+            next.metrics.set(TopologyMetric::Epoch, 0);
+            next.start_with(&servers);
+        }
+        next
+    }
+
+    /// What is followed, if anything is yet.
+    pub(super) fn admitted(&self) -> Option<Admitted> {
+        self.state().admitted.clone()
+    }
+
+    /// The source is not followed any more: whoever still reads it is to do nothing with it.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that has been said.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     /// The operator means the topology of this epoch, whatever it does.

@@ -127,7 +127,7 @@ impl Banks {
     }
 
     fn topologies(&self) -> Vec<MetricFamily> {
-        let banks = &self.registry.topologies;
+        let banks = &self.registry.topologies();
         let labels = |bank: &Arc<TopologyMetrics>| vec![("pool", bank.pool.clone())];
         let mut families = expose(TopologyMetric::FAMILIES, banks, labels, |bank, metric| {
             shown(metric.kind(), bank.get(metric))

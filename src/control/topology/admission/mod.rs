@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::config::Membership;
-use crate::control::reload::{Given, Walk};
+use crate::control::given::{Given, Walk};
 use crate::control::topology::decode::{Members, Proposal};
 use crate::control::topology::refusal::{Reason, Refusal};
 use crate::topology::{

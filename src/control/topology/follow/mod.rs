@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Routing;
 use crate::config::{Pool, Protocol, TopologySource};
-use crate::control::reload::Given;
+use crate::control::given::Given;
 use crate::control::topology::admission::{Admission, Admitted, Rules, Verdict, given, serving};
 use crate::control::topology::decode::{Decoder, Proposal, ZNode};
 use crate::control::topology::desk::{Desk, Origin};
@@ -26,7 +26,7 @@ pub(super) use fence::watch as watch_fence;
 use standing::Standing;
 
 /// Puts what a pool is given in force; fails with nothing changed.
-type Apply = Box<dyn Fn(&str, Given) -> Result<(), String> + Send + Sync>;
+pub(super) type Apply = Arc<dyn Fn(&str, Given) -> Result<(), String> + Send + Sync>;
 
 /// The way into the running process.
 pub(super) struct Force {
@@ -51,6 +51,8 @@ pub(super) struct Follower {
     /// What the source says that all are to acknowledge, whether it is followed here or not.
     active: Option<Active>,
     snapshot: Option<Keeper>,
+    /// What is followed has been found in force, and the snapshot does not have it.
+    unkept: bool,
     /// What the pool has now, whoever said so.
     servers: Vec<Server>,
     age: Duration,
@@ -59,6 +61,30 @@ pub(super) struct Follower {
 impl Follower {
     /// A follower of the source of `pool`, which knows what the last run followed.
     pub(super) fn new(pool: &Pool, source: &TopologySource, desk: Arc<Desk>) -> Self {
+        let snapshot = source.snapshot.clone().map(|file| Keeper::new(file, &desk));
+        let kept = snapshot.as_ref().and_then(Keeper::read);
+        let age = kept.as_ref().map_or(Duration::ZERO, |kept| kept.age);
+        desk.start_with(&pool.servers);
+        let admitted = kept.map(|kept| kept.admitted);
+        Self { snapshot, age, ..Self::of(pool, source, (desk, admitted)) }
+    }
+
+    /// A follower of the source of a pool that serves, with what is in force in it: that stays
+    /// until the source has something else that is admitted in its place.
+    pub(super) fn beside(
+        pool: &Pool,
+        source: &TopologySource,
+        (desk, admitted): (Arc<Desk>, Option<Admitted>),
+    ) -> Self {
+        let snapshot = source.snapshot.clone().map(|file| Keeper::new(file, &desk));
+        Self { snapshot, unkept: true, ..Self::of(pool, source, (desk, admitted)) }
+    }
+
+    fn of(
+        pool: &Pool,
+        source: &TopologySource,
+        (desk, admitted): (Arc<Desk>, Option<Admitted>),
+    ) -> Self {
         let rules = Rules {
             placement: pool.placement(),
             tls: pool.server_tls.is_some(),
@@ -70,10 +96,6 @@ impl Follower {
             moves_keys: pool.protocol == Protocol::Redis,
         };
         let can_have_two = rules.one_ring.is_none();
-        let snapshot = source.snapshot.clone().map(|file| Keeper::new(file, &desk));
-        let kept = snapshot.as_ref().and_then(Keeper::read);
-        let age = kept.as_ref().map_or(Duration::ZERO, |kept| kept.age);
-        desk.start_with(&pool.servers);
         Self {
             decoder: Decoder {
                 format: source.format,
@@ -81,16 +103,17 @@ impl Follower {
                 endpoint: source.endpoint.clone(),
                 pool: pool.name.clone(),
             },
-            admission: Admission::new(rules, kept.map(|kept| kept.admitted)),
+            admission: Admission::new(rules, admitted),
             routing: pool.routing.clone(),
             placement: pool.placement(),
             can_have_two,
             force: None,
             standing: Standing::default(),
             active: None,
-            snapshot,
+            snapshot: None,
+            unkept: false,
             servers: pool.servers.clone(),
-            age,
+            age: Duration::ZERO,
             desk,
         }
     }
@@ -122,6 +145,9 @@ impl Follower {
 
     /// From here on what the source says is put in force by this.
     pub(super) fn apply_by(&mut self, force: Force) {
+        // Whoever had the pool before may have been granted what must not pass to this one.
+        let granted = force.board.permit(force.number).map_or(0, |permit| permit.term());
+        self.standing.term = self.standing.term.max(granted);
         self.force = Some(force);
     }
 
@@ -156,6 +182,9 @@ impl Follower {
 
     /// The source has this. Returns when it is to be read again although nothing happens.
     pub(super) fn see(&mut self, nodes: &[ZNode], now: Instant) -> Option<Instant> {
+        if self.desk.is_over() {
+            return None;
+        }
         if let Some(epoch) = self.desk.take_accept() {
             self.admission.accept(epoch);
         }
@@ -199,6 +228,10 @@ impl Follower {
         if let Some(admitted) = self.admission.current() {
             self.servers = serving(&admitted.document);
             self.desk.in_force(Origin::Live, admitted, Duration::ZERO);
+            if let Some(keeper) = self.snapshot.as_ref().filter(|_| self.unkept) {
+                keeper.write(admitted);
+            }
+            self.unkept = false;
         }
         self.desk.confirmed();
     }
@@ -255,6 +288,7 @@ impl Follower {
         if let Some(keeper) = &self.snapshot {
             keeper.write(&admitted);
         }
+        self.unkept = false;
         self.admission.confirm(admitted, now);
     }
 

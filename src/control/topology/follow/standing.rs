@@ -61,7 +61,7 @@ impl Follower {
 
     /// Lets the workers act on keys that move, if all is as it must be.
     pub(in crate::control::topology) fn grant(&mut self) {
-        let Some(force) = &self.force else { return };
+        let Some(force) = self.force.as_ref().filter(|_| !self.desk.is_over()) else { return };
         let Standing { term, present, agrees, heard, .. } = self.standing;
         self.standing.cleared |= agrees && force.board.has_ended(force.number);
         let Some(until) = heard.filter(|_| present && agrees && self.standing.cleared) else {

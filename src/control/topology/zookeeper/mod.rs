@@ -8,11 +8,13 @@
 //! A watch is set before the first reading, and its events say only that something is to be read.
 //! Losing the ensemble changes nothing but the gauges.
 
+mod door;
 mod fleet;
 mod nanny;
 mod peers;
 mod session;
 mod signals;
+mod watched;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -20,19 +22,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
-use zookeeper_client::SessionState;
+use zookeeper_client::{Error, SessionState};
 
 use crate::config::{Format, ZooKeeper};
 use crate::control::topology::follow::Follower;
 use crate::metrics::TopologyMetric;
-use crate::topology::Phase;
+pub(super) use door::Door;
 pub use fleet::Fleet;
 pub use nanny::watch_over;
-use peers::{ACKS, Peers};
+use peers::ACKS;
 use session::Session;
 use signals::Signals;
+use watched::Watched;
 
 /// The first pause after a failed connection, and the longest; each is half to one and a half.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -56,55 +58,38 @@ const MARGIN: u32 = 3;
 pub(super) struct Group {
     place: ZooKeeper,
     pools: Vec<Watched>,
+    door: Door,
     wake: Arc<Notify>,
     session: Option<Session>,
+    /// What this session has said of pools that have left: paths and names.
+    left: Vec<(String, String)>,
     /// What was last said about not being connected.
     trouble: Option<String>,
 }
 
-struct Watched {
-    path: String,
-    format: Format,
-    /// The name of our acknowledgements.
-    id: String,
-    follower: Follower,
-    again: Option<Instant>,
-    /// Brings the events of its watch.
-    events: Option<JoinHandle<()>>,
-    acknowledged: Option<(u64, Phase)>,
-    /// Who else has acknowledged what is active.
-    peers: Peers,
-}
-
 impl Group {
-    /// The group of this ensemble, whose desks all ring `wake`.
-    pub(super) fn new(place: &ZooKeeper, wake: Arc<Notify>) -> Self {
-        Self { place: place.clone(), pools: Vec::new(), wake, session: None, trouble: None }
+    /// The group behind this door: that of an ensemble, whose desks all ring its bell.
+    pub(super) fn new(door: Door) -> Self {
+        Self {
+            place: door.place().clone(),
+            pools: Vec::new(),
+            wake: door.wake(),
+            door,
+            session: None,
+            left: Vec::new(),
+            trouble: None,
+        }
     }
 
-    /// True if a pool's source is reached by the same session.
-    pub(super) fn reaches(&self, place: &ZooKeeper) -> bool {
-        ZooKeeper { path: self.place.path.clone(), ..place.clone() } == self.place
-    }
-
-    /// What the desks of its pools ring.
-    pub(super) fn wake(&self) -> Arc<Notify> {
-        Arc::clone(&self.wake)
+    /// Its door.
+    pub(super) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Adds a pool; `id` names this process in acknowledgements.
     pub(super) fn add(&mut self, place: &ZooKeeper, format: Format, id: &str, follower: Follower) {
-        let (path, id) = (place.path.clone(), id.to_owned());
-        self.pools.push(Watched {
-            path,
-            format,
-            id,
-            follower,
-            again: None,
-            events: None,
-            acknowledged: None,
-            peers: Peers::new(Instant::now()),
-        });
+        let source = (place.path.clone(), format);
+        self.pools.push(Watched::new(source, id.to_owned(), follower));
     }
 
     /// Its pools' followers.
@@ -129,10 +114,14 @@ impl Group {
         self
     }
 
-    /// Follows the sources for ever.
+    /// Follows the sources for as long as there are any.
     pub(super) async fn follow(mut self) {
         let mut pause = PAUSE.0;
         loop {
+            self.open_door();
+            if self.pools.is_empty() {
+                return;
+            }
             let session = match self.session.take() {
                 Some(session) => Ok(session),
                 None => Session::open(&self.place).await,
@@ -141,6 +130,11 @@ impl Group {
                 Ok(session) => {
                     pause = PAUSE.0;
                     let why = self.life(&session).await;
+                    self.left.clear();
+                    if self.pools.is_empty() {
+                        // Whatever it has said ends with the session.
+                        return;
+                    }
                     self.complain(&why);
                 }
                 Err(why) => self.complain(&why),
@@ -156,12 +150,9 @@ impl Group {
 
     /// One session's life; how it ended.
     async fn life(&mut self, session: &Session) -> String {
-        let signals = Signals::new(self.pools.len(), Arc::clone(&self.wake));
+        let signals = Signals::new(Arc::clone(&self.wake));
         tokio::spawn(Arc::clone(&signals).bring_states(session.states()));
-        for pool in &mut self.pools {
-            pool.acknowledged = None;
-            pool.follower.begin_term();
-        }
+        self.pools.iter_mut().for_each(Watched::begin);
         let mut renewal = Instant::now();
         self.trouble = None;
         let timeout = session.timeout();
@@ -171,15 +162,19 @@ impl Group {
             if let Some(end) = signals.end() {
                 return self.ended(end);
             }
+            self.open_door();
+            if self.pools.is_empty() {
+                return "nobody needs it".to_owned();
+            }
             let connected = signals.connected();
             self.show(connected, signals.take_lost());
             if connected {
                 // Watches first: what happens after the reading must not be missed.
-                if signals.take_fresh() && !self.watch(session, &signals).await {
-                    signals.mark_fresh();
+                if !self.watch(session, &signals).await {
                     sleep(RETRY).await;
                     continue;
                 }
+                self.take_leave(session).await;
                 self.be_seen(session).await;
                 self.read_dirty(session, &signals).await;
                 if Instant::now() >= renewal && self.renew(session).await {
@@ -206,16 +201,60 @@ impl Group {
         }
     }
 
-    /// Sets all watches, in the place of those that there were; false if one could not be set.
+    /// Lets in who waits, and out who is to go.
+    fn open_door(&mut self) {
+        let (mut joining, leaving) = self.door.take();
+        joining.iter_mut().for_each(Watched::begin);
+        self.pools.extend(joining);
+        for desk in leaving {
+            let same = |pool: &Watched| Arc::ptr_eq(pool.follower.desk(), &desk);
+            let Some(at) = self.pools.iter().position(same) else { continue };
+            let gone = self.pools.remove(at);
+            if let Some(events) = gone.events {
+                events.abort();
+            }
+            if gone.format == Format::Native {
+                self.left.push((gone.path, gone.id));
+            }
+        }
+        // Who has come back has more to say under the same name.
+        let present = |left: &(String, String)| {
+            self.pools.iter().any(|pool| (&pool.path, &pool.id) == (&left.0, &left.1))
+        };
+        self.left.retain(|left| !present(left));
+    }
+
+    /// Takes back what was said of pools that have left: nobody is to wait for them.
+    async fn take_leave(&mut self, session: &Session) {
+        while let Some((path, id)) = self.left.last() {
+            let unsaid = session.unsay((path, ACKS), id);
+            match timeout(session.timeout(), unsaid).await {
+                Ok(Ok(())) => {}
+                // It ends with the session.
+                Ok(Err(error @ Error::NoAuth)) => {
+                    tracing::warn!(path, id, %error, "an acknowledgement cannot be taken back");
+                }
+                // On the next connection.
+                Ok(Err(_)) | Err(_) => return,
+            }
+            self.left.pop();
+        }
+    }
+
+    /// Sets the watches that this connection lacks, in the place of those that there were; false if
+    /// one could not be set.
     async fn watch(&mut self, session: &Session, signals: &Arc<Signals>) -> bool {
-        for (number, pool) in self.pools.iter_mut().enumerate() {
+        let connection = signals.connection();
+        for pool in self.pools.iter_mut().filter(|pool| pool.watched != connection) {
             let set = timeout(session.timeout(), session.watch(&pool.path, pool.format)).await;
             let Ok(Ok(watch)) = set else {
                 let (pool, path) = (&pool.follower.desk().pool, &pool.path);
                 tracing::warn!(pool, path, "the topology cannot be watched");
                 return false;
             };
-            let events = tokio::spawn(Arc::clone(signals).bring_events(number, watch));
+            let dirty = Arc::clone(&pool.dirty);
+            let events = tokio::spawn(Arc::clone(signals).bring_events(dirty, watch));
+            pool.watched = connection;
             if let Some(before) = pool.events.replace(events) {
                 before.abort();
             }
@@ -284,9 +323,9 @@ impl Group {
     }
 
     async fn read_dirty(&mut self, session: &Session, signals: &Signals) {
-        for (number, pool) in self.pools.iter_mut().enumerate() {
+        for pool in &mut self.pools {
             let due = pool.again.is_some_and(|again| again <= Instant::now());
-            if signals.take(number) || due || pool.follower.desk().is_asked() {
+            if pool.take_dirty(signals) || due || pool.follower.desk().is_asked() {
                 pool.read(session).await;
             }
             if signals.end().is_some() || !signals.connected() {
@@ -328,72 +367,6 @@ impl Group {
         self.trouble = Some(why.to_owned());
         let ensemble = &self.place.connect;
         tracing::warn!(ensemble, why, "no ZooKeeper: what was last known serves");
-    }
-}
-
-impl Watched {
-    async fn read(&mut self, session: &Session) {
-        let sent = Instant::now();
-        // A reading that is lost with its connection is not waited for.
-        let read = timeout(session.timeout(), session.read(&self.path, self.format)).await;
-        let now = Instant::now();
-        match read {
-            Ok(Ok(nodes)) => {
-                self.follower.heard(sent + permitted(session.timeout()));
-                self.again = self.follower.see(&nodes, now);
-                // The pointer is watched, and not the version that it leads to before that is there.
-                if self.format == Format::Native && nodes.len() == 1 {
-                    self.again = Some(now + RETRY);
-                }
-            }
-            Ok(Err(error)) => {
-                let (pool, path) = (&self.follower.desk().pool, &self.path);
-                tracing::warn!(pool, path, %error, "the topology cannot be read");
-                self.again = Some(now + RETRY);
-            }
-            Err(_) => {
-                let (pool, path) = (&self.follower.desk().pool, &self.path);
-                tracing::warn!(pool, path, "the topology is not read in time");
-                self.again = Some(now + RETRY);
-            }
-        }
-    }
-
-    /// What is followed, as far as it is to be acknowledged.
-    fn followed(&self) -> Option<(u64, Phase)> {
-        let admitted = self.follower.admitted().filter(|_| self.format == Format::Native)?;
-        Some((admitted.stamp, admitted.document.phase))
-    }
-
-    /// When those are to be counted who are behind what is active.
-    fn count_due(&mut self) -> Option<Instant> {
-        let active = self.follower.active().filter(|_| self.format == Format::Native)?;
-        Some(self.peers.due(active, Instant::now()))
-    }
-
-    /// Whether what is followed has not been acknowledged.
-    fn is_behind(&self) -> bool {
-        self.followed() != self.acknowledged
-    }
-
-    /// Says to whoever waits for all proxies what this one follows.
-    async fn acknowledge(&mut self, session: &Session) {
-        let Some(what) = self.followed() else { return };
-        let text = serde_json::json!({
-            "epoch": what.0,
-            "phase": what.1.name(),
-            "digest": self.follower.digest(),
-            "since": crate::control::topology::snapshot::unix_time(),
-        });
-        let text = text.to_string();
-        let said = session.say((&self.path, ACKS), &self.id, &text);
-        let why = match timeout(session.timeout(), said).await {
-            Ok(Ok(())) => return self.acknowledged = Some(what),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "not in time".to_owned(),
-        };
-        let (pool, epoch) = (&self.follower.desk().pool, what.0);
-        tracing::warn!(pool, epoch, why, "the topology cannot be acknowledged");
     }
 }
 

@@ -181,6 +181,19 @@ impl Session {
         self.client.create(&node, text.as_bytes(), &options).await.map(|_| ())
     }
 
+    /// Takes back what was said there in this session.
+    pub(super) async fn unsay(&self, (path, folder): (&str, &str), id: &str) -> Result<(), Error> {
+        let node = join(&join(path, folder), id);
+        let Some((_, stat)) = self.get(&node, id).await? else { return Ok(()) };
+        if stat.ephemeral_owner != self.client.session_id().0 {
+            return Ok(());
+        }
+        match self.client.delete(&node, None).await {
+            Ok(()) | Err(Error::NoNode) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What everybody says in `path/folder`: who and what.
     pub(super) async fn said(
         &self,

@@ -1,7 +1,7 @@
 //! What wakes the loop: events of watches and of the session, each brought by a task of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,11 +9,11 @@ use zookeeper_client::{EventType, PersistentWatcher, SessionState, StateWatcher}
 
 /// Marks that the tasks set and the loop takes.
 pub(super) struct Signals {
-    /// For each source: it is to be read again.
-    dirty: Vec<AtomicBool>,
+    /// Counts what has every source read again.
+    rounds: AtomicU64,
     connected: AtomicBool,
-    /// The connection is another one than when the watches were set.
-    fresh: AtomicBool,
+    /// Counts connections.
+    connections: AtomicU64,
     /// The connection was lost since the last look.
     lost: AtomicBool,
     end: Mutex<Option<SessionState>>,
@@ -21,26 +21,26 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Of a session that is connected, over so many sources, all yet to be read.
-    pub(super) fn new(sources: usize, wake: Arc<Notify>) -> Arc<Self> {
+    /// Of a session that is connected.
+    pub(super) fn new(wake: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
-            dirty: (0..sources).map(|_| AtomicBool::new(true)).collect(),
+            rounds: AtomicU64::new(1),
             connected: AtomicBool::new(true),
-            fresh: AtomicBool::new(true),
+            connections: AtomicU64::new(1),
             lost: AtomicBool::new(false),
             end: Mutex::new(None),
             wake,
         })
     }
 
-    /// True if the source was marked; it no longer is.
-    pub(super) fn take(&self, source: usize) -> bool {
-        self.dirty[source].swap(false, Ordering::Relaxed)
+    /// How often every source was to be read, the first time included.
+    pub(super) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     /// Has every source read again.
     pub(super) fn mark_all(&self) {
-        self.dirty.iter().for_each(|dirty| dirty.store(true, Ordering::Relaxed));
+        self.rounds.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the session is connected now.
@@ -53,15 +53,10 @@ impl Signals {
         self.lost.swap(false, Ordering::Relaxed)
     }
 
-    /// True if watches are to be set: at first, and on each connection after that. The library
-    /// (0.11.2) means to renew persistent ones by itself, but sends the server the others alone.
-    pub(super) fn take_fresh(&self) -> bool {
-        self.fresh.swap(false, Ordering::Relaxed)
-    }
-
-    /// They could not be set.
-    pub(super) fn mark_fresh(&self) {
-        self.fresh.store(true, Ordering::Relaxed);
+    /// The number of the connection, from 1 on: watches are to be set on each. The library (0.11.2)
+    /// means to renew persistent ones by itself, but sends the server the others alone.
+    pub(super) fn connection(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// How the session has ended, if it has.
@@ -69,9 +64,13 @@ impl Signals {
         *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the events of a watch, until the session ends. What an event says does not matter:
-    /// events get lost and run together.
-    pub(super) async fn bring_events(self: Arc<Self>, source: usize, mut watch: PersistentWatcher) {
+    /// Brings the events of a watch as a mark that its source is to be read, until the session ends.
+    /// What an event says does not matter: events get lost and run together.
+    pub(super) async fn bring_events(
+        self: Arc<Self>,
+        dirty: Arc<AtomicBool>,
+        mut watch: PersistentWatcher,
+    ) {
         loop {
             let event = watch.changed().await;
             if event.event_type == EventType::Session {
@@ -81,7 +80,7 @@ impl Signals {
                 }
                 continue;
             }
-            self.dirty[source].store(true, Ordering::Relaxed);
+            dirty.store(true, Ordering::Relaxed);
             self.wake.notify_one();
         }
     }
@@ -98,7 +97,7 @@ impl Signals {
                 SessionState::SyncConnected | SessionState::ConnectedReadOnly => {
                     // Events of the time between are lost (ZOOKEEPER-4698).
                     self.mark_all();
-                    self.mark_fresh();
+                    self.connections.fetch_add(1, Ordering::Relaxed);
                     self.connected.store(true, Ordering::Relaxed);
                 }
                 _ => {

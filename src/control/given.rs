@@ -30,6 +30,11 @@ pub struct Walk {
 }
 
 impl Given {
+    /// The servers of a pool, as they are.
+    pub(in crate::control) fn of(pool: &Pool) -> Self {
+        Self { servers: pool.servers.clone(), walk: None }
+    }
+
     /// Gives it to the pool, which keeps its times.
     pub fn put(&self, pool: &mut Pool) {
         let ordered = |servers: &[Server]| {

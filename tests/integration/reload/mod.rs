@@ -1,4 +1,7 @@
-//! A running process takes another configuration: what changes, and all that must not.
+//! A running process takes another configuration: what changes, and all that must not. `sources`
+//! has pools whose servers come from elsewhere.
+
+mod sources;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -109,11 +112,16 @@ impl Stand {
 
 /// Connections that a memcached has ever had; this question makes one.
 fn connections_of(server: &Memcached) -> u64 {
+    stat_of(server, "total_connections")
+}
+
+/// A figure of a memcached, which is asked for by a connection of its own.
+fn stat_of(server: &Memcached, name: &str) -> u64 {
     let mut client = server.client();
     client.send("stats\r\n");
     let text = String::from_utf8(client.memcache_reply()).expect("a text");
-    let line = text.lines().find_map(|line| line.strip_prefix("STAT total_connections "));
-    line.and_then(|count| count.trim().parse().ok()).expect("a count")
+    let of_it = |line: &str| line.strip_prefix("STAT ")?.strip_prefix(name)?.trim().parse().ok();
+    text.lines().find_map(of_it).expect("a figure")
 }
 
 /// The same of a Redis.
@@ -530,4 +538,42 @@ fn limits_and_passwords_change_for_who_is_there() {
     late.send("AUTH first\r\n");
     assert!(late.redis_reply().starts_with(b"-WRONGPASS"));
     late.ask("AUTH second\r\nGET k\r\n", "+OK\r\n$-1\r\n");
+}
+
+#[test]
+fn a_near_cache_comes_changes_and_goes() {
+    let (server_at, port) = (Memcached::start(), Port::take());
+    let with = |near: &str| {
+        let text = pool("main", &port, near, &[server(server_at.port(), 1, "s")]);
+        text.replace("timeout: 5s", "timeout: 3s")
+    };
+    let near =
+        |settings: &str| with(&format!("near_cache: {{ memory: 8MiB, admit: all, {settings} }}"));
+    let stand = Stand::start("workers: 2\n", &with(""), &port);
+    let mut client = Client::connect(port.number());
+    client.ask("set k 0 0 1\r\nv\r\n", "STORED\r\n");
+    let value = "VALUE k 0 1\r\nv\r\nEND\r\n";
+    let hits = "twinring_near_cache_requests_total{pool=\"main\",result=\"hit\"}";
+    for settings in ["max_age: 1s", "max_age: 2s"] {
+        let said = stand.apply(&near(settings));
+        assert_eq!(said, "pools.main.near_cache: changed\n");
+        // One with other settings begins empty, and answers by itself once writes that were under
+        // way can do nothing any more: after the pool's timeout, and the age that values may have.
+        let gets = stat_of(&server_at, "cmd_get");
+        client.ask("get k\r\n", value);
+        assert_eq!(stat_of(&server_at, "cmd_get"), gets + 1);
+        let hit = || stand.metric(hits).expect("a figure");
+        let first = hit();
+        let served = wait_until(LONG * 2, || {
+            // At once: on a busy machine a value may be too old by the next look.
+            client.ask("get k\r\n".repeat(20), value.repeat(20));
+            hit() > first
+        });
+        assert!(served, "{settings}: nothing is served by the near cache");
+    }
+    assert_eq!(stand.apply(&with("")), "pools.main.near_cache: changed\n");
+    let (gets, first) = (stat_of(&server_at, "cmd_get"), stand.metric(hits));
+    client.ask("get k\r\n", value);
+    assert_eq!((stat_of(&server_at, "cmd_get"), stand.metric(hits)), (gets + 1, first));
+    assert_eq!(stand.metric("twinring_client_connections{pool=\"main\"}"), Some(1.0));
 }
