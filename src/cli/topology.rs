@@ -149,6 +149,10 @@ fn show(door: &DoorArgs, pool: Option<&str>, json: bool) -> Result<(), u8> {
             word("source"),
             word("digest"),
         );
+        for (name, state) in report["dead_old"].as_object().into_iter().flatten() {
+            let (name, state) = (shown(&Value::from(name.as_str())), shown(state));
+            let _ = writeln!(text, "  old server {name} is given up: {state}");
+        }
         for server in report["servers"].as_array().into_iter().flatten() {
             let word = |key: &str| shown(&server[key]);
             let (name, address) = (word("name"), word("addr"));

@@ -87,7 +87,7 @@ fn twinring_yml_shows_every_default() {
     // Whoever adds a key is told of it here: a misspelt neighbour lists nothing, so ask for all.
     let text = fs::read_to_string(path).unwrap();
     let keys = "workers compat admin stats log level format file reload watch drain_timeout buffers listen \
-                protocol hash hash_char hash_tag distribution servers expansion phase stub_ttl fill fill_ttl_max fence cas_quarantine data migrate_timeout carry_timeout sweep \
+                protocol hash hash_char hash_tag distribution servers expansion phase dead_old stub_ttl fill fill_ttl_max fence cas_quarantine data migrate_timeout carry_timeout sweep \
                 pin big_keys big_key_bytes big_key_elements timeout dead \
                 server_failure_limit server_retry_timeout partial server_connections preconnect \
                 max_clients backlog tcpkeepalive reuseport allow_flush allow_scan memcache_auth_file tls certificate client_ca \

@@ -71,6 +71,11 @@ impl DualRing {
         Self { given_up, ..self }
     }
 
+    /// The servers that are given up, by their indices, and how far.
+    pub fn given_up(&self) -> &[(usize, GivenUp)] {
+        &self.given_up
+    }
+
     /// The keys that stay.
     pub fn pinned(&self) -> impl Iterator<Item = &[u8]> {
         self.pinned.iter().map(Vec::as_slice)

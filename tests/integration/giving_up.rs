@@ -1,14 +1,19 @@
 //! Old servers that are given up on the way from one ring to the other: dead ones hold up nobody,
-//! and what they have when they come back is not read.
+//! and what they have when they come back is not read. A fleet is led, one proxy alone goes by its
+//! admin listener and its file.
+
+use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use twinring::routing::Phase::{self, Fence, Prepare, Stable, Warm};
 
-use crate::expansion::moving;
+use crate::expand::{done, refused};
+use crate::expansion::{Stage as Alone, moving};
 use crate::fleet::{TIMES, get, memcacheds, on_the_way, put, set, value};
 use crate::leading::Led;
-use crate::support::{LONG, PoolSpec, Proxy, Scratch, wait_until};
+use crate::support::{LONG, PoolSpec, Process, Proxy, Scratch, http_get, wait_until};
 
 /// A fleet in phase warm, and keys that were set before: one that moves away from a server of the old
 /// ring, one that moves away from another.
@@ -157,4 +162,139 @@ fn one_proxy_gives_an_old_server_up_by_its_file() {
     );
     let log = || proxy.process.output();
     assert!(wait_until(LONG, || log().contains(&line)), "{}", log());
+    let shown = Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .args(["topology", "show", "-c", &proxy.config().display().to_string()])
+        .output()
+        .expect("twinring");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(&format!("  old server {name} is given up: skipped\n")), "{shown}");
+    let told = done(&["status", "--admin", &format!("127.0.0.1:{}", proxy.admin_port())]);
+    assert!(told.contains(&format!("phase warm ({name} skipped), acknowledged by all")), "{told}");
+    let (_, report) = http_get(proxy.admin_port(), "/topology");
+    assert!(report.contains(&format!("\"dead_old\":{{\"{name}\":\"skipped\"}}")), "{report}");
+}
+
+/// One proxy alone in phase warm, and a dead old server of it.
+struct Single {
+    stage: Alone,
+    old: usize,
+    name: String,
+    /// Moves away from it, as `other` moves away from another.
+    key: String,
+    other: String,
+    file: String,
+}
+
+impl Single {
+    fn new() -> Self {
+        let mut stage = Alone::new();
+        let keys = moving(200);
+        let (key, old, _) = keys[0].clone();
+        let other = keys.iter().find(|(_, at, _)| *at != old).unwrap().0.clone();
+        let mut client = stage.client();
+        for key in [&key, &other] {
+            assert_eq!(set(&mut client, key, "a"), "STORED\r\n");
+        }
+        let (name, file) =
+            (format!("server{}", old + 1), stage.proxies[0].config().display().to_string());
+        refused(&["dead", &name, "-c", &file], "warm, drain or new alone, not in stable");
+        stage.walk(&[Prepare, Fence, Warm]);
+        stage.wait_settled();
+        stage.servers[old].kill();
+        Self { stage, old, name, key, other, file }
+    }
+
+    /// The file says where the pool is, and that the server is skipped.
+    fn write(&self) {
+        let text = fs::read_to_string(&self.file).unwrap();
+        let now = format!("phase: warm, dead_old: {{ {}: skipped }},", self.name);
+        fs::write(&self.file, text.replace("phase: stable,", &now)).unwrap();
+    }
+
+    fn dead<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        [&["dead", &self.name, "-c", &self.file, "--timeout", "60"], more].concat()
+    }
+
+    /// The process is started anew.
+    fn restart(&mut self) {
+        let proxy = &mut self.stage.proxies[0];
+        let port = proxy.port();
+        proxy.process.kill();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+        command.arg("-c").arg(&self.file);
+        proxy.process = Process::start(command);
+        proxy.process.wait_for(port);
+    }
+}
+
+#[test]
+fn one_proxy_alone_gives_an_old_server_up_once_its_file_says_so() {
+    let single = Single::new();
+    let Single { stage, name, key, other, file, .. } = &single;
+    let mut client = stage.client();
+    refused(&single.dead(&[]), &format!("write  dead_old: {{ {name}: skipped }}"));
+    refused(&["dead", "server5", "-c", file], "server5 is given up, and no server of the current");
+    single.write();
+    let reload = Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .args(["reload", "-c", file])
+        .output()
+        .expect("twinring");
+    assert_eq!(String::from_utf8_lossy(&reload.stdout), "nothing has changed\n");
+    assert!(set(&mut client, key, "b").starts_with("SERVER_ERROR"), "nothing has changed");
+    let mut told = done(&single.dead(&["--to", "unread"]));
+    assert_eq!(get(&mut client, key), "END\r\n");
+    assert!(set(&mut client, key, "b").starts_with("SERVER_ERROR"), "it is asked still");
+    told += &done(&single.dead(&[]));
+    for went in [
+        format!("pool pool0: warm -> warm ({name} unread), acknowledged by all workers (1) in "),
+        format!("pool pool0: warm ({name} unread) -> warm ({name} skipped), acknowledged by all"),
+    ] {
+        assert!(told.contains(&went), "{told}");
+    }
+    refused(&single.dead(&[]), &format!("{name} is given up already"));
+    let status = done(&["status", "-c", file]);
+    assert!(status.contains(&format!("phase warm ({name} skipped), acknowledged")), "{status}");
+    let explained = done(&["explain", key, "--pool", "pool0", "-c", file]);
+    assert!(explained.contains(&format!("{name} is given up: as in phase new")), "{explained}");
+    let (_, report) = http_get(stage.proxies[0].admin_port(), "/expansion");
+    assert!(report.contains(&format!("\"dead_old\":{{\"{name}\":\"skipped\"}}")), "{report}");
+    assert_eq!(get(&mut client, key), "END\r\n");
+    assert_eq!(set(&mut client, key, "b"), "STORED\r\n");
+    assert_eq!(get(&mut client, key), value(key, "b"));
+    assert_eq!(get(&mut client, other), value(other, "a"), "others are copied as ever");
+    refused(&["rollback", "-c", file], &format!("some are given up: {name} skipped"));
+}
+
+#[test]
+fn a_process_that_is_started_anew_knows_from_its_file_who_is_given_up() {
+    let mut single = Single::new();
+    single.write();
+    done(&single.dead(&[]));
+    let key = single.key.clone();
+    let mut client = single.stage.client();
+    assert_eq!(set(&mut client, &key, "b"), "STORED\r\n");
+    // It comes back with what it had.
+    single.stage.servers[single.old].restart();
+    let mut there = single.stage.servers[single.old].client();
+    assert_eq!(set(&mut there, &key, "a"), "STORED\r\n");
+    for round in ["b", "c"] {
+        assert_eq!(get(&mut client, &key), value(&key, round));
+        client.ask(format!("delete {key}\r\n"), "DELETED\r\n");
+        assert_eq!(get(&mut client, &key), "END\r\n", "{round}: what it has is not read");
+        single.restart();
+        client = single.stage.client();
+        assert_eq!(get(&mut client, &key), "END\r\n", "{round}: nor by the next process");
+        assert_eq!(set(&mut client, &key, "c"), "STORED\r\n");
+    }
+    there.ask("flush_all\r\n", "OK\r\n");
+    single.stage.wait_settled();
+    let (name, file) = (&single.name, &single.file);
+    let back = single.dead(&["--back", "--clean", name]);
+    let told = done(&back);
+    assert!(told.contains("-> warm, acknowledged by all workers (1) in "), "{told}");
+    assert!(told.contains(&format!("the file still says dead_old: {name} skipped")), "{told}");
+    refused(&back, &format!("{name} is not given up"));
+    assert_eq!(set(&mut client, &key, "d"), "STORED\r\n");
+    done(&["rollback", "-c", file]);
+    assert_eq!(get(&mut client, &key), "END\r\n");
 }

@@ -9,6 +9,7 @@ use crate::cli::door::DoorArgs;
 use crate::topology::Document;
 
 pub(super) const FORMATS: [&str; 3] = ["native", "nutcracker", "list"];
+const GIVEN_UP: [&str; 3] = ["none", "unread", "skipped"];
 const NAMES: [&str; 6] = ["stable", "prepare", "fence", "warm", "drain", "new"];
 
 /// What there is to do.
@@ -62,7 +63,8 @@ pub(in crate::cli) enum Expand {
         sweep: SweepArgs,
     },
     /// Give an old server up that is dead: its keys that move are missing where they have not been
-    /// copied, and can be changed again (memcache; topology in ZooKeeper; in warm or drain).
+    /// copied, and can be changed again (memcache; in warm or drain). Without ZooKeeper the file of
+    /// the process must say so first.
     Dead {
         #[command(flatten)]
         dead: DeadArgs,
@@ -146,20 +148,24 @@ pub(in crate::cli) struct DeadArgs {
     /// Have it asked again: it has been emptied.
     #[arg(long, requires = "clean")]
     pub(super) back: bool,
+    /// Only as far as this: where several proxies without ZooKeeper share the servers, all must have
+    /// come to unread before one goes on.
+    #[arg(long, value_name = "STATE", value_parser = GIVEN_UP)]
+    pub(super) to: Option<String>,
     /// The same server, which holds nothing of what it had when it was given up.
     #[arg(long, value_name = "SERVER", requires = "back")]
     pub(super) clean: Option<String>,
-    /// The pool; may be left out if only one has its topology in ZooKeeper.
+    /// The pool; may be left out if only one has two rings.
     #[arg(long)]
     pub(super) pool: Option<String>,
-    /// Configuration.
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) config: PathBuf,
-    /// A proxy that has ended and need not be waited for, as `status` calls it.
+    /// A proxy that has ended and need not be waited for, as `status` calls it (topology in
+    /// ZooKeeper).
     #[arg(long, value_name = "PROXY")]
     pub(super) gone: Vec<String>,
     #[command(flatten)]
     pub(super) why: WhyArgs,
+    #[command(flatten)]
+    pub(super) door: DoorArgs,
 }
 
 /// Which servers are swept, and how fast.

@@ -12,7 +12,7 @@ use crate::cli::{FAILED, complain, look, print};
 use crate::config::{BigKeys, Config, Expansion, Fill, Pool, Protocol};
 use crate::routing::{DualRing, Place};
 use crate::service::{Told, rings, told, told_moving};
-use crate::topology::Phase;
+use crate::topology::{DeadOld, Phase};
 
 /// Rings of which the parts that move differ by more are not the same.
 const ALIKE: f64 = 1e-9;
@@ -176,8 +176,12 @@ pub(super) fn explain(key: &OsStr, (file, name): (&Path, &str), door: &DoorArgs)
     let found = pools(&config, (file, Some(name)))?;
     let Some((pool, expansion)) = found.first() else { return Err(FAILED) };
     let rings = rings(pool, expansion);
-    let now = phase_now(door, (file, name), &rings)?;
-    explain_in(key, (pool, &rings), now)
+    let (phase, whence, dead_old) = phase_now(door, (file, name), &rings)?;
+    let rings = match dead_old {
+        Some(dead_old) => rings.giving_up(&pool.servers, &dead_old),
+        None => rings,
+    };
+    explain_in(key, (pool, &rings), (phase, whence))
 }
 
 /// Where a key is in these rings, and what becomes of it in a phase, known from somewhere.
@@ -220,14 +224,15 @@ pub(super) fn explain_in(
     Ok(())
 }
 
-/// The phase that the running process is in, or if none is named and none answers, the file's.
+/// The phase that the running process is in, and what it has given up; or if none is named and none
+/// answers, the file's.
 fn phase_now(
     door: &DoorArgs,
     (file, name): (&Path, &str),
     rings: &DualRing,
-) -> Result<(Phase, String), u8> {
+) -> Result<(Phase, String, Option<DeadOld>), u8> {
     if !door.answers() {
-        return Ok((rings.phase(), format!(" (of {}: no process answers)", file.display())));
+        return Ok((rings.phase(), format!(" (of {}: no process answers)", file.display()), None));
     }
     let running = running::pool(door, Some(name))?;
     if (running.moves - rings.moves().share).abs() > ALIKE {
@@ -236,5 +241,5 @@ fn phase_now(
         return Err(FAILED);
     }
     let whence = if running.acknowledged() { "" } else { " (not acknowledged by all workers yet)" };
-    Ok((running.phase, whence.to_owned()))
+    Ok((running.phase, whence.to_owned(), Some(running.dead_old)))
 }

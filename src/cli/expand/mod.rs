@@ -13,6 +13,7 @@
 
 mod args;
 mod big;
+mod dead;
 mod fleet;
 mod look;
 mod preflight;
@@ -130,7 +131,16 @@ fn give_up(args: &DeadArgs) -> Result<(), u8> {
         complain("twinring: --clean names another server\n");
         return Err(super::USAGE);
     }
-    leader_of(&args.config, args.pool.as_deref())?.give_up(args)
+    match leader(&args.door, args.pool.as_deref())? {
+        Some(_) if args.to.is_some() => {
+            complain(
+                "twinring: --to is for pools without ZooKeeper: all proxies of a fleet wait\n",
+            );
+            Err(super::USAGE)
+        }
+        Some(mut leader) => leader.give_up(args),
+        None => dead::give_up(args),
+    }
 }
 
 fn leader_of(file: &Path, pool: Option<&str>) -> Result<Leader, u8> {
@@ -180,7 +190,7 @@ const MOVED: [(&str, &str); 9] = [
 fn status(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
     let mut text = String::new();
     for running in running::pools(door, pool)? {
-        let (name, phase, workers) = (&running.pool, running.phase.name(), running.workers.len());
+        let (name, phase, workers) = (&running.pool, running.place(), running.workers.len());
         let acknowledged = if running.acknowledged() {
             format!("acknowledged by all workers ({workers})")
         } else {
@@ -215,7 +225,9 @@ fn walk(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
     let begun = Instant::now();
     args.door.ask("POST", &path)?;
     let limit = Duration::from_secs(args.why.timeout.into());
-    let after = acknowledged(args, (pool, to), begun + limit)?;
+    let stands = |running: &Running| running.phase == to;
+    let wanted = Wanted { pool, place: to.name(), stands: &stands };
+    let after = acknowledged(&args.door, &wanted, begun + limit)?;
     let (took, workers) = (begun.elapsed().as_secs_f64(), after.workers.len());
     let (from, restart) = (from.name(), restart(&args.door, (pool, to)));
     let to = to.name();
@@ -241,15 +253,23 @@ fn restart(door: &DoorArgs, (pool, phase): (&str, Phase)) -> String {
     }
 }
 
-/// The pool once all workers have acknowledged the phase `to`; a complaint if that takes too long.
-fn acknowledged(args: &StepArgs, (pool, to): (&str, Phase), end: Instant) -> Result<Running, u8> {
+/// What a pool was to come to.
+struct Wanted<'a> {
+    pool: &'a str,
+    place: &'a str,
+    stands: &'a dyn Fn(&Running) -> bool,
+}
+
+/// The pool once all workers have acknowledged where it is; a complaint if it is elsewhere, or if
+/// they have not at `end`.
+fn acknowledged(door: &DoorArgs, wanted: &Wanted<'_>, end: Instant) -> Result<Running, u8> {
+    let Wanted { pool, place, stands } = wanted;
     loop {
-        let running = running::pool(&args.door, Some(pool))?;
-        let now = running.phase;
-        if now != to {
-            let (to, now) = (to.name(), now.name());
+        let running = running::pool(door, Some(pool))?;
+        if !stands(&running) {
+            let now = running.place();
             complain(&format!(
-                "twinring: pool {pool}: went to {to}, but is in {now} now: somebody else walks\n"
+                "twinring: pool {pool}: went to {place}, but is in {now} now: somebody else walks\n"
             ));
             return Err(FAILED);
         }
@@ -257,10 +277,10 @@ fn acknowledged(args: &StepArgs, (pool, to): (&str, Phase), end: Instant) -> Res
             return Ok(running);
         }
         if Instant::now() >= end {
-            let (to, behind, limit) = (to.name(), running.behind(), args.why.timeout);
+            let behind = running.behind();
             complain(&format!(
-                "twinring: pool {pool}: went to {to}, which workers {behind} have not acknowledged within \
-                 {limit} s; see status\n"
+                "twinring: pool {pool}: went to {place}, which workers {behind} have not acknowledged \
+                 in time (--timeout); see status\n"
             ));
             return Err(FAILED);
         }

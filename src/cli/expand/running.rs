@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::cli::door::{DoorArgs, quoted};
 use crate::cli::{FAILED, complain};
-use crate::topology::Phase;
+use crate::topology::{DeadOld, GivenUp, Phase, tell_given_up};
 
 /// How far it has come.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Running {
     pub(super) moves_keys: bool,
     /// Keys that stay, escaped, in order.
     pub(super) pinned: Vec<String>,
+    /// Old servers that are given up.
+    pub(super) dead_old: DeadOld,
     report: Value,
 }
 
@@ -37,6 +39,11 @@ impl Running {
                 .iter()
                 .map(|key| key.as_str().map(str::to_owned))
                 .collect::<Option<_>>()?,
+            dead_old: report["dead_old"]
+                .as_object()?
+                .iter()
+                .map(|(name, how)| Some((name.clone(), GivenUp::of_name(how.as_str()?)?)))
+                .collect::<Option<_>>()?,
             report,
         })
     }
@@ -44,6 +51,15 @@ impl Running {
     /// Whether all workers have acknowledged the phase.
     pub(super) fn acknowledged(&self) -> bool {
         self.workers.iter().all(|acknowledged| *acknowledged)
+    }
+
+    /// The phase, and which old servers are given up.
+    pub(super) fn place(&self) -> String {
+        let phase = self.phase.name();
+        if self.dead_old.is_empty() {
+            return phase.to_owned();
+        }
+        format!("{phase} ({})", tell_given_up(&self.dead_old))
     }
 
     /// Those that have not, by their numbers.

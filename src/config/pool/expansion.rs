@@ -8,7 +8,9 @@ use crate::config::pool::moving;
 use crate::config::pool::servers::servers;
 use crate::config::settings::{Data, Dead, Expansion, Fill, Moving, Pool, Protocol};
 use crate::config::source::{Reason, Section, Value};
-use crate::topology::{Address, DeadOld, Phase, Placement, Server, ring_order};
+use crate::topology::{
+    Address, DeadOld, GivenUp, Phase, Placement, Server, VersionError, ring_order,
+};
 
 /// A server takes a few milliseconds to answer; who has died does not keep others waiting.
 const STUB_TTL: Duration = Duration::from_secs(5);
@@ -58,9 +60,11 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
         phase: inner.choice("phase", &named, why).unwrap_or(default.phase),
         target: servers(&inner, &pool.name),
         current: pool.servers.clone(),
+        dead_old: dead_old(&inner, pool.protocol),
         ..times(&inner, pool.protocol)
     };
     inner.close();
+    check_given_up(&value, &expansion);
     for server in &expansion.target {
         match expansion.current.iter().find(|known| known.name == server.name) {
             Some(known) if known.address != server.address => {
@@ -75,6 +79,31 @@ pub(super) fn read(section: &Section<'_>, pool: &mut Pool) {
     pool.why_one_ring().for_each(|why| value.refuse(why));
     if pool.hands_over() {
         refuse_unix_sockets(&value, pool);
+    }
+}
+
+/// Old servers that are given up. What an old server of Redis has is nowhere else: there it is an
+/// unknown key.
+fn dead_old(inner: &Section<'_>, protocol: Protocol) -> DeadOld {
+    let given_up = (protocol != Protocol::Redis).then(|| inner.take("dead_old")).flatten();
+    let Some(names) = given_up.as_ref().and_then(Section::open) else { return DeadOld::new() };
+    let how = |value: &Value<'_>| {
+        value.parsed(|text| {
+            GivenUp::of_name(text)
+                .ok_or_else(|| Reason::from("is neither").or("one of: unread, skipped"))
+        })
+    };
+    names.take_all().iter().filter_map(|name| Some((name.key.to_owned(), how(name)?))).collect()
+}
+
+fn check_given_up(value: &Value<'_>, expansion: &Expansion) {
+    let old = |name: &String| expansion.current.iter().any(|server| server.name == *name);
+    for name in expansion.dead_old.keys() {
+        if !old(name) {
+            value.refuse(VersionError::NotOld(name.clone()).to_string());
+        } else if !expansion.phase.new_serves() {
+            value.refuse(VersionError::OldServes(expansion.phase.name()).to_string());
+        }
     }
 }
 
@@ -119,7 +148,7 @@ fn times(inner: &Section<'_>, protocol: Protocol) -> Expansion {
 
 /// The rings and the phase come from where the servers do.
 fn read_beside_topology(inner: Section<'_>, (value, pool): (&Value<'_>, &mut Pool)) {
-    for key in ["phase", "servers"] {
+    for key in ["phase", "servers", "dead_old"] {
         if let Some(given) = inner.take(key) {
             given.refuse(format!("\"{key}\" comes from the topology of the pool"));
         }

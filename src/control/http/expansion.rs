@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::control::answers::Answers;
+use crate::control::topology::fleet::Unable;
 use crate::metrics::{PoolMetric, PoolShape};
 use crate::routing::{Board, DualRing, ServerMoves};
-use crate::topology::Phase;
+use crate::topology::{DeadOld, GivenUp, Phase, tell_given_up};
 
 /// What a POST must say.
 #[derive(Deserialize)]
@@ -75,6 +76,7 @@ pub(super) async fn show(
                     "clean_scans": count(PoolMetric::CleanScans),
                 },
                 "operations": count(PoolMetric::Expanding),
+                "dead_old": told(&names_of(&answers, &shape.name), &rings),
                 "moves": moves.share,
                 "pinned": pinned(&rings),
                 "servers": servers,
@@ -97,22 +99,53 @@ pub(super) async fn advance(
 
 fn step(answers: &Answers, wish: &Wish) -> Result<String, String> {
     let layout = answers.registry.layout();
-    let pool = layout.present().find(|(_, shape)| shape.name == wish.pool);
-    let (pool, shape) = pool.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
-    if answers.sources.desks().iter().any(|desk| desk.pool == wish.pool) {
-        return Err("the phases of this pool come from its topology".to_owned());
-    }
+    let pool = led_from_here(answers, &wish.pool)?;
+    let shape = layout.shape.get(pool).and_then(Option::as_ref);
+    let shape = shape.ok_or_else(|| format!("there is no pool {}", wish.pool))?;
     let phase = Phase::of_name(&wish.phase);
     let phase = phase.ok_or_else(|| format!("there is no phase {}", wish.phase))?;
     // Keys that were moved have left nothing behind.
     let accept_stale =
         moves_keys(shape) || wish.accept_stale.as_deref().is_some_and(|value| value != "0");
     let (from, rings) = may_go(&answers.board, pool, (phase, accept_stale))?;
+    let dead_old = dead_old_of(&names_of(answers, &wish.pool), &rings);
+    if !phase.new_serves() && !dead_old.is_empty() {
+        return Err(Unable::WayBack(tell_given_up(&dead_old)).to_string());
+    }
     answers.board.set(pool, Some(Arc::new(rings.at_phase(phase))));
     (answers.wake)();
     let (from, to) = (from.name(), phase.name());
     tracing::info!(pool = wish.pool, from, to, "phase of the expansion");
     Ok(format!("{from} -> {to}\n"))
+}
+
+/// The number of a pool whose way is walked through this process alone.
+pub(super) fn led_from_here(answers: &Answers, name: &str) -> Result<usize, String> {
+    let layout = answers.registry.layout();
+    let pool = layout.present().find(|(_, shape)| shape.name == name);
+    let (pool, _) = pool.ok_or_else(|| format!("there is no pool {name}"))?;
+    if answers.sources.desks().iter().any(|desk| desk.pool == name) {
+        return Err("the phases of this pool come from its topology".to_owned());
+    }
+    Ok(pool)
+}
+
+/// The servers of a pool in the order in which rings count them.
+pub(super) fn names_of(answers: &Answers, pool: &str) -> Vec<String> {
+    let config = answers.reloader.current();
+    let pool = config.pools.iter().find(|it| it.name == pool);
+    pool.into_iter().flat_map(|it| &it.servers).map(|server| server.name.clone()).collect()
+}
+
+/// Which of these servers are given up, and how far.
+pub(super) fn dead_old_of(names: &[String], rings: &DualRing) -> DeadOld {
+    let named = |(at, how): &(usize, GivenUp)| Some((names.get(*at)?.clone(), *how));
+    rings.given_up().iter().filter_map(named).collect()
+}
+
+fn told(names: &[String], rings: &DualRing) -> Value {
+    let dead_old = dead_old_of(names, rings);
+    dead_old.into_iter().map(|(name, how)| (name, Value::from(how.name()))).collect()
 }
 
 /// The keys that stay where they are, in order.

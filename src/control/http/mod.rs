@@ -1,5 +1,5 @@
-//! The admin listener: plain HTTP. All of it only reads, but for /reload, /expansion and
-//! /topology/accept, which are answered to this machine alone.
+//! The admin listener: plain HTTP. All of it only reads, but for /reload, /expansion (and what is
+//! below it) and /topology/accept, which are answered to this machine alone.
 //!
 //! One connection, one request: nobody asks often enough for keep-alive to matter, and so the
 //! limits of a connection are the limits of a request.
@@ -30,6 +30,7 @@ use crate::metrics::AdminMetric;
 use crate::signal::Phase;
 
 mod expansion;
+mod giving_up;
 
 /// Bytes of a request line and its headers together; bodies are never read.
 const REQUEST_BYTES: usize = 64 * 1024;
@@ -42,6 +43,7 @@ twinring
 /healthz, /livez          200 while every worker is alive
 /readyz                   200 while serving, 503 while starting or draining
 /expansion                pools with two rings; a POST takes one to its next phase
+/expansion/dead_old       POST: an old server is given up, or taken back
 /stats.json               statistics
 /stats.json?twemproxy=1   the same in twemproxy's shape
 /hotkeys                  ?pool=NAME&by=requests|bytes&n=20 what a near cache is asked for most
@@ -69,6 +71,7 @@ fn router(answers: Arc<Answers>, here: bool) -> Router {
     let reload = if here { post(reload) } else { post(not_here) };
     let accept = if here { post(topology::accept) } else { post(not_here) };
     let advance = if here { post(expansion::advance) } else { post(not_here) };
+    let dead_old = if here { post(giving_up::give_up) } else { post(not_here) };
     Router::new()
         .route("/reload", reload)
         .route("/", get(async || INDEX))
@@ -77,6 +80,7 @@ fn router(answers: Arc<Answers>, here: bool) -> Router {
         .route("/livez", get(health))
         .route("/readyz", get(ready))
         .route("/expansion", get(expansion::show).merge(advance))
+        .route("/expansion/dead_old", dead_old)
         .route("/stats.json", get(statistics))
         .route("/hotkeys", get(hot_keys))
         .route("/topology", get(topology::show))

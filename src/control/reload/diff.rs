@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::config::{Address, Config, Expansion, Log, Place, Pool};
 use crate::control::topology::{described, follows};
-use crate::topology::{Phase, Server, State, tell_given_up};
+use crate::topology::{DeadOld, Phase, Server, State, tell_given_up};
 
 /// What differs, a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// An expansion but for its phase: where a process begins does not concern one that runs. Of what
+/// An expansion but for how far it has come: where a process begins does not concern one that runs. Of what
 /// a source has given only the times are the configuration's.
 fn way(pool: &Pool) -> Option<Expansion> {
     match &pool.topology {
@@ -44,7 +44,10 @@ fn way(pool: &Pool) -> Option<Expansion> {
             times.moving.pin.clear();
             Some(times.without_rings())
         }
-        None => pool.two_rings().map(|way| Expansion { phase: Phase::Stable, ..way.clone() }),
+        None => pool.two_rings().map(|way| {
+            let (phase, dead_old) = (Phase::Stable, DeadOld::new());
+            Expansion { phase, dead_old, ..way.clone() }
+        }),
     }
 }
 

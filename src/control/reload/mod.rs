@@ -173,10 +173,18 @@ impl Reloader {
         done
     }
 
-    async fn read_again(&self) -> Result<Applied, Refused> {
+    /// What the file says now, which need not be what is in force.
+    ///
+    /// # Errors
+    /// It cannot be read or is not valid, or there is none.
+    pub fn written(&self) -> Result<Config, Refused> {
         let source = self.source.as_ref().ok_or(Refused::NoFile)?;
         let read = config::load(&source.file, source.compat);
-        self.apply(read.map_err(|errors| Refused::Invalid(errors.to_string()))?).await
+        read.map_err(|errors| Refused::Invalid(errors.to_string()))
+    }
+
+    async fn read_again(&self) -> Result<Applied, Refused> {
+        self.apply(self.written()?).await
     }
 
     /// The pool has started with this, whatever the file says: it keeps it.

@@ -1,7 +1,7 @@
 //! What operators see of one source, and the word that they may give: the source's own task writes
 //! it, the admin door reads it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -105,6 +105,8 @@ pub struct Report {
     connected: bool,
     epoch: u64,
     phase: &'static str,
+    /// Old servers that are given up: `unread` or `skipped`.
+    dead_old: BTreeMap<String, &'static str>,
     digest: String,
     age_s: Option<u64>,
     servers: Vec<Row>,
@@ -292,6 +294,7 @@ impl Desk {
         };
         let document = state.admitted.as_ref().map(|it| &it.document);
         let phase = document.map_or(Phase::Stable, |document| document.phase);
+        let dead_old = document.into_iter().flat_map(|document| &document.dead_old);
         let digest = match document {
             Some(document) => document.digest(&self.placement),
             None => digest(&self.placement, &state.servers),
@@ -303,6 +306,7 @@ impl Desk {
             connected: self.metrics.get(TopologyMetric::Session) == 1,
             epoch: state.admitted.as_ref().map_or(0, |it| it.stamp),
             phase: phase.name(),
+            dead_old: dead_old.map(|(name, it)| (name.clone(), it.name())).collect(),
             digest,
             age_s: state.confirmed.map(|at| at.elapsed().as_secs()),
             servers: state.servers.iter().map(row).collect(),
