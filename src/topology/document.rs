@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::topology::digest::{Placement, digest, sha256};
 use crate::topology::given_up::DeadOld;
+use crate::topology::pin::text_of_key;
 use crate::topology::server::{Address, EntryError, Server, State, located, ring_order};
 
 /// Where an expansion stands. Outside of one it is [`Phase::Stable`].
@@ -157,7 +158,7 @@ pub struct Document {
     /// Those of the ring to come; empty outside an expansion.
     pub target: Vec<Node>,
     /// Keys that stay at their old servers for as long as there are two rings.
-    pub pin: Vec<String>,
+    pub pin: Vec<Vec<u8>>,
     /// Servers of the target that may hold values from before.
     pub dirty: Vec<String>,
     /// Servers of the current ring that are given up.
@@ -244,7 +245,7 @@ impl Document {
         let target = digest(placement, &self.target_servers());
         let carried = if placement.carried { "carried\n" } else { "" };
         let mut image = format!("{current}\n{target}\n{carried}");
-        let mut pinned: Vec<&String> = self.pin.iter().collect();
+        let mut pinned: Vec<String> = self.pin.iter().map(|key| text_of_key(key)).collect();
         pinned.sort_unstable();
         pinned.dedup();
         image.extend(pinned.into_iter().map(|key| format!("{}:{key}\n", key.len())));
@@ -367,12 +368,12 @@ mod tests {
             names.iter().map(|name| node(&format!("{name}:1"), 1, name)).collect()
         };
         let (current, target) = (ring(&["a"]), ring(&["a", "b"]));
-        let one = Document { current, pin: vec!["k".to_owned()], ..Document::default() };
+        let one = Document { current, pin: vec![b"k".to_vec()], ..Document::default() };
         let two = Document { target, phase: Phase::Warm, ..one.clone() };
         let (handed, carried) =
             (Placement::default(), Placement { carried: true, ..Placement::default() });
         let pinned = |document: &Document, keys: &[&str]| {
-            let pin = keys.iter().map(|&key| key.to_owned()).collect();
+            let pin = keys.iter().map(|&key| key.into()).collect();
             Document { pin, ..document.clone() }.digest(&handed)
         };
         assert_eq!(one.digest(&handed), one.digest(&carried));
@@ -381,7 +382,7 @@ mod tests {
         assert_ne!(pinned(&two, &[]), pinned(&two, &["k"]));
         assert_ne!(pinned(&two, &["k", "l"]), pinned(&two, &["kl"]));
         assert_eq!(pinned(&two, &["k", "l"]), pinned(&two, &["l", "k", "l"]));
-        let many = Document { pin: vec!["k".to_owned(); 10_001], ..two };
+        let many = Document { pin: vec![b"k".to_vec(); 10_001], ..two };
         assert_eq!(many.check(), Err(VersionError::Pins(10_001)));
     }
 

@@ -12,10 +12,12 @@ mod diff;
 mod digest;
 mod document;
 mod given_up;
+mod pin;
 mod server;
 
 pub use diff::Diff;
 pub use digest::{Placement, digest, sha256};
 pub use document::{Document, Node, Phase, VersionError, nodes_in_ring_order};
 pub use given_up::{DeadOld, GivenUp, tell as tell_given_up};
+pub use pin::{PinError, key_of_text, text_of_key};
 pub use server::{Address, EntryError, Server, State, ring_order};

@@ -47,6 +47,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("ahash", &["storage"]),
     ("axum", &["control"]),
+    ("base64", &["topology"]),
     ("bytes", &["frontend", "service", "backend", "protocol", "storage", "net"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),

@@ -177,7 +177,7 @@ impl Leader {
     }
 
     /// What `target` would mean, on paper, if these keys stay; without one, what the version does.
-    pub(super) fn plan(&mut self, target: Option<&Document>, pin: &[String]) -> Result<(), u8> {
+    pub(super) fn plan(&mut self, target: Option<&Document>, pin: &[Vec<u8>]) -> Result<(), u8> {
         let mut look = self.look()?;
         if target.is_some() {
             look.document.pin = pin.to_vec();
@@ -206,7 +206,7 @@ impl Leader {
         &mut self,
         args: &StartArgs,
         target: &Document,
-        pin: Vec<String>,
+        pin: Vec<Vec<u8>>,
     ) -> Result<(), u8> {
         if let Some(why) = self.pool.why_one_ring().next() {
             return Err(self.refuse(why));

@@ -12,7 +12,7 @@ use crate::cli::{FAILED, complain, look, print};
 use crate::config::{BigKeys, Config, Expansion, Fill, Pool, Protocol};
 use crate::routing::{DualRing, Place};
 use crate::service::{Told, rings, told, told_moving};
-use crate::topology::{DeadOld, Phase};
+use crate::topology::{DeadOld, Phase, text_of_key};
 
 /// Rings of which the parts that move differ by more are not the same.
 const ALIKE: f64 = 1e-9;
@@ -70,8 +70,7 @@ pub(super) fn before_the_fence(file: Option<&Path>, running: &Running) -> Result
     let found = pools(&config, (file, Some(name)))?;
     let Some(&(pool, expansion)) = found.first() else { return Err(FAILED) };
     let mut looked = preflight::look(pool, expansion);
-    let mut pinned: Vec<String> =
-        expansion.moving.pin.iter().map(|key| key.escape_ascii().to_string()).collect();
+    let mut pinned: Vec<String> = expansion.moving.pin.iter().map(|key| text_of_key(key)).collect();
     pinned.sort_unstable();
     pinned.dedup();
     if pinned != running.pinned {
@@ -95,6 +94,8 @@ fn clear_the_way(
 ) -> Result<(), u8> {
     let name = &pool.name;
     if !looked.problems.is_empty() {
+        // What was seen says which keys it is about.
+        print(&looked.text);
         let problems = looked.problems.join("\n  ");
         complain(&format!("twinring: pool {name}: not {whither}:\n  {problems}\n"));
         return Err(FAILED);

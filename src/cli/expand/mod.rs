@@ -23,7 +23,7 @@ mod running;
 mod sweep;
 mod walk;
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ use super::door::{DoorArgs, quoted};
 use super::servers::read;
 use super::{FAILED, complain, print};
 use crate::config;
-use crate::topology::Phase;
+use crate::topology::{Phase, key_of_text};
 pub(super) use args::Expand;
 use args::{DeadArgs, StartArgs, StepArgs, SweepArgs};
 use fleet::Leader;
@@ -98,15 +98,17 @@ fn begin(args: &StartArgs) -> Result<(), u8> {
     leader_of(&args.config, args.pool.as_deref())?.start(args, &target, pin)
 }
 
-/// The keys of a file, one a line.
-fn pinned(file: Option<&Path>) -> Result<Vec<String>, u8> {
+/// The keys of a file, an entry a line.
+fn pinned(file: Option<&Path>) -> Result<Vec<Vec<u8>>, u8> {
     let Some(file) = file else { return Ok(Vec::new()) };
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        complain(&format!("twinring: {}: {error}\n", file.display()));
+    let unfit = |why: &dyn Display| {
+        complain(&format!("twinring: {}: {why}\n", file.display()));
         FAILED
-    })?;
-    let mut keys: Vec<String> =
-        text.lines().filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unfit(&error))?;
+    let entries = text.lines().filter(|it| !it.is_empty());
+    let keys = entries.map(key_of_text).collect::<Result<Vec<_>, _>>();
+    let mut keys = keys.map_err(|error| unfit(&error))?;
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)

@@ -16,6 +16,7 @@ use crate::routing::DualRing;
 use crate::service::{
     is_token, migrate_command, put_value_command, rings, take_command, token_command, token_key,
 };
+use crate::topology::text_of_key;
 
 /// Big keys of which one report tells.
 const SHOWN: usize = 20;
@@ -303,7 +304,7 @@ impl Looking<'_> {
             }
         };
         for Big { server, key, kind, elements, bytes } in moved.big.iter().take(SHOWN) {
-            let (name, key) = (&self.pool.servers[*server].name, key.escape_ascii());
+            let (name, key) = (&self.pool.servers[*server].name, text_of_key(key));
             let _ = writeln!(text, "  {key}\t{name}\t{kind}\t{elements} elements\t{bytes} bytes");
         }
         if moved.big.len() > SHOWN {

@@ -17,7 +17,7 @@ pub(super) struct Running {
     pub(super) moves: f64,
     /// Keys go from server to server and are not copied.
     pub(super) moves_keys: bool,
-    /// Keys that stay, escaped, in order.
+    /// Keys that stay, as entries, in order.
     pub(super) pinned: Vec<String>,
     /// Old servers that are given up.
     pub(super) dead_old: DeadOld,

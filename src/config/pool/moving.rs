@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::settings::{BigKeys, Data, Moving};
-use crate::config::source::Section;
+use crate::config::source::{Reason, Section};
+use crate::topology::key_of_text;
 
 /// A key of 1 MiB takes some 10 ms between two servers of one rack. While a server waits it serves
 /// nobody, so this is less than the patience of its other clients.
@@ -93,5 +94,8 @@ fn cached(section: &Section<'_>, default: Moving) -> Moving {
 
 fn pinned(section: &Section<'_>) -> Vec<Vec<u8>> {
     let items = section.take("pin").and_then(|value| value.items()).unwrap_or_default();
-    items.iter().filter_map(|item| item.text()).map(|text| text.as_bytes().to_vec()).collect()
+    let key = |text: &str| {
+        key_of_text(text).map_err(|error| Reason::from(format!("has no key: {error}")))
+    };
+    items.iter().filter_map(|item| item.parsed(key)).collect()
 }

@@ -13,7 +13,7 @@ use crate::control::answers::Answers;
 use crate::control::topology::fleet::Unable;
 use crate::metrics::{PoolMetric, PoolShape};
 use crate::routing::{Board, DualRing, ServerMoves};
-use crate::topology::{DeadOld, GivenUp, Phase, tell_given_up};
+use crate::topology::{DeadOld, GivenUp, Phase, tell_given_up, text_of_key};
 
 /// What a POST must say.
 #[derive(Deserialize)]
@@ -150,7 +150,7 @@ fn told(names: &[String], rings: &DualRing) -> Value {
 
 /// The keys that stay where they are, in order.
 fn pinned(rings: &DualRing) -> Vec<String> {
-    let mut keys: Vec<String> = rings.pinned().map(|key| key.escape_ascii().to_string()).collect();
+    let mut keys: Vec<String> = rings.pinned().map(text_of_key).collect();
     keys.sort_unstable();
     keys
 }

@@ -4,7 +4,7 @@
 //! and its version. So that nobody has to know these, `mn` is sent behind such a request: all that
 //! comes before its `MN` is the reply, be it nothing.
 
-use super::base64::decode_base64;
+use super::encoded::decode_base64;
 use crate::protocol::digits::digits;
 use crate::protocol::{Access, Command, Op, Request, Span};
 

@@ -1,14 +1,14 @@
 //! memcached's ASCII protocol: requests as clients write them, replies as servers do.
 //!
-//! * `base64`: keys of any bytes.
 //! * `commands`: the table, one row a command.
+//! * `encoded`: keys of any bytes, base64.
 //! * `line`: where a line ends, and its words.
 //! * `meta`: meta commands in front of a server.
 //! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
 //! * `response`: bytes of a server to where a reply ends and what it says.
 
-mod base64;
 mod commands;
+mod encoded;
 mod line;
 mod meta;
 mod outline;
@@ -17,8 +17,8 @@ mod response;
 #[cfg(test)]
 mod tests;
 
-pub use base64::{decode_base64, write_base64};
 pub use commands::expect_of;
+pub use encoded::{decode_base64, write_base64};
 pub use meta::{
     KEY_BYTES, MetaReply, NOOP, NOOP_REPLY, access_of, binary_key, is_plain_key, is_quiet,
     knows_meta, may_write, meta_reply, only_reads,

@@ -92,9 +92,18 @@ impl Led {
 
     /// The same with further arguments.
     pub(super) fn start_with(&self, more: &[&str]) -> (i32, String) {
+        self.expand(&[&["start", &self.all(), "--format", "list"], more].concat())
+    }
+
+    /// What that way is to be.
+    pub(super) fn plan(&self) -> (i32, String) {
+        self.expand(&["plan", &self.all(), "--format", "list"])
+    }
+
+    /// A list of all servers.
+    fn all(&self) -> String {
         let ports: Vec<u16> = self.servers.iter().map(Redis::port).collect();
-        let list = list(&self.scratch, &ports);
-        self.expand(&[&["start", &list, "--format", "list"], more].concat())
+        list(&self.scratch, &ports)
     }
 
     pub(super) fn client(&self, proxy: usize) -> Client {

@@ -15,7 +15,7 @@ mod versions;
 use serde_json::Value;
 use twinring::config::{Distribution, Hash, HashChar, Routing};
 use twinring::routing::{DualRing, Phase, Place};
-use twinring::topology::{Server, ring_order};
+use twinring::topology::{Server, ring_order, text_of_key};
 
 use crate::support::{Client, LONG, PoolSpec, Proxy, Redis, wait_until};
 
@@ -173,6 +173,32 @@ fn moving(count: usize) -> Vec<(String, usize, usize)> {
         _ => None,
     };
     (0..).map(key).filter_map(moved).take(count).collect()
+}
+
+/// A key that is no text, and one that begins with the prefix of those that are written as base64,
+/// both of which move: the server of each before, and its entry under `pin:`.
+fn odd() -> [(Vec<u8>, usize, String); 2] {
+    let rings = rings();
+    [&b"\x00\xff\r\n"[..], b"base64:"].map(|head| {
+        let keys = (0..u32::MAX).map(|number| [head, number.to_string().as_bytes()].concat());
+        let moved = |key: Vec<u8>| match rings.place(&key) {
+            Some(Place::Moved { old, .. }) => Some((text_of_key(&key), old, key)),
+            _ => None,
+        };
+        let (entry, old, key) = keys.filter_map(moved).next().expect("a key that moves");
+        assert!(entry.starts_with("base64:") && entry.as_bytes() != key, "{entry}");
+        (key, old, entry)
+    })
+}
+
+/// A command of these words, whatever bytes they are.
+fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend([word, &b"\r\n"[..]].concat());
+    }
+    bytes
 }
 
 /// Keys that stay.

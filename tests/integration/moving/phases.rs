@@ -1,8 +1,8 @@
 //! What each phase does with commands, and what may be entered when.
 
 use super::{
-    Drain, FENCED, FORWARDS, Fence, New, Prepare, Stable, Stage, Warm, ask, has_settled, http,
-    moving, report, staying,
+    Drain, FENCED, FORWARDS, Fence, New, Prepare, Stable, Stage, Warm, ask, command, has_settled,
+    http, moving, odd, report, staying,
 };
 use crate::support::{LONG, wait_until};
 
@@ -138,6 +138,30 @@ fn a_pinned_key_stays_where_it_is() {
     }
     assert!(stage.has(*old, pinned) && !stage.has(2, pinned));
     assert!(stage.has(2, &keys[1].0));
+}
+
+#[test]
+fn keys_of_any_bytes_are_pinned() {
+    let odd = odd();
+    let [one, other] = &odd;
+    let stage = Stage::new(&format!("pin: [ '{}', '{}' ],", one.2, other.2));
+    let mut client = stage.client();
+    let moves = &moving(1)[0].0;
+    client.ask(format!("SET {moves} 1\r\n"), "+OK\r\n");
+    for (key, ..) in &odd {
+        client.ask(command(&[b"SET", key, b"1"]), "+OK\r\n");
+    }
+    let pinned = report(&stage.proxies[0])["pinned"].clone();
+    let mut entries = [&*one.2, &*other.2];
+    entries.sort_unstable();
+    assert_eq!(pinned, serde_json::json!(entries));
+    stage.walk(&FORWARDS);
+    for (key, old, _) in &odd {
+        client.ask(command(&[b"GET", key]), "$1\r\n1\r\n");
+        stage.server(*old).ask(command(&[b"EXISTS", key]), ":1\r\n");
+        stage.server(2).ask(command(&[b"EXISTS", key]), ":0\r\n");
+    }
+    assert!(stage.has(2, moves));
 }
 
 #[test]

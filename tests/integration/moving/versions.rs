@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use twinring::routing::Phase::{self, Drain, Fence, New, Prepare, Stable, Warm};
 
 use super::fleet::{Led, RESTS};
-use super::{ask, has_settled, moving, report};
+use super::{ask, command, has_settled, moving, odd, report};
 use crate::fleet::metric;
 use crate::support::{Client, LONG, PoolSpec, Proxy, Redis, Relay, Scratch, version, wait_until};
 
@@ -222,6 +222,39 @@ fn keys_that_are_pinned_in_the_version_stay_for_all_proxies() {
     led.step(&["advance", "--to", "new"]);
     led.step(&["finish", "--unpin"]);
     led.client(1).ask(format!("LLEN {long}\r\nGET {}\r\n", keys[1].0), ":0\r\n$1\r\n1\r\n");
+}
+
+/// What the list of large keys says of one can be written into the file of those that are to stay.
+#[test]
+fn a_key_of_any_bytes_is_pinned_as_it_is_listed() {
+    let led = Led::with(1, 10, "{ fence: 10s, migrate_timeout: 5s, big_key_elements: 100 }");
+    let script = b"for i = 1, 200 do redis.call('RPUSH', KEYS[1], i) end";
+    let odd = odd();
+    let mut client = led.client(0);
+    for (key, ..) in &odd {
+        client.ask(command(&[b"EVAL", script, b"1", key]), "$-1\r\n");
+    }
+    let (code, listed) = led.plan();
+    assert!(code == 1 && listed.contains("2 keys are too large to be moved"), "{listed}");
+    let entries = listed.lines().filter(|line| line.contains("200 elements"));
+    let entries: Vec<&str> = entries.filter_map(|line| line.trim().split('\t').next()).collect();
+    assert_eq!(entries.len(), 2, "{listed}");
+    let with = |text: &str| {
+        let pins = led.scratch.file("pins", text).display().to_string();
+        led.start_with(&["--pin", &pins])
+    };
+    let (code, text) = with("base64:no\n");
+    assert!(code == 1 && text.contains("\"base64:no\" is not base64"), "{text}");
+    let (code, text) = with(&format!("{}\n{}\n", entries[0], entries[1]));
+    assert!(code == 0 && text.contains("-> prepare, epoch 2"), "{text}");
+    for phase in ["fence", "warm", "drain", "new"] {
+        led.step(&["advance", "--to", phase]);
+    }
+    for (key, old, _) in &odd {
+        client.ask(command(&[b"LLEN", key]), ":200\r\n");
+        let mut server = Client::connect(led.servers[*old].port());
+        server.ask(command(&[b"EXISTS", key]), ":1\r\n");
+    }
 }
 
 #[test]

@@ -438,7 +438,7 @@ pub fn given(document: &Document, can_have_two: bool, term: u64) -> Given {
     }
     let (current, target) = (document.servers(), document.target_servers());
     let dead_old = document.dead_old.clone();
-    let pin = document.pin.iter().map(|key| key.clone().into_bytes()).collect();
+    let pin = document.pin.clone();
     let walk = Walk { phase: document.phase, term, current, target, dead_old, pin };
     // The old servers stay at hand to the last: there may be a way back.
     Given { servers: document.all_servers(), walk: Some(walk) }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{Proposal, ZNode, root, text};
 use crate::control::topology::refusal::{Reason, Refusal};
 use crate::topology::{
-    DeadOld, Document, GivenUp, Node, Phase, Server, State, nodes_in_ring_order,
+    DeadOld, Document, GivenUp, Node, Phase, PinError, Server, State, key_of_text,
+    nodes_in_ring_order, text_of_key,
 };
 
 /// The schema of all that has no `pin`, the pointer among it.
@@ -180,13 +181,18 @@ pub fn read(text: &str) -> Result<Document, Refusal> {
         hash_tag: version.hash_tag,
         current: nodes(version.rings.current.nodes)?,
         target: nodes(target)?,
-        pin: version.pin,
+        pin: keys(&version.pin)?,
         dirty: version.dirty,
         dead_old: dead_old(version.dead_old)?,
         grace: Duration::from_secs(version.grace_s),
         allow_empty: version.allow_empty,
         allow_shrink: version.allow_shrink,
     })
+}
+
+fn keys(entries: &[String]) -> Result<Vec<Vec<u8>>, Refusal> {
+    let unfit = |error: PinError| Refusal::new(Reason::Decode, format!("\"pin\": {error}"));
+    entries.iter().map(|entry| key_of_text(entry).map_err(unfit)).collect()
 }
 
 /// Writes a version, as [`read`] reads it.
@@ -205,7 +211,7 @@ pub fn write(document: &Document) -> String {
             current: ring(&document.current),
             target: (!document.target.is_empty()).then(|| ring(&document.target)),
         },
-        pin: document.pin.clone(),
+        pin: document.pin.iter().map(|key| text_of_key(key)).collect(),
         dirty: document.dirty.clone(),
         dead_old: document
             .dead_old

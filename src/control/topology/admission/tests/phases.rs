@@ -74,7 +74,7 @@ fn on_the_way_only_addresses_and_states_change() {
         |it: &mut Document| it.target[1].server.weight = 7,
         |it: &mut Document| drop(it.current.pop()),
         |it: &mut Document| it.current.push(node(9)),
-        |it: &mut Document| it.pin.push("k".to_owned()),
+        |it: &mut Document| it.pin.push(b"k".to_vec()),
     ] {
         let why = way().refuses(Reason::Phase, with(change));
         assert!(why.ends_with("are not those that the expansion began with"), "{why}");
