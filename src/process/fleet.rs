@@ -8,7 +8,7 @@ use crate::config::{Format, Place, Pool};
 #[cfg(feature = "zookeeper")]
 use crate::control::topology::Fleet as Session;
 use crate::control::topology::fleet::{Awaited, Look};
-use crate::topology::Document;
+use crate::topology::{Document, Server};
 
 /// Whether a pool's proxies are led by versions in ZooKeeper.
 pub fn is_fleet(pool: &Pool) -> bool {
@@ -55,6 +55,15 @@ impl Fleet {
         self.runtime.block_on(self.session.found(first))
     }
 
+    /// A server that is in no ring any more, as the last version before `epoch` that has it in one
+    /// says.
+    ///
+    /// # Errors
+    /// Earlier versions cannot be read.
+    pub fn last_known(&mut self, epoch: u64, name: &str) -> Result<Option<Server>, String> {
+        self.runtime.block_on(self.session.last_known(epoch, name))
+    }
+
     /// Writes the version that follows the one that was looked at, and who is awaited in it.
     ///
     /// # Errors
@@ -87,6 +96,14 @@ impl Fleet {
     /// # Errors
     /// Always.
     pub fn found(&mut self, _: &Document) -> Result<(), String> {
+        Err(String::new())
+    }
+
+    /// Nothing.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn last_known(&mut self, _: u64, _: &str) -> Result<Option<Server>, String> {
         Err(String::new())
     }
 

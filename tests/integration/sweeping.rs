@@ -1,4 +1,5 @@
-//! `twinring expand sweep`: a pool that has grown shrinks again, and nothing of before comes back.
+//! `twinring expand sweep`: a pool that has grown shrinks again, or grows again after a way back, and
+//! nothing of before comes back.
 
 use crate::expansion::{moving, rings};
 use crate::fleet::{get, set, value};
@@ -77,7 +78,10 @@ fn a_pool_that_has_grown_shrinks_once_it_is_swept() {
     let four = led.list(4);
     let shrink = ["start", &four, "--format", "list"];
     led.refused(&shrink, "server1, server2, server3, server4 may hold values from before");
-    led.refused(&["sweep", "server1", "server9"], "no server server9 in the ring");
+    led.refused(
+        &["sweep", "server1", "server9"],
+        "no server server9 in the ring, and none that may",
+    );
     led.done(&["sweep", "server1"], "stable -> stable, epoch 8, acknowledged by all 2 proxies");
     led.done(&["status"], "may hold old values\tserver2, server3, server4\n");
     led.refused(&shrink, "server2, server3, server4 may hold values from before");
@@ -124,4 +128,51 @@ fn a_sweep_ends_where_it_cannot_be_sure() {
     let (code, text) = led.expand(&["sweep", "server1"]);
     assert!(code == 1 && text.contains("server server1: "), "{text}");
     led.done(&["status"], "may hold old values\tserver1, server2, server3, server4\n");
+}
+
+#[test]
+fn a_new_server_is_swept_or_flushed_after_a_way_back() {
+    let led = Led::new();
+    let mut client = led.proxies[0].client();
+    let (keys, five) = (moving(200), led.list(5));
+    let start = ["start", &five, "--format", "list"];
+    // What memcached counts it counts until it comes by what was flushed.
+    let held = |led: &Led| {
+        let mut there = led.servers[4].client();
+        keys.iter().filter(|(key, ..)| get(&mut there, key).starts_with("VALUE")).count()
+    };
+    for (round, flush) in ["a", "b", "c"].into_iter().zip([false, true, true]) {
+        for (key, ..) in &keys {
+            assert_eq!(set(&mut client, key, round), "STORED\r\n");
+        }
+        led.done(&start, "-> prepare");
+        for phase in ["fence", "warm"] {
+            led.done(&["advance", "--to", phase], "acknowledged by all 2 proxies");
+        }
+        // They are copied, and the way back leaves the copies.
+        for (key, ..) in &keys {
+            assert_eq!(get(&mut client, key), value(key, round), "what it had before is not read");
+        }
+        for phase in ["fence", "prepare", "stable"] {
+            led.done(&["rollback", "--to", phase], "acknowledged by all 2 proxies");
+        }
+        let copied = held(&led);
+        assert!(copied > keys.len() / 2, "{copied}");
+        led.done(&["status"], "may hold old values\tserver5\n");
+        led.refused(&start, "server5 may hold values from before, which would be read again: have");
+        led.refused(
+            &["sweep", "server5", "server1", "--flush"],
+            "server1 is in the ring: it is not",
+        );
+        led.refused(&["sweep", "server5", "server6"], "no server server6 in the ring");
+        assert_eq!(held(&led), copied, "nothing is touched by what is refused");
+        let way: &[&str] = if flush { &["--flush"] } else { &[] };
+        let told =
+            led.done(&[&["sweep", "server5"], way].concat(), "acknowledged by all 2 proxies");
+        let swept = if flush { "flushed, 0 keys deleted, 0 left" } else { " keys deleted, 0 left" };
+        assert!(told.contains(swept) || !flush && told.contains("looked at 2 times"), "{told}");
+        assert_eq!(held(&led), 0);
+        assert!(!led.done(&["status"], "").contains("may hold old values"));
+        led.refused(&["sweep", "server5"], "no server server5 in the ring, and none that may");
+    }
 }

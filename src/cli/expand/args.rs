@@ -171,9 +171,12 @@ pub(in crate::cli) struct DeadArgs {
 /// Which servers are swept, and how fast.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SweepArgs {
-    /// The servers.
+    /// The servers: of the ring, or such as have left it, or were to come and did not.
     #[arg(required = true)]
     pub(super) names: Vec<String>,
+    /// Empty them at once (flush_all): servers that are in no ring.
+    #[arg(long)]
+    pub(super) flush: bool,
     /// The pool; may be left out if only one has its topology in ZooKeeper.
     #[arg(long)]
     pub(super) pool: Option<String>,

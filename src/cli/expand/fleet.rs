@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::look::{FENCE, before_moving, explain_in, tell_plan};
-use super::sweep::{Swept, sweep};
+use super::sweep::{Swept, Target, sweep};
 use super::walk::{self, Way, Wish};
 use super::{DeadArgs, StartArgs, StepArgs, SweepArgs};
 use crate::cli::{FAILED, complain, look, print};
@@ -20,9 +20,9 @@ use crate::config::{Place, Pool, Protocol};
 use crate::control::topology::admission::given;
 use crate::control::topology::fleet::{self, Awaited, Behind, Look};
 use crate::process::{Fleet, is_fleet};
-use crate::routing::Moves;
+use crate::routing::{Moves, Router};
 use crate::service::rings;
-use crate::topology::{Document, GivenUp, Phase, tell_given_up};
+use crate::topology::{Document, GivenUp, Phase, Server, tell_given_up};
 
 /// Names of those who are behind that a line has room for.
 const NAMED: usize = 5;
@@ -309,24 +309,21 @@ impl Leader {
         }
         self.complete(&look)?;
         let (ring, mut known) = (look.document.servers(), look.document.clone());
-        let index = |name: &String| ring.iter().position(|server| server.name == *name);
-        let places: Option<Vec<usize>> = args.names.iter().map(index).collect();
-        let Some(places) = places else {
-            let unknown: Vec<&str> = args
-                .names
-                .iter()
-                .filter(|name| index(name).is_none())
-                .map(String::as_str)
-                .collect();
-            return Err(self.refuse(format!("no server {} in the ring", unknown.join(", "))));
-        };
-        for (at, name) in places.into_iter().zip(&args.names) {
-            let (begun, pool) = (Instant::now(), self.pool.clone());
-            let swept = sweep((&pool, &ring, at), args.rate, &mut || self.still(&mut known));
+        let router = Router::new(&self.pool.routing, &ring);
+        // All are found before any is touched.
+        let places = args.names.iter().map(|name| self.swept(name, &look.document, args.flush));
+        let places = places.collect::<Result<Vec<_>, u8>>()?;
+        for (name, (node, at)) in args.names.iter().zip(places) {
+            let begun = Instant::now();
+            let foreign = |key: &[u8]| at.is_none() || router.server_of(key) != at;
+            let target = Target { node: &node, foreign: &foreign, flush: args.flush };
+            let swept = sweep(&target, args.rate, &mut || self.still(&mut known));
             let swept = swept.map_err(|why| self.refuse(format!("server {name}: {why}")))?;
             let (Swept { seen, deleted, passes }, took) = (swept, begun.elapsed().as_secs_f64());
+            let flushed = if args.flush { "flushed, " } else { "" };
             print(&format!(
-                "server {name}: {deleted} keys deleted, {seen} left, looked at {passes} times, {took:.1} s\n"
+                "server {name}: {flushed}{deleted} keys deleted, {seen} left, looked at {passes} times, \
+                 {took:.1} s\n"
             ));
         }
         let mut next = fleet::cleaned(&known, &args.names);
@@ -335,6 +332,44 @@ impl Leader {
         }
         args.why.sign(&mut next);
         self.go((&Look { document: known, ..look }, &next), &Awaited::default(), args.why.timeout)
+    }
+
+    /// A server that is to be swept, and its index if it is in the ring. One that is not, and may hold
+    /// old values, is where the last version said that had it.
+    fn swept(
+        &mut self,
+        name: &str,
+        document: &Document,
+        flush: bool,
+    ) -> Result<(Server, Option<usize>), u8> {
+        let ring = document.servers();
+        if let Some(at) = ring.iter().position(|server| server.name == name) {
+            if flush {
+                return Err(self.refuse(format!("server {name} is in the ring: it is not flushed")));
+            }
+            return Ok((ring[at].clone(), Some(at)));
+        }
+        if !document.dirty.iter().any(|it| it == name) {
+            let name = shown(name);
+            return Err(self.refuse(format!(
+                "no server {name} in the ring, and none that may hold old values"
+            )));
+        }
+        let known = self.fleet.last_known(document.epoch, name);
+        let known = known.map_err(|why| self.refuse(format!("ZooKeeper: {why}")))?;
+        let Some(server) = known else {
+            let name = shown(name);
+            return Err(self.refuse(format!(
+                "no version says where {name} is: empty it, and say so to start by --clean"
+            )));
+        };
+        match ring.iter().find(|it| it.address == server.address) {
+            Some(other) => {
+                let (name, other) = (shown(name), shown(&other.name));
+                Err(self.refuse(format!("where {name} was is {other} now, which is in the ring")))
+            }
+            None => Ok((server, None)),
+        }
     }
 
     /// The ring is still the one of the version that was known, or of the one behind that.

@@ -114,6 +114,18 @@ impl Memcached {
         Ok(deleted)
     }
 
+    /// Empties it.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(super) fn flush(&mut self) -> Result<(), String> {
+        self.say(b"flush_all\r\n")?;
+        match &self.line()?[..] {
+            b"OK" => Ok(()),
+            other => Err(format!("it does not flush: {}", other.escape_ascii())),
+        }
+    }
+
     fn say(&mut self, wire: &[u8]) -> Result<(), String> {
         self.stream.get_mut().write_all(wire).map_err(|error| error.to_string())
     }

@@ -8,14 +8,14 @@
 //! ```
 //! With one ring in force everywhere nobody reads or writes a key but at its own server. So what is
 //! found elsewhere is of an earlier ring, and what is stored at its own server in the meantime is not
-//! touched. The version must not change to another ring before all is done.
+//! touched. The version must not change to another ring before all is done. A server that is in no
+//! ring, as a new one after a rollback, has nothing but keys of earlier rings: it may be flushed first.
 
 mod memcached;
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Node, Pool};
-use crate::routing::Router;
+use crate::config::Node;
 use memcached::Memcached;
 
 /// Keys that are found in one pass at most; with more of them there are more passes.
@@ -37,22 +37,33 @@ pub(super) struct Swept {
     pub(super) passes: u32,
 }
 
-/// Sweeps the server of index `at` of a ring, `rate` keys a second at most; `check` says whether the
-/// ring is still in force.
+/// Which server is swept.
+pub(super) struct Target<'a> {
+    pub(super) node: &'a Node,
+    /// Whether a key does not belong there.
+    pub(super) foreign: &'a dyn Fn(&[u8]) -> bool,
+    /// Nothing belongs there: all goes at once before it is looked through.
+    pub(super) flush: bool,
+}
+
+/// Sweeps a server, `rate` keys a second at most; `check` says whether the ring is still in force.
 ///
 /// # Errors
 /// What is wrong, in words.
 pub(super) fn sweep(
-    (pool, ring, at): (&Pool, &[Node], usize),
+    target: &Target<'_>,
     rate: u32,
     check: &mut dyn FnMut() -> Result<(), String>,
 ) -> Result<Swept, String> {
-    let router = Router::new(&pool.routing, ring);
-    let mut server = Memcached::connect(&ring[at])?;
+    let mut server = Memcached::connect(target.node)?;
     let mut swept = Swept::default();
     let mut last = usize::MAX;
+    if target.flush {
+        check()?;
+        server.flush()?;
+    }
     loop {
-        let told = server.keys(KEYS_MOST, |key| router.server_of(key) != Some(at))?;
+        let told = server.keys(KEYS_MOST, target.foreign)?;
         (swept.seen, swept.passes) = (told.seen, swept.passes + 1);
         check()?;
         let found = told.keys.len();

@@ -142,8 +142,8 @@ pub enum Unable {
     Pinned(usize),
     /// Servers that would get keys may hold old values of them.
     #[error(
-        "{} may hold values from before, which would be read again: empty them, or wait for as long \
-         as values live, and say so by --clean", .0.join(", ")
+        "{} may hold values from before, which would be read again: have them swept, or empty them, or \
+         wait for as long as values live, and say so by --clean", .0.join(", ")
     )]
     Dirty(Vec<String>),
 }

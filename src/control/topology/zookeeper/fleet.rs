@@ -7,9 +7,9 @@ use zookeeper_client::Error;
 
 use super::session::Session;
 use crate::config::{Format, ZooKeeper};
-use crate::control::topology::decode::Decoder;
+use crate::control::topology::decode::{Decoder, native};
 use crate::control::topology::fleet::{Ack, Awaited, Look};
-use crate::topology::Document;
+use crate::topology::{Document, Server};
 
 /// Nobody who leads a fleet waits longer for an ensemble that elects, or for an answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -17,6 +17,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const TIMEOUT: &str = "timeout";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Versions that are looked through for a server that has left the ring.
+const EARLIER: u64 = 1000;
 /// Where it stands, below the source, who is awaited.
 const AWAITED: &str = "awaited";
 
@@ -96,6 +98,27 @@ impl Fleet {
             Ok(Err(error)) => Err(error.to_string()),
             Err(elapsed) => Err(late(elapsed)),
         }
+    }
+
+    /// A server that is in no ring any more, as the last version before `epoch` that has it in one
+    /// says; `None` if none of the last ones has.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn last_known(&self, epoch: u64, name: &str) -> Result<Option<Server>, String> {
+        for epoch in (epoch.saturating_sub(EARLIER)..epoch).rev() {
+            let read = self.session.read_earlier(&self.place.path, epoch);
+            let node = timeout(LIMIT, read).await.map_err(late)?;
+            let Some(node) = node.map_err(|error| error.to_string())? else { continue };
+            // One that nobody could follow says nothing.
+            let text = String::from_utf8_lossy(&node.data).into_owned();
+            let Ok(document) = native::read(&text) else { continue };
+            let known = document.all_servers().into_iter().find(|server| server.name == name);
+            if known.is_some() {
+                return Ok(known);
+            }
+        }
+        Ok(None)
     }
 
     /// Writes the version that follows the one that was looked at, and who is awaited in it.

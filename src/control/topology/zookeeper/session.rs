@@ -105,6 +105,17 @@ impl Session {
         Ok(nodes)
     }
 
+    /// A version that was active once; none if it is not there any more.
+    pub(super) async fn read_earlier(
+        &self,
+        path: &str,
+        epoch: u64,
+    ) -> Result<Option<ZNode>, Error> {
+        let version = native::version_path(epoch);
+        let node = self.get(&join(path, &version), &version).await?;
+        Ok(node.map(|(node, _)| node))
+    }
+
     async fn read_members(&self, path: &str) -> Result<Vec<ZNode>, Error> {
         let Some((mut root, _)) = self.get(&rooted(path), "").await? else {
             return Ok(Vec::new());
