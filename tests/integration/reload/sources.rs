@@ -162,6 +162,48 @@ fn a_source_gives_way_to_another_under_load_and_nobody_notices() {
     early.iter_mut().for_each(|client| client.ask("get w\r\n", "END\r\n"));
 }
 
+/// Two znodes of one ensemble, and the file's own servers, in turn.
+#[test]
+fn a_source_in_zookeeper_gives_way_under_load_and_nobody_notices() {
+    let servers: Vec<Memcached> = (0..8).map(|_| Memcached::start()).collect();
+    let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
+    let (port, ensemble) = (Port::take(), Ensemble::single());
+    let zoo = ensemble.client();
+    zoo.publish("/a", &version(1, &ports[..7]));
+    zoo.publish("/b", &version(1, &ports));
+    let own: Vec<String> =
+        (1..).zip(&ports[..7]).map(|(at, port)| server(*port, 1, &format!("server{at}"))).collect();
+    let with = |number: u64| {
+        let path = ["/a", "/b"].get(number as usize);
+        let source = path.map(|path| of_zookeeper(&ensemble.connect(), path, ", snapshot: off"));
+        source.map_or_else(
+            || pool("main", &port, "", &own),
+            |source| followed("main", &port, &source, &[]),
+        )
+    };
+    let stand = Stand::start("workers: 2\n", &with(0), &port);
+    let mut early = Client::connect(port.number());
+    let mut epochs = [1, 1];
+    let change = |round: u64| {
+        let number = (round + 1) % 3;
+        stand.apply(&with(number));
+        let Some(epoch) = epochs.get_mut(number as usize) else {
+            return assert!(stand.sources().is_empty());
+        };
+        // It is followed from now on, whoever was before.
+        *epoch += 1;
+        let ports = if number == 0 { &ports[..7] } else { &ports[..] };
+        zoo.publish(["/a", "/b"][number as usize], &version(*epoch, ports));
+        stand.reaches("twinring_topology_epoch{pool=\"main\"}", Some(*epoch as f64));
+        stand.reaches("twinring_topology_source{pool=\"main\",state=\"live\"}", Some(1.0));
+    };
+    let answered = under_load(|it, stop| memcache_load(port.number(), it, stop), change, 12);
+    assert!(answered > 120, "{answered}");
+    let errors = stand.metric("twinring_forward_errors_total{pool=\"main\"}");
+    assert_eq!((stand.reloads("ok"), errors), (12, Some(0.0)));
+    early.ask("get w\r\n", "END\r\n");
+}
+
 /// What a new source says is admitted as if the old one had said it.
 #[test]
 fn servers_in_force_stay_until_the_new_source_is_admitted() {
