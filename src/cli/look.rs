@@ -24,6 +24,10 @@ pub(super) fn check(file: &Path) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if let Err(why) = process::can_follow(&config) {
+        complain(&format!("{}: {why}\n", file.display()));
+        return BAD_CONFIG;
+    }
     let faults = process::tls_faults(&config);
     if !faults.is_empty() {
         for (pool, why) in faults {

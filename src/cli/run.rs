@@ -35,7 +35,10 @@ fn serve_from(config: Config, source: Option<Source>) -> u8 {
         Ok(process) => process.run(),
         Err(error) => {
             complain(&format!("twinring: {error}\n"));
-            if matches!(error, StartError::Tls { .. }) { BAD_CONFIG } else { FAILED }
+            match error {
+                StartError::Tls { .. } | StartError::NoZooKeeper(_) => BAD_CONFIG,
+                StartError::Bind(_) | StartError::Io(_) => FAILED,
+            }
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::config::{Format, Place, Pool};
+use super::StartError;
+use crate::config::{Config, Format, Place, Pool};
 #[cfg(feature = "zookeeper")]
 use crate::control::topology::Fleet as Session;
 use crate::control::topology::fleet::{Awaited, Look};
@@ -14,6 +15,22 @@ use crate::topology::{Document, Server};
 pub fn is_fleet(pool: &Pool) -> bool {
     let source = pool.topology.as_ref();
     source.is_some_and(|it| it.format == Format::Native && matches!(it.place, Place::ZooKeeper(_)))
+}
+
+/// Whether the program can look where the servers of all pools come from.
+///
+/// # Errors
+/// [`StartError::NoZooKeeper`] of the first where it cannot.
+pub fn can_follow(config: &Config) -> Result<(), StartError> {
+    let wants = |pool: &&Pool| {
+        pool.topology.as_ref().is_some_and(|source| matches!(source.place, Place::ZooKeeper(_)))
+    };
+    match config.pools.iter().find(wants) {
+        Some(pool) if !cfg!(feature = "zookeeper") => {
+            Err(StartError::NoZooKeeper(pool.name.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A session with its ensemble.

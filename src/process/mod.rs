@@ -37,7 +37,7 @@ use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, lo
 use crate::routing::{Board, Pass, Permit};
 use crate::service::{Latest, Letter, Standalone, rings};
 use crate::signal::{Life, Phase};
-pub use fleet::{Fleet, is_fleet};
+pub use fleet::{Fleet, can_follow, is_fleet};
 pub use nanny::watch_over;
 pub use tls::faults as tls_faults;
 
@@ -65,6 +65,9 @@ pub enum StartError {
         /// What is wrong with them.
         cause: TlsError,
     },
+    /// A pool's servers come from where this program cannot look.
+    #[error("pool {0}: this program is built without ZooKeeper (cargo's feature \"zookeeper\")")]
+    NoZooKeeper(String),
     /// The admin or statistics listener, the log, a thread or a runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -91,6 +94,7 @@ impl Process {
             // Before the first thread: each takes over what is held back.
             control::hold_faults()?;
         }
+        can_follow(&config)?;
         let log = Arc::new(Log::install(&config.log)?);
         memory::count_by_the_page();
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -99,8 +103,7 @@ impl Process {
         let doors = open_doors(&admin, &config)?;
         let (acceptors, connectors) = tls::load(&config)?;
         let listeners = open_listeners(&config)?;
-        let registry = Registry::new(config.pools.iter().map(shape_of).collect(), config.workers);
-        let registry = Arc::new(registry);
+        let registry = Arc::new(registry_of(&config));
         let stores = Stores::open(&config);
         let nears = Nears::default();
         let near_caches = nears.of(&config.pools, stores.clock());
@@ -276,6 +279,11 @@ fn start_stdio(pool: u16, inbox: &Inbox<Letter>, done: &Arc<Notify>) -> io::Resu
         done.notify_one();
     })?;
     Ok(())
+}
+
+/// Counters of the pools that there are at first.
+fn registry_of(config: &Config) -> Registry {
+    Registry::new(config.pools.iter().map(shape_of).collect(), config.workers)
 }
 
 fn shape_of(pool: &Pool) -> PoolShape {

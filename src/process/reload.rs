@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::near::Nears;
 use super::tls::{self, Acceptors, Connectors};
-use super::{pass_of, serve_names, shape_of};
+use super::{can_follow, pass_of, serve_names, shape_of};
 use crate::cache::Clock;
 use crate::config::{Config, Listen, Pool, Protocol};
 use crate::control::Log;
@@ -101,6 +101,7 @@ impl Changer {
         if self.threads.life.phase() == Phase::Draining {
             return Err("the process is about to end".to_owned());
         }
+        can_follow(config).map_err(|error| error.to_string())?;
         let state = &mut *self.locked();
         let (acceptors, connectors) = tls::load(config).map_err(|error| error.to_string())?;
         let tls = acceptors.into_iter().zip(connectors.iter().cloned());

@@ -61,8 +61,7 @@ impl Opening {
             }
             #[cfg(not(feature = "zookeeper"))]
             Place::ZooKeeper(_) => {
-                tracing::error!(pool = pool.name, "this program is built without ZooKeeper");
-                // A file that is never there: what was last known serves.
+                // No configuration asks for it. A file that is never there: what was last known serves.
                 let follower = follower((pool, source), Arc::default(), before);
                 self.files.push((PathBuf::new(), follower));
             }
