@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ use crate::support::{
 };
 
 const CHANGES: u64 = 30;
+/// An ensemble that starts again takes its time, and so does who asks it again.
+const PATIENCE: Duration = LONG.saturating_mul(3);
 
 /// A pool with a source, and servers of its own if any are given.
 fn followed(name: &str, port: &Port, topology: &str, servers: &[String]) -> String {
@@ -43,12 +46,12 @@ impl Stand {
     fn closes(&self, pools: &str, port: &Port) -> String {
         let said = self.apply(pools);
         let closed = || TcpStream::connect(("127.0.0.1", port.number())).is_err();
-        assert!(wait_until(LONG, closed), "somebody listens");
+        assert!(wait_until(PATIENCE, closed), "somebody listens");
         said
     }
 
     fn reaches(&self, series: &str, value: Option<f64>) {
-        let reached = wait_until(LONG, || self.metric(series) == value);
+        let reached = wait_until(PATIENCE, || self.metric(series) == value);
         let now = self.metric(series);
         assert!(reached, "{series}: {now:?}, not {value:?}:\n{}", self.process.output());
     }
@@ -228,7 +231,7 @@ fn servers_in_force_stay_until_the_new_source_is_admitted() {
     fs::rename(fresh, &path).expect("a rename");
     let refused =
         || stand.metric("twinring_topology_rejected_total{pool=\"main\",reason=\"shrink\"}");
-    assert!(wait_until(LONG, || refused() > Some(0.0)), "{}", stand.process.output());
+    assert!(wait_until(PATIENCE, || refused() > Some(0.0)), "{}", stand.process.output());
     assert_eq!(named(&stand, "main").len(), 4);
     store(&mut client);
     // The same source, which may take away more.
@@ -242,7 +245,7 @@ fn servers_in_force_stay_until_the_new_source_is_admitted() {
     fs::remove_file(&path).expect("removed");
     let gone =
         || stand.metric("twinring_topology_rejected_total{pool=\"main\",reason=\"deleted\"}");
-    assert!(wait_until(LONG, || gone() > Some(0.0)), "{}", stand.process.output());
+    assert!(wait_until(PATIENCE, || gone() > Some(0.0)), "{}", stand.process.output());
     assert_eq!(named(&stand, "main"), ["server1"]);
     // Without a source the servers are those of the file.
     let own = pool("main", &port, "", &[server(all[2].1, 1, "own")]);
@@ -274,14 +277,14 @@ fn sources_in_zookeeper_come_change_and_go() {
         texts.collect::<Vec<String>>()
     };
     let says = |path: &str, epoch: u64| {
-        let said = wait_until(LONG, || {
+        let said = wait_until(PATIENCE, || {
             let acks = acks(path);
             acks.len() == 1 && acks[0].contains(&format!("\"epoch\":{epoch}"))
         });
         assert!(said, "{path}: {:?}\n{}", acks(path), stand.process.output());
     };
     let silent = |path: &str| {
-        let silent = wait_until(LONG, || acks(path).is_empty());
+        let silent = wait_until(PATIENCE, || acks(path).is_empty());
         assert!(silent, "{path}: {:?}\n{}", acks(path), stand.process.output());
     };
     says("/one", 3);
@@ -336,7 +339,7 @@ fn a_pool_that_comes_without_its_ensemble_begins_with_what_it_knows() {
     let web = |servers: &[String]| format!("{one}{}", followed("web", &b, &source, servers));
     stand.apply(&web(&[]));
     stand.reaches("twinring_topology_epoch{pool=\"web\"}", Some(3.0));
-    assert!(wait_until(LONG, || scratch.path().join("kept").exists()), "no snapshot");
+    assert!(wait_until(PATIENCE, || scratch.path().join("kept").exists()), "no snapshot");
     stand.closes(&one, &b);
     ensemble.kill(0);
     stand.apply(&web(&[]));
@@ -375,7 +378,7 @@ fn what_is_refused_leaves_the_sources_as_they_were() {
     let one = followed("one", &a, &at("/one"), &[]);
     let stand = Stand::start("", &one, &a);
     let acks = |path: &str| zoo.children(&format!("{path}/acks")).len();
-    assert!(wait_until(LONG, || acks("/one") == 1), "{}", stand.process.output());
+    assert!(wait_until(PATIENCE, || acks("/one") == 1), "{}", stand.process.output());
     // Everything could be taken over but the address of a third pool.
     let taken = ports[0];
     let mut bad = followed("one", &a, &at("/two"), &[]) + &followed("two", &b, &at("/two"), &[]);
@@ -404,11 +407,11 @@ fn what_is_refused_leaves_the_sources_as_they_were() {
     }
     // Beside it others come.
     stand.apply(&format!("{one}{two}"));
-    assert!(wait_until(LONG, || acks("/two") == 1), "{}", stand.process.output());
+    assert!(wait_until(PATIENCE, || acks("/two") == 1), "{}", stand.process.output());
     zoo.publish("/one", &version(3, &ports[..2]));
     stand.reaches("twinring_topology_phase{pool=\"one\",phase=\"stable\"}", Some(1.0));
     stand.apply(&two);
-    assert!(wait_until(LONG, || acks("/one") == 0), "{}", stand.process.output());
+    assert!(wait_until(PATIENCE, || acks("/one") == 0), "{}", stand.process.output());
 }
 
 /// A pool that comes on its way goes by two rings from the start, out of a source or the file.
@@ -452,7 +455,7 @@ fn a_pool_may_come_on_its_way_to_another_ring() {
         }
         stand.closes(&one, &b);
         let closed = || TcpStream::connect(("127.0.0.1", c.number())).is_err();
-        assert!(wait_until(LONG, closed), "somebody listens");
+        assert!(wait_until(PATIENCE, closed), "somebody listens");
         servers[2].client().ask("flush_all\r\n", "OK\r\n");
     }
 }
