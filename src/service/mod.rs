@@ -31,6 +31,8 @@ mod servers;
 mod split;
 mod standalone;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub use crate::backend::{Flow, Io, Letter, Owner, Ticket};

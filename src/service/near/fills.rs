@@ -165,6 +165,12 @@ impl Fills {
         self.places.get_mut(place as usize).filter(|it| it.serial == serial)
     }
 
+    /// All that there are.
+    #[cfg(test)]
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Filling> {
+        self.places.iter_mut().filter(|it| it.serial != 0)
+    }
+
     /// What the fill at `place` asks.
     pub(super) fn question(&self, place: u32) -> Question {
         self.places.get(place as usize).map_or(Question::Meta, |it| it.question)

@@ -28,6 +28,8 @@ mod reads;
 mod trust;
 mod verify;
 mod vigil;
+#[cfg(test)]
+mod wrong;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub(in crate::service) use marks::Marks;
 pub(in crate::service) use parked::Parked;
 pub(in crate::service) use verify::Verify;
 use vigil::Vigil;
+#[cfg(test)]
+pub(in crate::service) use wrong::Wrong;
 
 /// What one worker holds of the near caches.
 pub(in crate::service) struct Nearby {
@@ -58,6 +62,9 @@ pub(in crate::service) struct Nearby {
     moment: Moment,
     /// Names of fields are written here.
     part: Vec<u8>,
+    /// What only tests do.
+    #[cfg(test)]
+    pub(in crate::service) wrong: Option<Wrong>,
 }
 
 /// The moment at which the requests of a turn are looked at, turned into storage time once: all near
@@ -121,6 +128,8 @@ impl Nearby {
             lookups: 0,
             moment: Moment::default(),
             part: Vec::new(),
+            #[cfg(test)]
+            wrong: None,
         }
     }
 

@@ -69,6 +69,10 @@ impl Proxy {
     /// not ended, only they know it.
     #[inline]
     fn any_moves(&self, pool: u16, request: &Request<'_>) -> bool {
+        #[cfg(test)]
+        if self.nearby.wrong == Some(super::Wrong::ServedBetween) {
+            return false;
+        }
         let owner = &self.pools[pool as usize];
         let Some(rings) = owner.rings.as_ref().filter(|rings| rings.phase().is_between()) else {
             return false;
@@ -262,9 +266,10 @@ impl Proxy {
         wish: Wish<'k>,
     ) -> Option<Wish<'k>> {
         let Wish { pool, lane, key, question, .. } = wish;
-        let Ok(server) = self.pools[pool as usize].lasting_place(question.key_in(key)) else {
-            return Some(wish);
-        };
+        let owner = &self.pools[pool as usize];
+        let Ok(server) = owner.lasting_place(question.key_in(key)) else { return Some(wish) };
+        #[cfg(test)]
+        let server = self.nearby.wrong_server(owner, question.key_in(key)).unwrap_or(server);
         let Some((link, lease, tracked)) = self.trusted_link(turn, (pool, server), lane) else {
             self.metrics.pools[pool as usize].add(PoolMetric::FillsPaused, 1);
             return Some(wish);
