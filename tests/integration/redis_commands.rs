@@ -5,7 +5,7 @@ use std::process::Command;
 use twinring::protocol::redis::{commands, refused};
 use twinring::protocol::{Access, Keys};
 
-use crate::support::Redis;
+use crate::support::{Redis, valkey};
 
 /// Rows whose arguments are those of a later Redis than Debian's: ZRANK … WITHSCORE came with 7.2.
 const LATER: &[&str] = &["ZRANK", "ZREVRANK"];
@@ -16,8 +16,7 @@ const CHANNELS: &[&str] = &["PUBLISH"];
 /// What a server says of one: name, arity, access, keys.
 type Told = (String, i16, String, String);
 
-fn told() -> Vec<Told> {
-    let redis = Redis::start(&[]);
+fn told(redis: &Redis) -> Vec<Told> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/redis_commands.py");
     let output = Command::new("python3").arg(script).arg(redis.port().to_string()).output();
     let output = output.expect("python3");
@@ -44,7 +43,7 @@ fn words(keys: Keys) -> String {
 }
 
 /// Where the table differs from what a server says.
-fn differences(told: &[Told]) -> Vec<String> {
+fn differences(told: &[Told], later: &[&str]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, arity, access, keys) in told {
         let refused = refused(name.as_bytes()).is_some();
@@ -57,7 +56,7 @@ fn differences(told: &[Told]) -> Vec<String> {
         if refused {
             wrong.push(format!("{name} is served and refused"));
         }
-        if row.arity != *arity && !LATER.contains(&name.as_str()) {
+        if row.arity != *arity && !later.contains(&name.as_str()) {
             wrong.push(format!("{name} takes {arity}, not {}", row.arity));
         }
         if words(row.keys) != *keys && !CHANNELS.contains(&name.as_str()) {
@@ -78,13 +77,22 @@ fn differences(told: &[Told]) -> Vec<String> {
 
 #[test]
 fn every_command_of_a_server_is_served_as_it_says_or_refused_with_a_reason() {
-    let mut told = told();
+    let mut told = told(&Redis::start(&[]));
     assert!(told.len() > 200, "{} commands", told.len());
-    let wrong = differences(&told);
+    let wrong = differences(&told, LATER);
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 
     let line = told.iter_mut().find(|told| told.0 == "ZUNIONSTORE").expect("a command of Redis");
     *line = ("ZUNIONSTORE".to_owned(), -3, "R".to_owned(), "counted 2".to_owned());
     told.push(("NEWCOMMAND".to_owned(), 2, "R".to_owned(), "at 1".to_owned()));
-    assert_eq!(differences(&told).len(), 4, "a difference is not noticed");
+    assert_eq!(differences(&told, LATER).len(), 4, "a difference is not noticed");
+}
+
+/// Valkey 9 has what Redis has by 8.0, and some commands of its own.
+#[test]
+fn every_command_of_valkey_is_served_as_it_says_or_refused_with_a_reason() {
+    let told = told(&Redis::start_program(&valkey(), &[]));
+    assert!(told.iter().any(|told| told.0 == "HGETEX"), "{} commands", told.len());
+    let wrong = differences(&told, &[]);
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

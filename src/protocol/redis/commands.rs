@@ -1,4 +1,4 @@
-//! The table of Redis commands, as of Redis 7.2: name, arguments, keys, and what becomes of them.
+//! The table of Redis commands, as of Redis 8.0 and Valkey 9.1: name, arguments, keys, and what becomes of them.
 //!
 //! The last column is twemproxy's: how many arguments it takes, 0 for not at all. What a cache of
 //! our own does for a row is its [`Op`]; what only a cache has stands in a table of its own.
@@ -6,7 +6,7 @@
 use crate::protocol::names::Names;
 use crate::protocol::{Access, Command, Dedicated, Keys, Local, Op, Plan, PubSub, Rules, Sub};
 
-const ROWS_LEN: usize = 222;
+const ROWS_LEN: usize = 223;
 const OURS_LEN: usize = 1;
 
 /// The key is the command's first argument, or stands behind a subcommand.
@@ -54,6 +54,7 @@ static ROWS: [Command; ROWS_LEN] = [
     forward("INCRBY", 3, Access::Write, 3).executed(Op::IncrBy),
     forward("INCRBYFLOAT", 3, Access::Write, 3).executed(Op::IncrByFloat),
     since("LCS", -3, Access::Read, every(1, 2, 1)).executed(Op::Lcs),
+    since("DELIFEQ", 3, Access::Write, FIRST),
     since("MSETNX", -3, Access::Write, every(1, -1, 2)).executed(Op::MSetNx),
     forward("PSETEX", 4, Access::Write, 4).executed(Op::PSetEx),
     forward("SET", -3, Access::Write, -2).executed(Op::Set),
@@ -269,17 +270,22 @@ static TWEMPROXY: [Command; 5] = [
 static OURS: [Command; OURS_LEN] = [ours("CONFIG", -2, Keys::None, Access::None, Op::Config)];
 
 /// Commands of Redis that are refused, and why.
-static REFUSED: [(&str, &[&str]); 5] = [
+static REFUSED: [(&str, &[&str]); 6] = [
     ("a pool has one database on each server", &["MOVE", "SWAPDB"]),
     ("the proxy does not know which server's writes are meant", &["WAIT", "WAITAOF"]),
     ("it moves keys to where the ring does not look for them", &["MIGRATE", "RESTORE-ASKING"]),
-    ("the pool is no cluster of Redis", &["ASKING", "CLUSTER", "READONLY", "READWRITE"]),
+    (
+        "the pool is no cluster of Redis",
+        &["ASKING", "CLUSTER", "CLUSTERSCAN", "READONLY", "READWRITE"],
+    ),
+    ("its keys may be on several servers; MSET and EXPIRE do as much", &["MSETEX"]),
     (
         "it concerns one server, and a pool may have several",
         &[
             "ACL",
             "BGREWRITEAOF",
             "BGSAVE",
+            "COMMANDLOG",
             "CONFIG",
             "DEBUG",
             "FAILOVER",
@@ -294,6 +300,7 @@ static REFUSED: [(&str, &[&str]); 5] = [
             "REPLICAOF",
             "ROLE",
             "SAVE",
+            "SFLUSH",
             "SHUTDOWN",
             "SLAVEOF",
             "SLOWLOG",

@@ -3,6 +3,7 @@
 
 mod carrying;
 mod faults;
+mod fields;
 mod fleet;
 mod load;
 mod near;
@@ -41,7 +42,16 @@ impl Stage {
     /// So many proxies, with settings of the expansion (each with a comma behind it), of the servers
     /// and of the pool.
     fn with(proxies: usize, settings: &str, server_args: &[&str], pool: &[(&str, &str)]) -> Self {
-        let servers: Vec<Redis> = (0..3).map(|_| Redis::start(server_args)).collect();
+        let servers = (0..3).map(|_| Redis::start(server_args)).collect();
+        Self::over(servers, (proxies, settings), pool)
+    }
+
+    /// The same over these servers.
+    fn over(
+        servers: Vec<Redis>,
+        (proxies, settings): (usize, &str),
+        pool: &[(&str, &str)],
+    ) -> Self {
         let mut stage = Self { servers, proxies: Vec::new() };
         for _ in 0..proxies {
             let proxy = stage.proxy("stable", settings, pool);

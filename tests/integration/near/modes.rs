@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::history::kill_tracked;
 use super::{lookups, memcache_pool, redis_pool};
-use crate::support::{Client, LONG, Memcached, PoolSpec, Port, Proxy, Redis, http_get, wait_until};
+use crate::support::{
+    Client, LONG, Memcached, PoolSpec, Port, Proxy, Redis, http_get, valkey, wait_until,
+};
 
 /// Reads until the near cache answers; false if it never does.
 fn warm(proxy: &Proxy, (request, reply): (&str, &str)) -> bool {
@@ -183,6 +185,28 @@ fn fields_are_kept_without_their_hash() {
     direct.send("INFO commandstats\r\n");
     let stats = String::from_utf8(direct.redis_reply()).expect("a text");
     assert!(stats.contains("cmdstat_hmget") && !stats.contains("cmdstat_hgetall"), "{stats}");
+}
+
+/// Of what comes of a hash with times of its fields nobody says when it is over: it is kept for
+/// `max_age` only, though the server tells of changes and `lease` and `tracked_max` are longer.
+#[test]
+fn a_field_that_is_over_is_not_shown_for_longer_than_max_age() {
+    let valkey = Redis::start_program(&valkey(), &[]);
+    let near = "mode: tracked, lease: 10s, tracked_max: 60s, max_age: 500ms";
+    let proxy = Proxy::twinring(redis_pool(&valkey, near));
+    let mut direct = Client::connect(valkey.port());
+    for (number, form) in [(1, "HGET h soon"), (2, "HMGET h soon"), (3, "HGETALL h")] {
+        direct.ask("DEL h\r\nHSET h soon 1\r\n", format!(":{}\r\n:1\r\n", u8::from(number > 1)));
+        direct.ask("HSET h ever 2\r\n", ":1\r\n");
+        direct.ask("HPEXPIRE h 2000 FIELDS 1 soon\r\n", "*1\r\n:1\r\n");
+        let begun = Instant::now();
+        let has = |reply: &[u8]| reply.windows(3).any(|part| part == b"\n1\r");
+        let last = last_seen(&proxy, &format!("{form}\r\n"), |client| has(&client.redis_reply()));
+        let last = last.expect("it was there").duration_since(begun);
+        // The server's answer and ours take a little beside the 2 s and `max_age`.
+        assert!(last < Duration::from_millis(2000 + 500 + 400), "{form}: {last:?}");
+        assert!(lookups(&proxy, "hit") > f64::from(number), "{form}: nothing was kept");
+    }
 }
 
 /// What came over a connection goes with it, long before its time.

@@ -18,13 +18,13 @@ mod tester;
 mod units;
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use self::tester::{Talk, Tester};
 use self::units::{UNITS, Unit, VALKEY};
-use crate::support::{PoolSpec, Proxy, Redis, Scratch};
+use crate::support::{PoolSpec, Proxy, Redis, Scratch, fetched, valkey};
 
 /// As many run at a time; mostly they wait.
 const TOGETHER: usize = 4;
@@ -48,12 +48,7 @@ fn rediss_own_tests_pass() {
 #[test]
 fn valkeys_own_tests_pass() {
     let folder = fetched("valkey");
-    all_pass(&Kind { program: folder.join("valkey-server"), folder, without: &VALKEY });
-}
-
-/// A folder that tests/run makes.
-fn fetched(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name)
+    all_pass(&Kind { program: valkey(), folder, without: &VALKEY });
 }
 
 fn all_pass(kind: &Kind) {

@@ -39,6 +39,8 @@ impl Tester {
         command.args(["--tags", WITHOUT, "--client", &port.to_string()]);
         without.for_each(|(name, _)| _ = command.args(["--skiptest", name]));
         command.env("PROXY", proxy.to_string()).env("SERVER", server.to_string());
+        // Valkey's looks for its server, which runs already.
+        command.env("VALKEY_BIN_DIR", folder);
         Self(command.stdout(Stdio::null()).spawn().expect("tclsh"))
     }
 

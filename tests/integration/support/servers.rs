@@ -58,6 +58,16 @@ impl Memcached {
 
 const REDIS: &str = "redis-server";
 
+/// A folder that tests/run makes: a source of Debian's, with what is built of it.
+pub(crate) fn fetched(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name)
+}
+
+/// Valkey 9: a server whose hashes have fields with a time of their own, as Redis from 7.4 on.
+pub(crate) fn valkey() -> PathBuf {
+    fetched("valkey").join("valkey-server")
+}
+
 /// A redis-server of its own that writes nothing to disk.
 pub(crate) struct Redis {
     pub(crate) process: Process,
