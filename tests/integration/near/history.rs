@@ -4,7 +4,7 @@
 //!  writer ───────────────────────▶ server ◀── faults: connections killed, the server stopped or begun
 //!                                   ▲   ▲            anew and empty, a tiny table of tracked keys
 //!  readers, RESP2 and RESP3 ─▶ proxy A  proxy B ◀─ readers
-//!  own writers and readers ──▶ proxy A
+//!  own writers and readers ──▶ proxy A (three workers; B has two)
 //! ```
 //! 1. What the own readers see is never older than what has been acknowledged to any of them.
 //! 2. What the others see was current at some moment within the last S: `max_age`, or `lease`.
@@ -145,13 +145,14 @@ impl Server {
         if begins { outages.begin(now) } else { outages.end(now) }
     }
 
-    /// A proxy in front of it.
-    fn proxy(&self, near: &str) -> Proxy {
+    /// A proxy in front of it with so many workers, which share its near cache.
+    fn proxy(&self, near: &str, workers: u32) -> Proxy {
         let ports = [self.port];
         let pool = if self.is_redis { PoolSpec::redis(&ports) } else { PoolSpec::memcache(&ports) };
         let pool = pool.set("timeout", 1000).set("partial", "error");
         let near = format!("{{ memory: 8MiB, admit: all, negative: 200ms, {near} }}");
-        Proxy::twinring_with(&["workers: 2"], vec![pool.set("near_cache", near)])
+        let workers = format!("workers: {workers}");
+        Proxy::twinring_with(&[&workers], vec![pool.set("near_cache", near)])
     }
 
     fn tongues(&self) -> &'static [Tongue] {
@@ -402,7 +403,7 @@ pub(super) fn kill_tracked(port: u16) {
 
 /// All promises hold while there are faults.
 fn hold(server: &Server, near: &str, what: &str) {
-    let proxies = [server.proxy(near), server.proxy(near)];
+    let proxies = [server.proxy(near, 3), server.proxy(near, 2)];
     let proxies = [&proxies[0], &proxies[1]];
     let time = Duration::from_secs(8);
     let own = (proxies[0], proxies[0]);
@@ -432,7 +433,7 @@ fn hold(server: &Server, near: &str, what: &str) {
 /// The same judge finds a cache that hears nothing, and another proxy's clients reading own writes.
 fn are_found_broken(server: &Server) {
     let deaf = "mode: ttl, max_age: 5s";
-    let proxies = [server.proxy(deaf), server.proxy(deaf)];
+    let proxies = [server.proxy(deaf, 3), server.proxy(deaf, 2)];
     let proxies = [&proxies[0], &proxies[1]];
     let time = Duration::from_secs(4);
     let own = (proxies[0], proxies[1]);
