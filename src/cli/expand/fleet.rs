@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::look::{FENCE, before_moving, explain_in, tell_plan};
+use super::look::{FENCE, before_moving, before_moving_back, explain_in, tell_plan};
 use super::sweep::{Swept, Target, sweep};
 use super::walk::{self, Way, Wish};
 use super::{DeadArgs, StartArgs, StepArgs, SweepArgs};
@@ -121,6 +121,15 @@ impl Leader {
         let pool = self.pool_of(document);
         match pool.two_rings().filter(|_| self.moves_keys()) {
             Some(expansion) => before_moving(&pool, expansion, whither),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether its old servers can be given back what they had.
+    fn servers_take_back(&self, document: &Document) -> Result<(), u8> {
+        let pool = self.pool_of(document);
+        match pool.two_rings().filter(|_| self.moves_keys()) {
+            Some(expansion) => before_moving_back(&pool, expansion),
             None => Ok(()),
         }
     }
@@ -256,6 +265,9 @@ impl Leader {
         let mut next = next.map_err(|why| self.refuse(why))?;
         if (from, to) == (Phase::Prepare, Phase::Fence) {
             self.servers_are_fit(&next, FENCE)?;
+        }
+        if (from, to) == (Phase::Fence, Phase::Prepare) {
+            self.servers_take_back(&next)?;
         }
         args.why.sign(&mut next);
         let leaves_one_ring = from == Phase::New;

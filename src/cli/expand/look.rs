@@ -85,6 +85,29 @@ pub(super) fn before_moving(pool: &Pool, expansion: &Expansion, whither: &str) -
     clear_the_way(pool, expansion, preflight::look(pool, expansion), whither)
 }
 
+/// Before keys are brought back to the servers that had them: these may be older than those that they
+/// come from by now, and a pool that has begun with that could go nowhere.
+pub(super) fn before_the_way_back(file: Option<&Path>, name: &str) -> Result<(), u8> {
+    let Some(file) = file else {
+        complain(&format!(
+            "twinring: pool {name}: its servers are looked at before the way back: needs the \
+             configuration (-c FILE)\n"
+        ));
+        return Err(FAILED);
+    };
+    let config = look::load(file)?;
+    let found = pools(&config, (file, Some(name)))?;
+    let Some(&(pool, expansion)) = found.first() else { return Err(FAILED) };
+    before_moving_back(pool, expansion)
+}
+
+/// The same of a pool whose rings come from elsewhere.
+pub(super) fn before_moving_back(pool: &Pool, expansion: &Expansion) -> Result<(), u8> {
+    let problems = preflight::look_back(pool, expansion);
+    let looked = Findings { problems, ..Findings::default() };
+    clear_the_way(pool, expansion, looked, "back to prepare")
+}
+
 /// Nothing stands in the way, and keys that are too large are gone if that is wanted.
 fn clear_the_way(
     pool: &Pool,

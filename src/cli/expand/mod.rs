@@ -224,6 +224,9 @@ fn walk(args: &StepArgs, way: Way, accept_stale: bool) -> Result<(), u8> {
     if before.moves_keys && (from, to) == (Phase::Prepare, Phase::Fence) {
         look::before_the_fence(args.door.config(), &before)?;
     }
+    if before.moves_keys && (from, to) == (Phase::Fence, Phase::Prepare) {
+        look::before_the_way_back(args.door.config(), pool)?;
+    }
     let begun = Instant::now();
     args.door.ask("POST", &path)?;
     let limit = Duration::from_secs(args.why.timeout.into());

@@ -49,6 +49,24 @@ pub(super) fn look(pool: &Pool, expansion: &Expansion) -> Findings {
     looking.findings
 }
 
+/// Whether servers can hand keys back; what stands in the way.
+pub(super) fn look_back(pool: &Pool, expansion: &Expansion) -> Vec<String> {
+    let rings = rings(pool, expansion);
+    let mut looking = Looking {
+        pool,
+        rings: &rings,
+        expansion,
+        open: HashMap::new(),
+        findings: Findings::default(),
+    };
+    let (from, to) = looking.ends();
+    from.iter().chain(&to).for_each(|server| looking.reach(*server));
+    if looking.findings.problems.is_empty() {
+        looking.probe_all(&to, &from);
+    }
+    looking.findings.problems
+}
+
 /// Deletes big keys at their old servers; how many there were.
 ///
 /// # Errors
@@ -71,13 +89,18 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    fn all(&mut self) {
+    /// The servers that keys come from, and those that they go to.
+    fn ends(&self) -> (Vec<usize>, Vec<usize>) {
         let index = |name: &str| self.pool.servers.iter().position(|node| node.name == name);
         let moves = &self.rings.moves().servers;
         let some = |takes: fn(&crate::routing::ServerMoves) -> bool| -> Vec<usize> {
             moves.iter().filter(|it| takes(it)).filter_map(|it| index(&it.name)).collect()
         };
-        let (from, to) = (some(|it| it.loses > 0.0), some(|it| it.gains > 0.0));
+        (some(|it| it.loses > 0.0), some(|it| it.gains > 0.0))
+    }
+
+    fn all(&mut self) {
+        let (from, to) = self.ends();
         for server in from.iter().chain(&to) {
             self.reach(*server);
         }
@@ -92,15 +115,32 @@ impl Looking<'_> {
         } else {
             self.alike(&from, &to);
         }
+        self.probe_all(&from, &to);
+        to.iter().for_each(|&server| self.note(|looking| looking.is_clear(server)));
+        self.tell_way_back(&from, &to);
+        let mut moved = Moved::default();
+        from.iter().for_each(|&server| self.note(|looking| looking.weigh(server, &mut moved)));
+        self.tell(&moved);
+    }
+
+    /// Has each of some servers hand a key of ours to each of others.
+    fn probe_all(&mut self, from: &[usize], to: &[usize]) {
         for (&from, &to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
             if from != to {
                 self.note(|looking| looking.probe(from, to));
             }
         }
-        to.iter().for_each(|&server| self.note(|looking| looking.is_clear(server)));
-        let mut moved = Moved::default();
-        from.iter().for_each(|&server| self.note(|looking| looking.weigh(server, &mut moved)));
-        self.tell(&moved);
+    }
+
+    /// Servers that keys come from may be older than those that they go to, and take nothing back.
+    fn tell_way_back(&mut self, from: &[usize], to: &[usize]) {
+        let known = self.findings.problems.len();
+        if known == 0 {
+            self.probe_all(to, from);
+        }
+        for why in self.findings.problems.split_off(known) {
+            let _ = writeln!(self.findings.text, "no way back once keys have moved: {why}");
+        }
     }
 
     fn note(&mut self, look: impl FnOnce(&mut Self) -> Result<(), String>) {
@@ -333,5 +373,6 @@ fn words(server: &mut Redis, words: &[Vec<u8>]) -> Result<Vec<u8>, String> {
 }
 
 fn numbers(version: &str) -> Vec<u32> {
-    version.split('.').map_while(|part| part.parse().ok()).collect()
+    // What a value is handed over as does not change within those.
+    version.split('.').take(2).map_while(|part| part.parse().ok()).collect()
 }

@@ -3,7 +3,7 @@
 
 use super::{Stage, ask, moving, staying};
 use crate::expand::{done, refused, told};
-use crate::support::{LONG, wait_until};
+use crate::support::{Client, LONG, Redis, valkey, wait_until};
 
 fn file(stage: &Stage) -> String {
     stage.proxies[0].config().display().to_string()
@@ -95,6 +95,38 @@ fn servers_that_cannot_hand_keys_over_keep_the_fence_shut() {
     plan_and_step(&stage, "Connection refused");
     stage.servers[2].restart();
     done(&["advance", "-c", &file, "--to", "fence"]);
+}
+
+/// What Valkey 9 hands over, Redis 7.0 does not take: nobody is let into a phase that nothing leads out
+/// of.
+#[test]
+fn there_is_no_way_back_to_servers_that_are_older() {
+    let servers = vec![Redis::start(&[]), Redis::start(&[]), Redis::start_program(&valkey(), &[])];
+    let stage = Stage::over(servers, (1, ""), &[]);
+    let (file, mut client) = (file(&stage), stage.client());
+    let keys = moving(5);
+    for (key, ..) in &keys {
+        client.ask(format!("SET {key} 1\r\n"), "+OK\r\n");
+    }
+    let plan = done(&["plan", "-c", &file]);
+    let words = "no way back once keys have moved: server server3";
+    assert!(plan.contains(words) && plan.contains("DUMP payload version"), "{plan}");
+    for to in ["prepare", "fence", "warm"] {
+        done(&["advance", "-c", &file, "--to", to]);
+    }
+    let all_there = |client: &mut Client| {
+        keys.iter().for_each(|(key, ..)| client.ask(format!("GET {key}\r\n"), "$1\r\n1\r\n"));
+    };
+    all_there(&mut client);
+    done(&["rollback", "-c", &file, "--to", "fence"]);
+    let admin = format!("127.0.0.1:{}", stage.proxies[0].admin_port());
+    refused(&["rollback", "--admin", &admin], "needs the configuration (-c FILE)");
+    refused(&["rollback", "-c", &file], "not back to prepare:\n  server server3");
+    for to in ["warm", "drain", "new"] {
+        done(&["advance", "-c", &file, "--to", to]);
+    }
+    all_there(&mut client);
+    client.ask("DBSIZE\r\n", ":5\r\n");
 }
 
 #[test]
