@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::history::kill_tracked;
 use super::{lookups, memcache_pool, redis_pool};
 use crate::support::{
-    Client, LONG, Memcached, PoolSpec, Port, Proxy, Redis, http_get, valkey, wait_until,
+    Client, LONG, Memcached, PoolSpec, Port, Proxy, Redis, http_get, valkey_9, wait_until,
 };
 
 /// Reads until the near cache answers; false if it never does.
@@ -192,7 +192,8 @@ fn fields_are_kept_without_their_hash() {
 /// does not tell of what is over before it takes it away, which it does not do here.)
 #[test]
 fn a_field_that_is_over_is_not_shown_for_longer_than_max_age() {
-    let valkey = Redis::start_program(&valkey(), &["--enable-debug-command", "yes"]);
+    let Some(valkey) = valkey_9() else { return };
+    let valkey = Redis::start_program(&valkey, &["--enable-debug-command", "yes"]);
     let near = "mode: tracked, lease: 10s, tracked_max: 60s, max_age: 500ms";
     let proxy = Proxy::twinring(redis_pool(&valkey, near));
     let mut direct = Client::connect(valkey.port());

@@ -29,7 +29,7 @@ pub(crate) use process::Process;
 pub(crate) use proxy::{PoolSpec, Proxy, http_get, twinring_as_nutcracker};
 pub(crate) use relay::Relay;
 pub(crate) use sample::Sample;
-pub(crate) use servers::{Memcached, Redis, fetched, valkey};
+pub(crate) use servers::{Memcached, Redis, fetched, valkey, valkey_9};
 pub(crate) use tls::{Authority, Files, TlsClient};
 pub(crate) use transcript::{Cut, Transcript, escaped};
 pub(crate) use wait::{LONG, wait_until};

@@ -63,9 +63,20 @@ pub(crate) fn fetched(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name)
 }
 
-/// Valkey 9: a server whose hashes have fields with a time of their own, as Redis from 7.4 on.
+/// The Valkey that tests/run has built.
 pub(crate) fn valkey() -> PathBuf {
     fetched("valkey").join("valkey-server")
+}
+
+/// Valkey 9: a server whose hashes have fields with a time of their own, as Redis from 7.4 on. `None`,
+/// and a line that says so, where tests/run could get none but an older one.
+pub(crate) fn valkey_9() -> Option<PathBuf> {
+    let version = std::fs::read_to_string(fetched("valkey").join("version")).expect("tests/run");
+    if version.starts_with("9.") {
+        return Some(valkey());
+    }
+    eprintln!("not tested with Valkey 9: there is {version}");
+    None
 }
 
 /// A redis-server of its own that writes nothing to disk.
