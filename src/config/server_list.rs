@@ -88,7 +88,7 @@ mod tests {
         let entries = "  - 10.0.0.1:11211:1 a\n  - 10.0.0.2:11211:1 b\n";
         assert_eq!(names(entries), ["a", "b"]);
         assert_eq!(names(&format!("servers:\n{entries}")), ["a", "b"]);
-        let whole = format!("any:\n  listen: h:1\n  hash: md5\n  servers:\n{entries}");
+        let whole = format!("any:\n  listen: h:9\n  hash: md5\n  servers:\n{entries}");
         assert_eq!(names(&whole), ["a", "b"]);
         let list = parse_servers(&whole, "znode", "web").unwrap();
         assert_eq!(list.routing.unwrap().placement().hash, "md5");
@@ -110,7 +110,7 @@ mod tests {
         assert!(refused("- 10.0.0.1:11211:1 a\n- 10.0.0.2:11211:x b\n").starts_with("znode:2:3 "));
         assert!(refused("- [").starts_with("znode:"));
         assert!(refused("servers: []\nhash: md5\n").contains("\"hash\" is unknown"));
-        let pools = "a:\n  listen: h:1\nb:\n  listen: h:2\n";
+        let pools = "a:\n  listen: h:9\nb:\n  listen: h:2\n";
         assert!(refused(pools).contains("has no pool 'web'"));
     }
 }

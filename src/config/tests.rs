@@ -107,7 +107,7 @@ fn twinring_yml_shows_every_default() {
 
 #[test]
 fn a_nutcracker_yml_keeps_twemproxys_defaults() {
-    let config = ok("a:\n  listen: h:1\n  servers:\n   - h:11211:1\n");
+    let config = ok("a:\n  listen: h:9\n  servers:\n   - h:11211:1\n");
     let pool = &config.pools[0];
     assert_eq!((pool.timeout, pool.server_failure_limit, pool.backlog), (None, 2, 512));
     assert_eq!(pool.server_retry_timeout, Duration::from_secs(30));
@@ -274,7 +274,7 @@ fn a_password_may_stand_in_a_file_and_is_never_printed() {
     fs::remove_file(&path).unwrap();
     assert_eq!(pool.redis_auth.as_ref().unwrap().reveal(), "s3cret word");
     assert!(!format!("{pool:?}").contains("s3cret"));
-    let text = "a:\n  listen: h:1\n  redis_auth: s3cret\n  servers:\n   - h:1:1\n";
+    let text = "a:\n  listen: h:9\n  redis_auth: s3cret\n  servers:\n   - h:1:1\n";
     let errors = parse(text, "a.yml", false).unwrap_err();
     assert!(!format!("{errors} {errors:?}").contains("s3cret"));
 }

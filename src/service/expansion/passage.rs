@@ -265,7 +265,7 @@ impl Proxy {
         }
         let asked_before = |link: &crate::service::proxy::Link| {
             let oldest = link.connection.oldest();
-            link.pool == pool && oldest.is_some_and(|queued| Some(queued) < changed)
+            link.pool == pool && oldest.is_some_and(|queued| Some(queued) <= changed)
         };
         !self.slots.any_before(pool, era) && !self.links.iter().any(asked_before)
     }
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn only_who_walks_alone_knows_that_the_new_servers_are_empty() {
-        let text = "pools:\n  a:\n    listen: h:1\n    protocol: redis\n    servers: [ 'h:1:1 a' ]\n    \
+        let text = "pools:\n  a:\n    listen: h:9\n    protocol: redis\n    servers: [ 'h:1:1 a' ]\n    \
                     expansion: { servers: [ 'h:1:1 a', 'h:2:1 b' ] }\n";
         let config = crate::config::parse(text, "a.yml", false).unwrap();
         let (settings, now) = (&config.pools[0], Instant::now());

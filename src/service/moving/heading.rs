@@ -219,7 +219,8 @@ impl Proxy {
             Duty::Lent { .. } => link.wanders && !link.connection.is_patient(),
             _ => true,
         };
-        let owed = |link: &Link| link.connection.owed_since().is_some_and(|queued| queued < at);
+        // Of what was queued in this very moment nobody knows whether it was before.
+        let owed = |link: &Link| link.connection.owed_since().is_some_and(|queued| queued <= at);
         self.links.iter().any(|link| link.pool == pool && counts(link) && owed(link))
     }
 }

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_key_is_handed_over_with_database_and_password() {
-        let text = "pools:\n  a:\n    listen: h:1\n    protocol: redis\n    redis_db: 3\n    \
+        let text = "pools:\n  a:\n    listen: h:9\n    protocol: redis\n    redis_db: 3\n    \
                     redis_user: u\n    redis_auth: p\n    servers: [ 'h:1:1 a' ]\n    expansion: \
                     { migrate_timeout: 250ms, servers: [ 'h:1:1 a', 'other:77:1 b' ] }\n";
         let config = crate::config::parse(text, "a.yml", false).unwrap();

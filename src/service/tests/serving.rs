@@ -1,5 +1,6 @@
 //! The servers: commands of all connections, executed one at a time.
 
+use super::plan::TIMEOUT;
 use super::promises::Promise;
 use super::redis::{self, Effect};
 use super::wires::{Line, Reply, Sent, text};
@@ -41,15 +42,8 @@ impl World {
             }
             return;
         }
-        if matches!(what[0], "GET" | "MGET" | "SET" | "DEL") {
-            let other = &mut self.redis[1 - server];
-            let astray = what[1..].iter().find(|key| {
-                self.keys.iter().any(|it| it == *key)
-                    && other.find(key.as_bytes(), now, &mut self.wires).is_some()
-            });
-            if let Some(key) = astray.map(|key| (*key).to_owned()) {
-                self.breaks(Promise::Place, &format!("{key} is not at {server}"));
-            }
+        if matches!(what[0], "GET" | "MGET" | "SET" | "DEL") && now - sent.at < TIMEOUT {
+            self.look_for((server, &what[1..]), now - sent.at);
         }
         let words = (line, &sent.words[..], sent.at);
         let effect = self.redis[server].execute(words, now, &mut self.wires);
@@ -60,6 +54,19 @@ impl World {
         }
         if what[0] == "SET" {
             self.note_end(what[1], server);
+        }
+    }
+
+    /// Looks whether a server that is asked for keys has them, if any has. What was given up meanwhile
+    /// is not looked at: it may come at any time.
+    fn look_for(&mut self, (server, asked): (usize, &[&str]), late: u64) {
+        let (now, keys) = (self.now, self.keys.clone());
+        for key in asked.iter().filter(|key| keys.iter().any(|it| it == *key)) {
+            let [here, there] = [server, 1 - server]
+                .map(|at| self.redis[at].find(key.as_bytes(), now, &mut self.wires).is_some());
+            if there && !here {
+                self.breaks(Promise::Place, &format!("{key} is not at {server}, {late} ms late"));
+            }
         }
     }
 

@@ -63,6 +63,7 @@ impl Clients for Told {
 
 pub(super) struct Worker {
     number: usize,
+    made: Instant,
     pub(super) proxy: Proxy,
     io: Io,
     pub(super) told: Told,
@@ -91,6 +92,7 @@ impl Worker {
         }
         Self {
             number,
+            made: Instant::now(),
             proxy,
             io: Io::new(mail),
             told: Told::default(),
@@ -157,8 +159,8 @@ impl Worker {
             let mut busy = self.dial(now, wires).await;
             self.turn(now, |proxy, turn| proxy.flush(turn));
             wires.collect(self.number, at, cut);
-            // In the past: only what is there already is waited for.
-            self.io.turn(Some(Instant::now()), &mut tokens, &mut mail).await;
+            // In the past, as the runtime's clock has it, too: nothing is waited for.
+            self.io.turn(Some(self.made), &mut tokens, &mut mail).await;
             for letter in mail.drain(..) {
                 if let Letter::Landed { pool, hash } = letter {
                     self.turn(now, |proxy, turn| proxy.landed(turn, pool, hash));
