@@ -174,6 +174,10 @@ impl Connection {
             return if self.scanned < STREAM_FROM { Ok(None) } else { Err(Failure::Unfit) };
         };
         let len = std::mem::take(&mut self.scanned);
+        if bytes.starts_with(b">") {
+            // Who is told of changes hears of a FLUSHALL at once; nothing is kept of this one yet.
+            return Ok(Some(len));
+        }
         if greeting.tracking && self.greeting_left == TRACKING_LEFT {
             // Whoever cannot is of use all the same.
             self.tracking = bytes.starts_with(b"+");

@@ -227,6 +227,21 @@ async fn a_greeting_that_is_not_answered_well_is_refused() {
     }
 }
 
+/// A FLUSHALL of somebody else, just when a connection begins to be told of changes.
+#[tokio::test]
+async fn a_push_is_no_answer_to_the_greeting() {
+    let lines = "    protocol: redis\n    near_cache: { memory: 8MiB }\n";
+    let mut stand = Stand::closed(lines);
+    let greeting = Greeting::of(&pool(lines), false, true);
+    stand.connection = Connection::new(&pool(lines), Arc::new(greeting));
+    stand.connect().await;
+    let hello = "%1\r\n$5\r\nproto\r\n:3\r\n";
+    let push = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+    stand.say(format!("{hello}+OK\r\n{push}+OK\r\n{push}+PONG\r\n").as_bytes());
+    assert_eq!(stand.receive().await, Ok(Received::Fit));
+    assert!(stand.connection.is_tracking());
+}
+
 #[tokio::test]
 async fn a_greeting_without_an_end_is_not_held() {
     let mut stand = Stand::closed("    protocol: redis\n");

@@ -12,9 +12,7 @@
 //! proxies leave to chance themselves, the order of hash tables and waits that are spread out, is not).
 //! Keys that move and keys that stay are read and written by all proxies and by others, and what every
 //! read is shown is held against the promises. With a known mistake in what the proxies do the same
-//! check must fail; otherwise it would prove nothing. Of Redis only where keys are asked for is held to
-//! be right in every run: whether an age that the check finds too high, once in some thousand runs, is
-//! one is open.
+//! check must fail; otherwise it would prove nothing.
 //!
 //! * `plan`: what a run is like. `world`: what happens next. `walking`: phases, and writes elsewhere.
 //!   `clients`: who asks for what. `faults`: what goes wrong.
@@ -106,13 +104,16 @@ async fn proxies_of_memcached_walk_and_keep_their_promises() {
 }
 
 #[tokio::test]
-async fn proxies_of_redis_that_tells_walk_and_ask_where_keys_are() {
-    keeps(&[Promise::Place], Manner::Tracked, &["handed over", "pushed"]).await;
+async fn proxies_of_redis_that_tells_walk_and_keep_their_promises() {
+    keeps(&[], Manner::Tracked, &["handed over", "pushed"]).await;
 }
 
+/// A value that is replaced between the questions for it and for its time may outlive that, within
+/// `max_age`, as the README says: the fourth promise is not among these.
 #[tokio::test]
-async fn proxies_of_redis_that_does_not_tell_walk_and_ask_where_keys_are() {
-    keeps(&[Promise::Place], Manner::Aged, &["handed over"]).await;
+async fn proxies_of_redis_that_does_not_tell_walk_and_keep_their_promises() {
+    use Promise::{Contact, OwnWrites, Place, Staleness};
+    keeps(&[OwnWrites, Staleness, Contact, Place], Manner::Aged, &["handed over"]).await;
 }
 
 /// A mistake breaks these promises at least, with servers of this manner.
