@@ -48,6 +48,7 @@ pub struct Amend {
 
 /// How full an engine is and what has become of its items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Usage {
     /// Items alive, those that have expired unnoticed among them.
     pub items: u64,

@@ -13,13 +13,14 @@
 //! * `locked`, `draft`: what a command does with the shards of its keys, and with a value that is
 //!   on its way in.
 //! * `item`: what is stored and what is seen of it.
-//! * `engine`: the narrow face that a storage engine has.
+//! * `engine`: the narrow face that a storage engine has; `counters`: what each of them counts.
 //! * `segcache`: an engine, on `segments` that hold the items and an `index` that finds them.
 //! * `cuckoo`: another one, for small items: cells of one size, each item in one of a few.
 //! * `watch`: who is told when an item changes.
 //! * `budget`: the memory that all shards share, in `pages` from the system.
 
 mod budget;
+mod counters;
 mod cuckoo;
 mod draft;
 mod engine;

@@ -34,20 +34,20 @@ impl Engine for Cuckoo {
             self.remove_any(key);
             return Err(PutError::TooLarge);
         }
-        let fresh = self.renew();
+        let fresh = self.counters.renew();
         let cas = item.cas.unwrap_or(fresh);
         if item.expiry.is_some_and(|at| at <= now) {
             self.remove_any(key);
-            self.usage.expired += 1;
+            self.counters.usage.expired += 1;
         } else {
             self.store(key, item, cas, now)?;
         }
-        self.usage.stored += 1;
+        self.counters.usage.stored += 1;
         Ok(cas)
     }
 
     fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
-        let fresh = if change.renew { Some(self.renew()) } else { None };
+        let fresh = if change.renew { Some(self.counters.renew()) } else { None };
         let place = self.find_alive(key, now)?;
         Some(cell::amend(self.table.cell_mut(place), change, fresh))
     }
@@ -63,7 +63,7 @@ impl Engine for Cuckoo {
     fn clear(&mut self) {
         self.table.clear();
         self.swept = 0;
-        self.usage = Usage { items: 0, bytes: 0, ..self.usage };
+        self.counters.usage = Usage { items: 0, bytes: 0, ..self.counters.usage };
     }
 
     fn sweep(&mut self, now: Time, budget: usize) -> bool {
@@ -75,7 +75,7 @@ impl Engine for Cuckoo {
             });
             if let Some(place) = dead {
                 self.empty(place);
-                self.usage.expired += 1;
+                self.counters.usage.expired += 1;
             }
             self.swept = dead.map_or(end, |place| place + 1);
             if self.swept >= self.table.cells() {
@@ -103,7 +103,7 @@ impl Engine for Cuckoo {
     }
 
     fn usage(&self) -> Usage {
-        Usage { memory: self.table.memory(), ..self.usage }
+        Usage { memory: self.table.memory(), ..self.counters.usage }
     }
 
     #[cfg(test)]

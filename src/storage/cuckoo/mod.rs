@@ -23,7 +23,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use super::engine::{PutError, Start, Usage};
+use super::counters::Counters;
+use super::engine::{PutError, Start};
 use super::item::{Key, NewItem};
 use super::time::Time;
 use crate::config::Eviction;
@@ -40,14 +41,13 @@ const DRAFTS: (u64, u64) = (64, 64 << 10);
 
 /// One shard.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Cuckoo {
+    pub(super) counters: Counters,
     table: Table,
     start: Start,
-    version: u64,
-    usage: Usage,
     /// The cell at which the next sweep goes on.
     swept: usize,
-    random: u64,
 }
 
 impl Cuckoo {
@@ -55,12 +55,11 @@ impl Cuckoo {
     pub(super) fn new(start: Start, cell_len: usize) -> Self {
         let (part, most) = DRAFTS;
         let others = (start.share / part).min(most) + size_of::<Self>() as u64;
+        let seed = start.keys.hash(b"random");
         Self {
+            counters: Counters::new(start.version, seed),
             table: Table::new(start.share.saturating_sub(others), cell_len),
-            version: start.version,
-            usage: Usage::default(),
             swept: 0,
-            random: start.keys.hash(b"random") | 1,
             start,
         }
     }
@@ -68,18 +67,6 @@ impl Cuckoo {
     /// Bytes it takes from the start, whatever is in it.
     pub(super) fn fixed_cost(&self) -> u64 {
         size_of::<Self>() as u64 + self.table.memory()
-    }
-
-    fn renew(&mut self) -> u64 {
-        self.version += 1;
-        self.version
-    }
-
-    fn chance(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 11
     }
 
     /// Writes an item that fits over the one that its key has, or into a cell that is made empty.
@@ -98,8 +85,8 @@ impl Cuckoo {
             None => self.make_room(key.hash, now)?,
         };
         cell::write(self.table.take(place, key.hash), key.bytes, item, cas, now);
-        self.usage.items += 1;
-        self.usage.bytes += (key.bytes.len() + item.len()) as u64;
+        self.counters.usage.items += 1;
+        self.counters.usage.bytes += (key.bytes.len() + item.len()) as u64;
         Ok(())
     }
 
@@ -110,14 +97,14 @@ impl Cuckoo {
             return Some(place);
         }
         self.empty(place);
-        self.usage.expired += 1;
+        self.counters.usage.expired += 1;
         None
     }
 
     /// Removes the item of a cell.
     fn empty(&mut self, place: usize) {
-        self.usage.items -= 1;
-        self.usage.bytes -= cell::payload(self.table.cell(place)) as u64;
+        self.counters.usage.items -= 1;
+        self.counters.usage.bytes -= cell::payload(self.table.cell(place)) as u64;
         self.table.empty(place);
     }
 
@@ -135,7 +122,7 @@ impl Cuckoo {
         }
         let victim = self.victim(places).ok_or(PutError::Full)?;
         self.empty(victim);
-        self.usage.evicted += 1;
+        self.counters.usage.evicted += 1;
         Ok(victim)
     }
 
@@ -164,7 +151,7 @@ impl Cuckoo {
         let dead = cell::is_dead(self.table.cell(place), now);
         if dead {
             self.empty(place);
-            self.usage.expired += 1;
+            self.counters.usage.expired += 1;
         }
         dead
     }
@@ -177,7 +164,7 @@ impl Cuckoo {
                 let expiry = |place: &usize| cell::expiry_millis(self.table.cell(*place));
                 places.into_iter().min_by_key(expiry)
             }
-            _ => Some(places[self.chance() as usize % places.len()]),
+            _ => Some(places[self.counters.chance() as usize % places.len()]),
         }
     }
 }

@@ -25,7 +25,10 @@ impl Cuckoo {
             assert!(keys.insert(cell::key(cell)), "a key has one item");
             payload += cell::payload(cell);
         }
-        assert_eq!((self.usage.items, self.usage.bytes), (keys.len() as u64, payload as u64));
+        assert_eq!(
+            (self.counters.usage.items, self.counters.usage.bytes),
+            (keys.len() as u64, payload as u64)
+        );
     }
 }
 

@@ -148,7 +148,7 @@ impl Segcache {
     fn victim(&mut self, policy: Eviction) -> Option<u32> {
         if policy == Eviction::Random {
             let count = self.segments.count() as u64;
-            let chosen = self.chance().checked_rem(count)?;
+            let chosen = self.counters.chance().checked_rem(count)?;
             return self.segments.iter().nth(chosen as usize).map(|(id, _)| id);
         }
         let oldest = |wanted: &dyn Fn(&Segment) -> bool| {
@@ -219,7 +219,11 @@ impl Segcache {
         if let Some(found) = self.index.find_place(hash, place) {
             self.index.remove(found, hash);
             self.forget(place);
-            *(if expired { &mut self.usage.expired } else { &mut self.usage.evicted }) += 1;
+            *(if expired {
+                &mut self.counters.usage.expired
+            } else {
+                &mut self.counters.usage.evicted
+            }) += 1;
         }
     }
 

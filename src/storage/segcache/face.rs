@@ -24,7 +24,7 @@ impl Engine for Segcache {
             return Some(self.large.get_mut(place).read(now));
         };
         let segment = self.segments.get_mut(place.segment);
-        let at = Context { base: segment.base(), version: self.version, now };
+        let at = Context { base: segment.base(), version: self.counters.version, now };
         let bytes = segment.at_mut(place.offset as usize);
         let fields = layout.fields(bytes, at);
         layout.touch(bytes, now);
@@ -57,7 +57,7 @@ impl Engine for Segcache {
     }
 
     fn amend(&mut self, key: Key<'_>, change: Amend, now: Time) -> Option<u64> {
-        let fresh = if change.renew { Some(self.renew()) } else { None };
+        let fresh = if change.renew { Some(self.counters.renew()) } else { None };
         let place = self.find_alive(key, now)?.0.slot.place();
         let before = self.seen(place, now);
         let fields = Fields {
@@ -83,7 +83,7 @@ impl Engine for Segcache {
         self.segments.clear();
         self.large.clear();
         self.swept = 0;
-        self.usage.bytes = 0;
+        self.counters.usage.bytes = 0;
     }
 
     fn sweep(&mut self, now: Time, budget: usize) -> bool {
@@ -111,7 +111,7 @@ impl Engine for Segcache {
     }
 
     fn usage(&self) -> Usage {
-        Usage { items: self.index.items(), memory: self.memory(), ..self.usage }
+        Usage { items: self.index.items(), memory: self.memory(), ..self.counters.usage }
     }
 
     fn wanted(&self) -> Option<u64> {
@@ -139,7 +139,7 @@ impl Segcache {
             self.large.get_mut(place).fields = fields;
             return true;
         }
-        let at = self.segments.context(place.segment, self.version, now);
+        let at = self.segments.context(place.segment, self.counters.version, now);
         let (layout, bytes) = self.segments.item_mut(place);
         if layout.rewrite(bytes, &fields, at) {
             self.segments.get_mut(place.segment).extend(fields.expiry);

@@ -25,7 +25,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::engine::{Start, Usage};
+use super::counters::Counters;
+use super::engine::Start;
 use super::index::{Found, Index, LARGE, Place};
 use super::item::{Item, Key};
 use super::segments::{Layout, Segments};
@@ -41,38 +42,36 @@ const COUNTED_ALL: u8 = 16;
 
 /// One shard.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Segcache {
+    pub(super) counters: Counters,
     index: Index,
     segments: Segments,
     large: LargeItems,
     policy: Policy,
     start: Start,
-    version: u64,
     /// What it cannot do without: nothing of its own is evicted below that.
     keeps: u64,
     /// Bytes that were not to be had when something was refused as `Full`.
     wanted: u64,
-    usage: Usage,
     /// Segments that the sweep under way has seen.
     swept: u32,
-    random: u64,
 }
 
 impl Segcache {
     /// An empty shard.
     pub(super) fn new(start: Start) -> Self {
         let segments = start.share / start.budget.segment_cost();
+        let seed = start.keys.hash(b"random");
         Self {
+            counters: Counters::new(start.version, seed),
             index: Index::new(Arc::clone(&start.budget)),
             segments: Segments::new(Arc::clone(&start.budget), segments),
             large: LargeItems::default(),
             policy: Policy::default(),
-            version: start.version,
             keeps: 0,
             wanted: 0,
-            usage: Usage::default(),
             swept: 0,
-            random: start.keys.hash(b"random") | 1,
             start,
         }
     }
@@ -87,18 +86,6 @@ impl Segcache {
         self.segments.count() as u64 * self.start.budget.segment_cost()
             + self.index.memory()
             + self.large.memory()
-    }
-
-    fn renew(&mut self) -> u64 {
-        self.version += 1;
-        self.version
-    }
-
-    fn chance(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 11
     }
 
     fn find(&self, key: Key<'_>) -> Option<Found> {
@@ -136,7 +123,7 @@ impl Segcache {
             return Some((found, layout));
         }
         self.remove_found(found, key.hash, now);
-        self.usage.expired += 1;
+        self.counters.usage.expired += 1;
         None
     }
 
@@ -161,10 +148,10 @@ impl Segcache {
     fn forget(&mut self, place: Place) {
         if place.segment == LARGE {
             let payload = self.large.remove(place).map_or(0, |large| large.payload());
-            self.usage.bytes -= payload as u64;
+            self.counters.usage.bytes -= payload as u64;
         } else {
             let (layout, _) = self.segments.item(place);
-            self.usage.bytes -= layout.payload() as u64;
+            self.counters.usage.bytes -= layout.payload() as u64;
             self.segments.forget(place, layout.len());
         }
     }
@@ -175,14 +162,14 @@ impl Segcache {
             return self.large.get(place).seen();
         }
         let (layout, bytes) = self.segments.item(place);
-        let at = self.segments.context(place.segment, self.version, now);
+        let at = self.segments.context(place.segment, self.counters.version, now);
         layout.seen(bytes, layout.fields(bytes, at))
     }
 
     fn note_read(&mut self, found: Found) {
         let frequency = found.slot.frequency();
         let counts = frequency < COUNTED_ALL
-            || frequency < u8::MAX && self.chance().is_multiple_of(u64::from(frequency));
+            || frequency < u8::MAX && self.counters.chance().is_multiple_of(u64::from(frequency));
         if counts {
             self.index.set_frequency(found, frequency + 1);
         }

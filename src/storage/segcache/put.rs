@@ -24,7 +24,7 @@ impl Segcache {
     pub(super) fn store(&mut self, record: &Record<'_>, now: Time) -> Result<(), PutError> {
         if record.fields.expiry.is_some_and(|at| at <= now) {
             self.remove_any(record.key, now);
-            self.usage.expired += 1;
+            self.counters.usage.expired += 1;
             return Ok(());
         }
         let wide = HEADER_MAX + record.key.bytes.len() + record.value_len;
@@ -76,7 +76,7 @@ impl Segcache {
     }
 
     fn layout_in(&self, id: u32, record: &Record<'_>, now: Time) -> Layout {
-        let at = self.segments.context(id, self.version, now);
+        let at = self.segments.context(id, self.counters.version, now);
         Layout::new(record.key.bytes.len(), record.value_len, &record.fields, at)
     }
 
@@ -94,9 +94,9 @@ impl Segcache {
         if layout.len() != before.len() || !suits {
             return false;
         }
-        self.usage.bytes += layout.payload() as u64;
-        self.usage.bytes -= before.payload() as u64;
-        let at = self.segments.context(place.segment, self.version, now);
+        self.counters.usage.bytes += layout.payload() as u64;
+        self.counters.usage.bytes -= before.payload() as u64;
+        let at = self.segments.context(place.segment, self.counters.version, now);
         let segment = self.segments.get_mut(place.segment);
         segment.replace(place.offset as usize, layout, record, at);
         true
@@ -105,10 +105,10 @@ impl Segcache {
     /// Appends an item to the open segment `id`, in place of what was `found`.
     fn append(&mut self, record: &Record<'_>, id: u32, found: Option<Found>, now: Time) {
         let layout = self.layout_in(id, record, now);
-        let at = self.segments.context(id, self.version, now);
+        let at = self.segments.context(id, self.counters.version, now);
         let offset = self.segments.get_mut(id).append(layout, record, at) as u32;
         self.segments.advance(layout.len());
-        self.usage.bytes += layout.payload() as u64;
+        self.counters.usage.bytes += layout.payload() as u64;
         self.link(record.key, Place { segment: id, offset }, found, now);
     }
 
@@ -163,7 +163,7 @@ impl Segcache {
             return Err(PutError::Full);
         }
         let large = Large::new(key.bytes, pieces, fields, charge);
-        self.usage.bytes += large.payload() as u64;
+        self.counters.usage.bytes += large.payload() as u64;
         self.segments.advance(large.payload().max(1));
         let place = self.large.insert(large, self.segments.appended());
         self.index.insert(key.hash, place, 1);
@@ -209,7 +209,7 @@ impl Segcache {
             self.remove_any(key, now);
             return Err(PutError::TooLarge);
         }
-        let fresh = self.renew();
+        let fresh = self.counters.renew();
         let fields = Fields {
             flags: item.flags,
             cas: item.cas.unwrap_or(fresh),
@@ -221,7 +221,7 @@ impl Segcache {
             self.remove_any(key, now);
             return Err(error);
         }
-        self.usage.stored += 1;
+        self.counters.usage.stored += 1;
         Ok(fields.cas)
     }
 }

@@ -28,7 +28,7 @@ impl Segcache {
             }
         }
         assert_eq!(self.index.items() as usize, keys.len());
-        assert_eq!(self.usage.bytes as usize, payload);
+        assert_eq!(self.counters.usage.bytes as usize, payload);
         for (id, segment) in self.segments.iter() {
             let counted = live.get(&id).copied().unwrap_or_default();
             assert_eq!((segment.live_items(), segment.live_bytes()), counted, "segment {id}");

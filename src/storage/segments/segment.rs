@@ -109,10 +109,10 @@ impl Segment {
 
     /// Lets its last moment be no earlier than this.
     pub(crate) fn extend(&mut self, expiry: Option<Time>) {
-        self.max_expire = match (self.max_expire, expiry) {
-            (Some(last), Some(at)) => Some(last.max(at)),
-            _ => None,
-        };
+        // Written only if it changes: other cores have the line, too, as long as nobody writes.
+        if !self.outlives(expiry) {
+            self.max_expire = expiry;
+        }
     }
 
     /// Its memory from `offset` on, if there is any.

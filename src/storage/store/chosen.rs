@@ -9,8 +9,9 @@ use crate::storage::item::{Item, Key, NewItem};
 use crate::storage::segcache::Segcache;
 use crate::storage::time::Time;
 
-/// An engine of the kind that a store's settings name.
+/// An engine of the kind that a store's settings name; either has the same place behind the tag.
 #[derive(Debug)]
+#[repr(C)]
 #[expect(clippy::large_enum_variant, reason = "one for each shard, and never moved")]
 pub(in crate::storage) enum Chosen {
     Segcache(Segcache),
@@ -47,6 +48,12 @@ impl Chosen {
     /// Bytes it takes from the start, whatever is in it.
     pub(super) fn fixed_cost(&self) -> u64 {
         on!(self, engine => engine.fixed_cost())
+    }
+
+    /// What it counts.
+    #[cfg(test)]
+    pub(super) fn counters(&self) -> &crate::storage::counters::Counters {
+        on!(self, engine => &engine.counters)
     }
 }
 

@@ -93,8 +93,9 @@ pub(super) struct Shards {
 #[repr(align(128))]
 struct Shard(Mutex<State>);
 
-/// What one lock guards.
+/// What one lock guards; the engine's counters are in the cache line of the lock.
 #[derive(Debug)]
+#[repr(C)]
 struct State {
     engine: Chosen,
     /// When everything that is there then is to be removed.
@@ -385,5 +386,31 @@ impl Shards {
             guard.engine_mut().keep(self.keeps());
             found
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+    use std::ptr;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_most_is_in_the_cache_line_of_the_lock() {
+        let cells = Storage::Cuckoo { item_size: 64 };
+        for storage in [Storage::Segcache, cells] {
+            let (memory, version, eviction) = (MEMORY_MIN, 1, Eviction::Merge);
+            let settings =
+                Settings { memory, item_max: 1 << 10, shards: 1, version, storage, eviction };
+            let shards = Shards::new(settings);
+            let line = ptr::from_ref(&shards.list[0]).addr() / 64;
+            let guard = shards.guard(0, Time::default());
+            let counters = guard.engine().counters();
+            assert_eq!(ptr::from_ref(counters).addr() / 64, line, "{storage:?}");
+            let stored = ptr::from_ref(&counters.usage.stored).addr();
+            assert_eq!(stored / 64, line, "{storage:?}");
+        }
+        assert_eq!(offset_of!(State, engine), 0);
     }
 }

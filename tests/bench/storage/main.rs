@@ -6,12 +6,14 @@
 //! ```
 //!
 //! * [`speed`]: loads on one store from one thread and from two; [`report`]: their table,
+//! * [`line`]: how far apart the cores of two threads are,
 //! * [`hit_ratio`]: the store beside LRU, FIFO and the optimum, memory size by memory size,
 //! * [`random`]: what both draw their requests from.
 //!
 //! `tests/bench/storage/README.md` says how to read the results.
 
 mod hit_ratio;
+mod line;
 mod random;
 mod report;
 mod speed;

@@ -1,6 +1,7 @@
 //! The table: each load, what it reached, and the bar if there is one.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 /// More waiting than this, and a rate tells of other programs.
 const WAITED_MAX: f64 = 0.05;
@@ -12,6 +13,8 @@ pub(crate) struct Rate {
     pub(crate) figure: f64,
     /// Part of the time in which a thread was ready to run but had no core.
     pub(crate) waited: f64,
+    /// Where two threads share the store: how long a cache line takes from core to core and back.
+    pub(crate) line: Option<Duration>,
     pub(crate) bar: Option<f64>,
 }
 
@@ -32,15 +35,22 @@ impl Rate {
 /// Those of standard output.
 pub(crate) fn print(rates: &[Rate]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let head = ["load", "M op/s", "bar", "waited", "verdict"];
-    let [load, figure, bar, waited, verdict] = head;
-    writeln!(out, "\n| {load:<26} | {figure:>6} | {bar:>6} | {waited:>6} | {verdict:<7} |")?;
-    writeln!(out, "|{0:-<28}|{0:-<7}:|{0:-<7}:|{0:-<7}:|{0:-<9}|", "")?;
+    let head = ["load", "M op/s", "bar", "waited", "line", "verdict"];
+    let [load, figure, bar, waited, line, verdict] = head;
+    writeln!(
+        out,
+        "\n| {load:<26} | {figure:>6} | {bar:>6} | {waited:>6} | {line:>6} | {verdict:<7} |"
+    )?;
+    writeln!(out, "|{0:-<28}|{0:-<7}:|{0:-<7}:|{0:-<7}:|{0:-<7}:|{0:-<9}|", "")?;
     for rate in rates {
         let Rate { load, figure, waited, .. } = rate;
         let bar = rate.bar.map_or_else(String::new, |bar| format!("≥ {bar}"));
         let (waited, verdict) = (format!("{:.0} %", waited * 100.0), rate.verdict());
-        writeln!(out, "| {load:<26} | {figure:>6.2} | {bar:>6} | {waited:>6} | {verdict:<7} |")?;
+        let line = rate.line.map_or_else(String::new, |line| format!("{} ns", line.as_nanos()));
+        writeln!(
+            out,
+            "| {load:<26} | {figure:>6.2} | {bar:>6} | {waited:>6} | {line:>6} | {verdict:<7} |"
+        )?;
     }
     Ok(())
 }

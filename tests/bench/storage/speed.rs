@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use twinring::storage::{Key, NewItem, Settings, Storage, Store, Time};
 
+use crate::line::round_trip;
 use crate::random::{Random, Zipf};
 use crate::report::Rate;
 
@@ -129,7 +130,7 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
         let (upper, lower) = (named(upper)?, named(lower)?);
         let waited = upper.waited.max(lower.waited);
         let figure = upper.figure / lower.figure;
-        Some(Rate { load: name, figure, waited, bar: Some(THREADS_BAR) })
+        Some(Rate { load: name, figure, waited, line: upper.line, bar: Some(THREADS_BAR) })
     };
     let ratios: Vec<Rate> = RATIOS.iter().filter_map(ratio).collect();
     rates.extend(ratios);
@@ -143,6 +144,8 @@ fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     let thread = |seed| Thread { at_once, ..Thread::new(stage, &zipf, load.writes, seed) };
     let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
     let samples = RefCell::new(Vec::new());
+    let distance = || (load.threads > 1).then(round_trip).flatten();
+    let before = distance();
     let mut group = criterion.benchmark_group("storage");
     group.throughput(Throughput::Elements(load.threads as u64));
     group.bench_function(load.name, |bencher| {
@@ -157,7 +160,8 @@ fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     group.finish();
     let (rates, waits): (Vec<f64>, Vec<f64>) = samples.into_inner().into_iter().unzip();
     let mean = waits.iter().sum::<f64>() / waits.len() as f64;
-    Rate { load: load.name, figure: median(rates), waited: mean, bar: load.bar }
+    let line = before.max(distance());
+    Rate { load: load.name, figure: median(rates), waited: mean, line, bar: load.bar }
 }
 
 /// Bytes of memory for each small item in a store that is full of them, beside its key and value.

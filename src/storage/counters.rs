@@ -1,0 +1,43 @@
+//! What almost every command writes in a shard, together.
+//!
+//! ```text
+//!  a shard's first cache line:  lock 8 │ kind 8 │ version 8 │ random 8 │ usage 32 of 48  ◀─ written
+//!  those after it:              the engine's tables and lists                            ◀─ only read
+//! ```
+//! A line that one core has written must come from there before another one can read it: some ten
+//! nanoseconds to some hundred, by where the two cores are. A command on a shard that another core
+//! has used last waits for that once, for the lock; what else it writes is in the same line, and
+//! what it only reads is with its own core already. (Of the items themselves that cannot be said.)
+
+use super::engine::Usage;
+
+/// The counters of an engine: its first field, for which the order of fields is fixed.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Counters {
+    /// The last that was given to an item.
+    pub(super) version: u64,
+    random: u64,
+    pub(super) usage: Usage,
+}
+
+impl Counters {
+    /// Versions that follow this one; `seed` begins what seems to be chance.
+    pub(super) fn new(version: u64, seed: u64) -> Self {
+        Self { version, random: seed | 1, usage: Usage::default() }
+    }
+
+    /// The next version.
+    pub(super) fn renew(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    /// A number that is as good as any: xorshift64 (Marsaglia 2003), its upper bits.
+    pub(super) fn chance(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random >> 11
+    }
+}
