@@ -1,7 +1,7 @@
 //! The index of a shard: where the item of a key is, and how often it is read.
 //!
 //! ```text
-//!  hash: position 32 │ tag 16 │ shard's choice 16
+//!  hash: position 32 │ tag 10 of 16 │ shard's choice 16
 //!
 //!  table  ████████░░░░░░░░      home below the mark: the item is in the next table
 //!         ───────▶ mark
@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use crate::storage::budget::{Budget, Charge};
 
+mod slot;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use slot::{LARGE, OFFSETS, Place, Slot};
 pub(crate) use table::CHUNK_LEN;
-pub(crate) use table::Slot;
 use table::{Chunk, Spot, Table};
 
 /// Home buckets of an empty index: one chunk.
@@ -45,24 +46,6 @@ const CHUNKS_READY: usize = 2;
 const SCAN_BUCKETS: usize = 64;
 const SCAN_ITEMS: usize = 24;
 
-const OFFSET_BITS: u32 = 20;
-const SEGMENT_BITS: u32 = 20;
-const TAG_BITS: u32 = 16;
-const FREQUENCY_BITS: u32 = 8;
-
-/// Numbers of segments end here; this one stands for the list of large items.
-pub(crate) const LARGE: u32 = (1 << SEGMENT_BITS) - 1;
-
-/// Offsets end here.
-pub(crate) const OFFSETS: usize = 1 << OFFSET_BITS;
-
-/// Where an item is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) segment: u32,
-    pub(crate) offset: u32,
-}
-
 /// A slot that was found. Good until something is stored or removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
@@ -82,41 +65,6 @@ pub(crate) struct Index {
     /// One for each chunk there is.
     charges: Vec<Charge>,
     budget: Arc<Budget>,
-}
-
-impl Slot {
-    /// A slot for an item that nobody has read.
-    pub(crate) fn new(hash: u64, place: Place, frequency: u8) -> Self {
-        let place = (u64::from(place.offset) << SEGMENT_BITS) | u64::from(place.segment);
-        Self((((place << TAG_BITS) | tag(hash)) << FREQUENCY_BITS) | u64::from(frequency))
-    }
-
-    /// Where its item is.
-    pub(crate) fn place(self) -> Place {
-        let place = self.0 >> (TAG_BITS + FREQUENCY_BITS);
-        Place { segment: place as u32 & LARGE, offset: (place >> SEGMENT_BITS) as u32 }
-    }
-
-    /// How often it is read, by and by; 0 only if the slot is empty.
-    pub(crate) fn frequency(self) -> u8 {
-        self.0 as u8
-    }
-
-    /// The slot of a bucket's bytes that is most likely that of an item: one with its tag, or else
-    /// an empty one. Found without a branch.
-    pub(crate) fn likely(bucket: &[u8], hash: u64) -> Self {
-        let (lanes, _) = bucket.as_chunks();
-        let slots = lanes.iter().map(|lane| Self(u64::from_le_bytes(*lane)));
-        Self(slots.fold(0, |all, slot| all.max(if slot.may_be(hash) { slot.0 } else { 0 })))
-    }
-
-    fn may_be(self, hash: u64) -> bool {
-        ((self.0 >> FREQUENCY_BITS) & ((1 << TAG_BITS) - 1) == tag(hash)) & (self.0 != 0)
-    }
-}
-
-fn tag(hash: u64) -> u64 {
-    (hash >> 16) & ((1 << TAG_BITS) - 1)
 }
 
 fn position(hash: u64) -> u32 {
@@ -164,9 +112,8 @@ impl Index {
     ) -> Option<(Found, T)> {
         let (in_next, home) = self.home(position(hash));
         let table = self.table(in_next);
-        let may_be = |slot: Slot| slot.may_be(hash);
         let take = |slot: Slot| Some((slot, wanted(slot.place())?));
-        let (spot, (slot, made)) = table.find(home, may_be, take)?;
+        let (spot, (slot, made)) = table.find(home, hash, take)?;
         Some((Found { in_next, spot, slot }, made))
     }
 
@@ -177,31 +124,35 @@ impl Index {
     }
 
     /// Puts an item in that is not there. [`Index::prepare`] must have said yes before.
-    pub(crate) fn insert(&mut self, hash: u64, place: Place, frequency: u8) {
+    pub(crate) fn insert(
+        &mut self,
+        hash: u64,
+        place: Place,
+        frequency: u8,
+        hash_of: impl Fn(Place) -> u64,
+    ) {
         let (in_next, home) = self.home(position(hash));
         let Self { table, next, ready, budget, .. } = self;
         let table = next.as_mut().filter(|_| in_next).unwrap_or(table);
-        table.insert(home, Slot::new(hash, place, frequency), || {
-            ready.pop().unwrap_or_else(|| fresh(budget))
-        });
+        let slot = Slot::new(hash, place, frequency);
+        table.insert(home, slot, &hash_of, || ready.pop().unwrap_or_else(|| fresh(budget)));
         self.items += 1;
     }
 
     /// Says that the item of a slot is at another place now, and how often it is read.
-    pub(crate) fn set(&mut self, found: Found, hash: u64, place: Place, frequency: u8) {
-        self.table_mut(found.in_next).set(found.spot, Slot::new(hash, place, frequency));
+    pub(crate) fn set(&mut self, found: Found, place: Place, frequency: u8) {
+        let slot = found.slot.moved(place).read(frequency);
+        self.table_mut(found.in_next).set(found.spot, slot);
     }
 
     /// Notes how often the item of a slot is read.
     pub(crate) fn set_frequency(&mut self, found: Found, frequency: u8) {
-        let slot = Slot(found.slot.0 & !0xff | u64::from(frequency.max(1)));
-        self.table_mut(found.in_next).set(found.spot, slot);
+        self.table_mut(found.in_next).set(found.spot, found.slot.read(frequency));
     }
 
     /// Takes an item out.
-    pub(crate) fn remove(&mut self, found: Found, hash: u64) {
-        let (_, home) = self.home(position(hash));
-        self.table_mut(found.in_next).remove(home, found.spot);
+    pub(crate) fn remove(&mut self, found: Found, hash_of: impl Fn(Place) -> u64) {
+        self.table_mut(found.in_next).remove(found.spot, &hash_of);
         self.items -= 1;
     }
 
@@ -249,21 +200,17 @@ impl Index {
 
     /// Moves all items whose home is the bucket at the mark.
     fn move_bucket(&mut self, hash_of: impl Fn(Place) -> u64) {
-        let (mark, table) = (self.mark, &self.table);
-        let mut moved = Vec::with_capacity(16);
-        table.walk(mark, |spot, slot| {
-            let position = position(hash_of(slot.place()));
-            if table.home(position) == mark {
-                moved.push((spot, slot, position));
-            }
-        });
-        for (spot, slot, position) in moved {
+        loop {
+            let (mut last, mark) = (None, self.mark);
+            self.table.walk(mark, &hash_of, |spot, slot| last = Some((spot, slot)));
+            let Some((spot, slot)) = last else { break };
             // More than two chunks are needed only if very many items have the same home.
             self.refill();
-            self.table.remove(mark, spot);
+            self.table.remove(spot, &hash_of);
             let Self { next: Some(next), ready, budget, .. } = self else { return };
-            let home = next.home(position);
-            next.insert(home, slot, || ready.pop().unwrap_or_else(|| fresh(budget)));
+            let home = next.home(position(hash_of(slot.place())));
+            let fresh = || ready.pop().unwrap_or_else(|| fresh(budget));
+            next.insert(home, slot, &hash_of, fresh);
         }
         self.mark += 1;
         let passed = self.table.take_before(self.mark);
@@ -305,23 +252,13 @@ impl Index {
 
     /// Some places in the order of their hashes, from the position `cursor` on, and the position
     /// to go on with; that is 0 at the end. Places that are not past `cursor` may be among them.
-    pub(crate) fn scan(&self, cursor: u64) -> (Vec<Place>, u64) {
-        let mut places: Vec<(Spot, Place)> = Vec::new();
+    pub(crate) fn scan(&self, cursor: u64, hash_of: impl Fn(Place) -> u64) -> (Vec<Place>, u64) {
+        let mut places = Vec::new();
         let mut cursor = cursor;
-        // A bucket is on the way from several homes: this is the first that was not shown yet.
-        let mut fresh = (false, 0);
         for _ in 0..SCAN_BUCKETS {
             let (in_next, home) = self.home(u32::try_from(cursor).unwrap_or(u32::MAX));
             let table = self.table(in_next);
-            if in_next != fresh.0 {
-                fresh = (in_next, 0);
-            }
-            table.walk(home, |spot, slot| {
-                if spot.bucket >= fresh.1 {
-                    places.push((spot, slot.place()));
-                }
-            });
-            fresh.1 = places.last().map_or(0, |(spot, _)| spot.bucket + 1).max(fresh.1);
+            table.walk(home, &hash_of, |_, slot| places.push(slot.place()));
             // The part of the next table that is filled ends where the mark is.
             let end = table.start(home + 1);
             let mark = if in_next { self.table.start(self.mark) } else { 0 };
@@ -334,12 +271,19 @@ impl Index {
                 break;
             }
         }
-        (places.into_iter().map(|(_, place)| place).collect(), cursor)
+        (places, cursor)
     }
 
-    /// The frequency of the item at a place.
+    /// The slot of the item at a place.
     pub(crate) fn find_place(&self, hash: u64, place: Place) -> Option<Found> {
         Some(self.find(hash, |other| (other == place).then_some(()))?.0)
+    }
+
+    /// How many buckets the search for an item of this hash looks at that is not there.
+    #[cfg(test)]
+    pub(crate) fn steps(&self, hash: u64) -> usize {
+        let (in_next, home) = self.home(position(hash));
+        self.table(in_next).steps(home)
     }
 
     /// Every slot.

@@ -3,33 +3,35 @@
 //! ```text
 //!  position (32 bits of the hash) × buckets >> 32 ─▶ home bucket ─▶ the next one if it is full …
 //! ```
-//! Any number of buckets will do. A bucket is one cache line of eight slots; beside it stands how
-//! many items have passed it by on the way from their home, so that a search ends at the first
-//! bucket that nobody has passed. Behind the last home there may be more buckets, as needed: an
-//! item always finds a place.
+//! Any number of buckets will do. A bucket is one cache line of eight slots. Items lie in the order
+//! of their homes: one that comes in where all is full takes the slot of one whose home is later,
+//! which goes on to the next bucket; where one is removed, those behind it move up (linear probing
+//! in order, after Amble and Knuth 1974, "Ordered hash tables"; by buckets). So a search ends
+//! where an item's home is past its own, whatever has come and gone before, some two buckets
+//! on, and nobody is farther from home than need be. How far each is stands in its slot; only of one
+//! that is farther than can be written its hash must be asked for. Behind the last home there may
+//! be more buckets, as needed: an item always finds a place.
+
+use std::cmp::Reverse;
 
 use crate::storage::pages::Pages;
 
-/// A slot: offset 20 bits, segment 20, tag 16, frequency 8; 0 if it is empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slot(pub(crate) u64);
+use super::position;
+use super::slot::{FAR, Mark, Place, Slot};
 
 /// Slots in a bucket.
 const LANES: usize = 8;
 
-/// Buckets in a chunk: with their counts 16 KiB.
-const CHUNK_BUCKETS: usize = 252;
-
-/// A count that has reached this stays: nobody knows how many more there were.
-const PASSED_MAX: u8 = u8::MAX;
+/// Buckets in a chunk.
+const CHUNK_BUCKETS: usize = CHUNK_LEN / BUCKET;
 
 /// A number of slots at which all still goes quickly, in percent.
-const FULL_PERCENT: u64 = 94;
+const FULL_PERCENT: u64 = 90;
 
 /// Bytes of a bucket: a cache line.
 const BUCKET: usize = LANES * size_of::<u64>();
 
-/// A part of a table: its buckets, and behind them how many items have passed each by.
+/// A part of a table: its buckets.
 #[derive(Debug)]
 pub(crate) struct Chunk(Pages);
 
@@ -70,20 +72,12 @@ impl Chunk {
 
     fn slots(&self, at: usize) -> [Slot; LANES] {
         let (lanes, _) = self.bytes(at).as_chunks();
-        std::array::from_fn(|lane| Slot(u64::from_le_bytes(lanes[lane])))
+        std::array::from_fn(|lane| Slot::from_bytes(lanes[lane]))
     }
 
     fn set(&mut self, at: usize, lane: usize, slot: Slot) {
         let (lanes, _) = self.0[at * BUCKET..][..BUCKET].as_chunks_mut();
-        lanes[lane] = slot.0.to_le_bytes();
-    }
-
-    fn passed(&self, at: usize) -> u8 {
-        self.0[CHUNK_BUCKETS * BUCKET + at]
-    }
-
-    fn passed_mut(&mut self, at: usize) -> &mut u8 {
-        &mut self.0[CHUNK_BUCKETS * BUCKET + at]
+        lanes[lane] = slot.to_bytes();
     }
 }
 
@@ -128,7 +122,7 @@ impl Table {
         let last = || self.chunk(end - 1).map(|(chunk, at)| chunk.slots(at));
         self.present == self.chunks.len()
             && end >= self.homes
-            && last().is_some_and(|slots| slots.contains(&Slot::default()))
+            && last().is_some_and(|slots| slots.iter().any(|slot| slot.is_empty()))
     }
 
     fn chunk(&self, bucket: usize) -> Option<(&Chunk, usize)> {
@@ -141,6 +135,20 @@ impl Table {
         Some((chunk, bucket % CHUNK_BUCKETS))
     }
 
+    fn slots_at(&self, bucket: usize) -> Option<[Slot; LANES]> {
+        self.chunk(bucket).map(|(chunk, at)| chunk.slots(at))
+    }
+
+    /// The chunk of a bucket, which is made if it is not there.
+    fn make(&mut self, bucket: usize, fresh: impl FnOnce() -> Chunk) -> &Chunk {
+        let number = bucket / CHUNK_BUCKETS;
+        if number >= self.chunks.len() {
+            self.chunks.resize_with(number + 1, || None);
+        }
+        self.present += usize::from(self.chunks[number].is_none());
+        self.chunks[number].get_or_insert_with(fresh)
+    }
+
     /// Writes the slot at a spot that is there.
     pub(crate) fn set(&mut self, spot: Spot, slot: Slot) {
         if let Some((chunk, at)) = self.chunk_mut(spot.bucket) {
@@ -148,21 +156,21 @@ impl Table {
         }
     }
 
-    /// The first slot on the way from `home` that `take` takes, of those that `may_be` the right
-    /// one; and what that made of it. All of a bucket are asked whether they may be, without a
-    /// branch for each that could be foreseen wrongly.
+    /// The slot of the item of a hash whose home is `home`: one that `take` takes of those that may
+    /// be the right one; and what that made of it. All of a bucket are asked whether they may be,
+    /// without a branch for each that could be foreseen wrongly.
     pub(crate) fn find<T>(
         &self,
         home: usize,
-        may_be: impl Fn(Slot) -> bool,
+        hash: u64,
         take: impl Fn(Slot) -> Option<T>,
     ) -> Option<(Spot, T)> {
-        let mut bucket = home;
+        let mut distance = 0;
         loop {
-            let (chunk, at) = self.chunk(bucket)?;
-            let slots = chunk.slots(at);
-            let bit = |lane: usize| u32::from(may_be(slots[lane])) << lane;
-            let mut left = (0..LANES).fold(0, |bits, lane| bits | bit(lane));
+            let bucket = home + distance;
+            let slots = self.slots_at(bucket)?;
+            let mark = Mark::new(hash, distance);
+            let mut left = lanes(&slots, |slot| slot.has(mark));
             while left != 0 {
                 let lane = left.trailing_zeros() as usize;
                 if let Some(made) = take(slots[lane % LANES]) {
@@ -170,10 +178,10 @@ impl Table {
                 }
                 left &= left - 1;
             }
-            if chunk.passed(at) == 0 {
+            if lanes(&slots, |slot| slot.yields_to(distance)) != 0 {
                 return None;
             }
-            bucket += 1;
+            distance += 1;
         }
     }
 
@@ -182,47 +190,90 @@ impl Table {
         self.chunk(bucket).map_or(&[], |(chunk, at)| chunk.bytes(at))
     }
 
-    /// Puts a slot in on the way from `home`; `fresh` gives chunks that are needed for it.
-    pub(crate) fn insert(&mut self, home: usize, slot: Slot, mut fresh: impl FnMut() -> Chunk) {
-        let mut bucket = home;
+    /// Puts a slot in whose home is `home`; `fresh` gives a chunk if one is needed for it.
+    pub(crate) fn insert(
+        &mut self,
+        home: usize,
+        slot: Slot,
+        hash_of: &impl Fn(Place) -> u64,
+        mut fresh: impl FnMut() -> Chunk,
+    ) {
+        let (mut carried, mut home, mut bucket) = (slot, home, home);
         loop {
-            let number = bucket / CHUNK_BUCKETS;
-            if number >= self.chunks.len() {
-                self.chunks.resize_with(number + 1, || None);
+            let slots = self.make(bucket, &mut fresh).slots(bucket % CHUNK_BUCKETS);
+            let carried_here = carried.at_distance(bucket - home);
+            if let Some(lane) = slots.iter().position(|slot| slot.is_empty()) {
+                return self.set(Spot { bucket, lane }, carried_here);
             }
-            self.present += usize::from(self.chunks[number].is_none());
-            let chunk = self.chunks[number].get_or_insert_with(&mut fresh);
-            let at = bucket % CHUNK_BUCKETS;
-            let free = chunk.slots(at).iter().position(|slot| *slot == Slot::default());
-            if let Some(lane) = free {
-                return chunk.set(at, lane, slot);
+            // The one whose home is the latest.
+            let homes = slots.map(|slot| self.home_of(slot, bucket, hash_of));
+            let latest = (0..LANES).max_by_key(|lane| homes[*lane]);
+            if let Some(lane) = latest.filter(|lane| homes[*lane] > home) {
+                self.set(Spot { bucket, lane }, carried_here);
+                (carried, home) = (slots[lane], homes[lane]);
             }
-            *chunk.passed_mut(at) = chunk.passed(at).saturating_add(1);
             bucket += 1;
         }
     }
 
-    /// Empties a spot of which `home` is the home.
-    pub(crate) fn remove(&mut self, home: usize, spot: Spot) {
-        self.set(spot, Slot::default());
-        for bucket in home..spot.bucket {
-            if let Some((chunk, at)) = self.chunk_mut(bucket) {
-                let passed = chunk.passed_mut(at);
-                *passed -= u8::from(*passed != PASSED_MAX);
+    /// Empties a spot, and moves up what is behind it and not at home.
+    pub(crate) fn remove(&mut self, spot: Spot, hash_of: &impl Fn(Place) -> u64) {
+        let mut hole = spot;
+        loop {
+            let bucket = hole.bucket + 1;
+            let Some((lane, slot, home)) = self.earliest(bucket, hash_of) else { break };
+            self.set(hole, slot.at_distance(hole.bucket - home));
+            hole = Spot { bucket, lane };
+        }
+        self.set(hole, Slot::default());
+    }
+
+    /// Of the items in a bucket that are not at home the one whose home is the earliest.
+    fn earliest(
+        &self,
+        bucket: usize,
+        hash_of: &impl Fn(Place) -> u64,
+    ) -> Option<(usize, Slot, usize)> {
+        let slots = self.slots_at(bucket)?;
+        let (lane, slot) = slots.into_iter().enumerate().max_by_key(|(lane, slot)| {
+            // Of several that are as far the first; the far ones are told apart below.
+            (slot.distance(), Reverse(*lane))
+        })?;
+        match slot.distance() {
+            0 => None,
+            FAR => {
+                let far = slots.into_iter().enumerate().filter(|(_, slot)| slot.distance() == FAR);
+                let homes =
+                    far.map(|(lane, slot)| (lane, slot, self.home_of(slot, bucket, hash_of)));
+                homes.min_by_key(|(.., home)| *home)
             }
+            distance => Some((lane, slot, bucket - distance)),
         }
     }
 
-    /// Shows every slot on the way from `home`, until `visit` has seen the last bucket.
-    pub(crate) fn walk(&self, home: usize, mut visit: impl FnMut(Spot, Slot)) {
+    /// The home of an item that is in a bucket.
+    fn home_of(&self, slot: Slot, bucket: usize, hash_of: &impl Fn(Place) -> u64) -> usize {
+        match slot.distance() {
+            FAR => self.home(position(hash_of(slot.place()))),
+            distance => bucket - distance,
+        }
+    }
+
+    /// Shows every slot whose home is `home`.
+    pub(crate) fn walk(
+        &self,
+        home: usize,
+        hash_of: &impl Fn(Place) -> u64,
+        mut visit: impl FnMut(Spot, Slot),
+    ) {
         let mut bucket = home;
-        while let Some((chunk, at)) = self.chunk(bucket) {
-            for (lane, slot) in chunk.slots(at).iter().enumerate() {
-                if *slot != Slot::default() {
-                    visit(Spot { bucket, lane }, *slot);
+        while let Some(slots) = self.slots_at(bucket) {
+            for (lane, slot) in slots.into_iter().enumerate() {
+                if !slot.is_empty() && self.home_of(slot, bucket, hash_of) == home {
+                    visit(Spot { bucket, lane }, slot);
                 }
             }
-            if chunk.passed(at) == 0 {
+            if lanes(&slots, |slot| slot.yields_to(bucket - home)) != 0 {
                 return;
             }
             bucket += 1;
@@ -245,11 +296,26 @@ impl Table {
         std::mem::take(&mut self.chunks).into_iter().flatten()
     }
 
+    /// How many buckets a search looks at that finds nothing.
+    #[cfg(test)]
+    pub(crate) fn steps(&self, home: usize) -> usize {
+        let ends = |bucket: usize| {
+            let slots = self.slots_at(bucket);
+            slots.is_none_or(|slots| slots.iter().any(|slot| slot.yields_to(bucket - home)))
+        };
+        (home..).position(ends).map_or(0, |before| before + 1)
+    }
+
     /// Every slot that is not empty.
     #[cfg(test)]
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
         let chunks = self.chunks.iter().flatten();
         let slots = |chunk| (0..CHUNK_BUCKETS).flat_map(move |at| Chunk::slots(chunk, at));
-        chunks.flat_map(slots).filter(|slot| *slot != Slot::default())
+        chunks.flat_map(slots).filter(|slot| !slot.is_empty())
     }
+}
+
+/// A bit for each lane of which `is` is true.
+fn lanes(slots: &[Slot; LANES], is: impl Fn(Slot) -> bool) -> u32 {
+    (0..LANES).fold(0, |bits, lane| bits | u32::from(is(slots[lane])) << lane)
 }

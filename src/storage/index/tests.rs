@@ -33,16 +33,19 @@ impl Pair {
         let hashes = &self.hashes;
         let prepared = self.index.prepare(|place| hashes[&number(place)]);
         if prepared {
-            self.index.insert(hash, place(item), 1);
             self.hashes.insert(item, hash);
+            let hashes = &self.hashes;
+            self.index.insert(hash, place(item), 1, |place| hashes[&number(place)]);
         }
         prepared
     }
 
     fn remove(&mut self, item: u32) {
-        let hash = self.hashes.remove(&item).unwrap();
+        let hash = self.hashes[&item];
         let found = self.index.find_place(hash, place(item)).unwrap();
-        self.index.remove(found, hash);
+        let hashes = &self.hashes;
+        self.index.remove(found, |place| hashes[&number(place)]);
+        self.hashes.remove(&item);
     }
 
     fn check(&self) {
@@ -82,6 +85,27 @@ fn all_are_found_while_it_grows_and_after_some_have_gone() {
 }
 
 #[test]
+fn a_search_ends_soon_however_many_items_have_come_and_gone() {
+    let mut pair = Pair::new();
+    let (mut first, mut next) = (0, 0);
+    let is_full = |index: &Index| !index.growing() && index.items() + 1 >= index.table.items_max();
+    while next < 20_000 || !is_full(&pair.index) {
+        pair.insert(next, mixed(next));
+        next += 1;
+    }
+    // As many again, many times over: the oldest goes for each that comes.
+    for _ in 0..400_000 {
+        pair.remove(first);
+        pair.insert(next, mixed(next));
+        (first, next) = (first + 1, next + 1);
+    }
+    let steps = (0..10_000).map(|other| pair.index.steps(mixed(u32::MAX / 2 + other)));
+    let (all, most) = steps.fold((0, 0), |(all, most), steps| (all + steps, most.max(steps)));
+    assert!(all < 20_000 && most < 16, "{all} buckets for 10,000 searches, {most} at most");
+    pair.check();
+}
+
+#[test]
 fn items_of_one_hash_all_find_a_place() {
     for hash in [0, u64::MAX, 0x7fff_ffff_0000_0000] {
         let mut pair = Pair::new();
@@ -103,7 +127,7 @@ fn a_scan_shows_all_that_is_there_throughout_while_the_table_grows() {
     (0..5_000).for_each(|item| pair.insert(item, mixed(item)));
     let (mut cursor, mut next_item, mut shown) = (0, 5_000, HashMap::<u32, u32>::new());
     loop {
-        let (places, next) = pair.index.scan(cursor);
+        let (places, next) = pair.index.scan(cursor, |place| pair.hashes[&number(place)]);
         for item in places.into_iter().map(number) {
             if in_scan(pair.hashes[&item], cursor, next) {
                 *shown.entry(item).or_default() += 1;

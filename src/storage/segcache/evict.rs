@@ -13,7 +13,7 @@
 
 use crate::config::Eviction;
 use crate::storage::engine::PutError;
-use crate::storage::index::{Found, Place};
+use crate::storage::index::Place;
 use crate::storage::segments::{Generation, Layout, Segment};
 use crate::storage::time::Time;
 
@@ -61,18 +61,14 @@ struct Survivor {
     offset: usize,
     len: usize,
     hash: u64,
-    found: Found,
+    frequency: u8,
     expiry: Option<Time>,
 }
 
 impl Survivor {
-    fn frequency(&self) -> u8 {
-        self.found.slot.frequency()
-    }
-
     /// How often it is read for each byte, logarithmically.
     fn score(&self) -> usize {
-        let score = ((u64::from(self.frequency()) << 20) / self.len as u64).max(8);
+        let score = ((u64::from(self.frequency) << 20) / self.len as u64).max(8);
         let octave = score.ilog2() - 3;
         (octave as usize * 8 + (score >> octave) as usize - 8).min(SCORES - 1)
     }
@@ -217,7 +213,7 @@ impl Segcache {
     /// Removes the item at a place, if the index knows it.
     fn drop_at(&mut self, place: Place, hash: u64, expired: bool) {
         if let Some(found) = self.index.find_place(hash, place) {
-            self.index.remove(found, hash);
+            self.unlink(found);
             self.forget(place);
             *(if expired {
                 &mut self.counters.usage.expired
@@ -260,7 +256,8 @@ impl Segcache {
                 if expiry.is_some_and(|at| at <= now) {
                     self.drop_at(place, hash, true);
                 } else {
-                    survivors.push(Survivor { offset, len, hash, found, expiry });
+                    let frequency = found.slot.frequency();
+                    survivors.push(Survivor { offset, len, hash, frequency, expiry });
                 }
             }
             offset += len;
@@ -285,7 +282,7 @@ impl Segcache {
         for item in survivors {
             let good = match generation {
                 _ if sparse => true,
-                Generation::Young => item.frequency() >= YOUNG_READS,
+                Generation::Young => item.frequency >= YOUNG_READS,
                 Generation::Kept => item.score() >= cut_off && item.len <= allowance,
             };
             if good {
@@ -309,7 +306,7 @@ impl Segcache {
                 let Some(offset) = self.segments.copy(from, item.len, item.expiry, tail) else {
                     break;
                 };
-                self.relink(item, Place { segment: tail, offset }, aged);
+                self.relink(item, from, Place { segment: tail, offset }, aged);
                 moved += 1;
             }
         }
@@ -318,15 +315,18 @@ impl Segcache {
         }
         self.segments.get_mut(id).rewind(now);
         for item in &kept[moved..] {
+            let from = Place { segment: id, offset: item.offset as u32 };
             let offset = self.segments.get_mut(id).move_up(item.offset, item.len, item.expiry);
-            self.relink(item, Place { segment: id, offset: offset as u32 }, aged);
+            self.relink(item, from, Place { segment: id, offset: offset as u32 }, aged);
         }
         self.segments.reopen_kept(id);
     }
 
-    fn relink(&mut self, item: &Survivor, place: Place, aged: bool) {
-        let frequency = item.frequency();
+    fn relink(&mut self, item: &Survivor, from: Place, to: Place, aged: bool) {
+        let Survivor { hash, frequency, .. } = *item;
         let frequency = if aged { (frequency - frequency / 4).max(1) } else { frequency };
-        self.index.set(item.found, item.hash, place, frequency);
+        if let Some(found) = self.index.find_place(hash, from) {
+            self.index.set(found, to, frequency);
+        }
     }
 }

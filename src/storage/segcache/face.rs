@@ -73,7 +73,7 @@ impl Engine for Segcache {
     fn remove(&mut self, key: Key<'_>, now: Time) -> bool {
         let found = self.find_alive(key, now);
         if let Some((found, _)) = found {
-            self.remove_found(found, key.hash, now);
+            self.remove_found(found, now);
         }
         found.is_some()
     }
@@ -99,7 +99,8 @@ impl Engine for Segcache {
     }
 
     fn scan(&mut self, cursor: u64, now: Time, visit: &mut dyn FnMut(&[u8], Item<'_>)) -> u64 {
-        let (places, next) = self.index.scan(cursor);
+        let hash_of = |place: Place| self.start.keys.hash(self.key_at(place));
+        let (places, next) = self.index.scan(cursor, hash_of);
         for place in places {
             let key = self.key_at(place);
             let alive = self.expiry_at(place).is_none_or(|at| at > now);

@@ -122,7 +122,7 @@ impl Segcache {
         if expiry.is_none_or(|at| at > now) {
             return Some((found, layout));
         }
-        self.remove_found(found, key.hash, now);
+        self.remove_found(found, now);
         self.counters.usage.expired += 1;
         None
     }
@@ -135,13 +135,25 @@ impl Segcache {
         layout.expiry(bytes, self.segments.get(place.segment).base())
     }
 
-    fn remove_found(&mut self, found: Found, hash: u64, now: Time) {
+    fn remove_found(&mut self, found: Found, now: Time) {
         let place = found.slot.place();
-        self.index.remove(found, hash);
+        self.unlink(found);
         self.forget(place);
         if place.segment != LARGE {
             self.segments.release_if_empty(place.segment, now);
         }
+    }
+
+    /// Takes an item out of the index.
+    fn unlink(&mut self, found: Found) {
+        let Self { index, segments, large, start, .. } = self;
+        index.remove(found, |place| start.keys.hash(key_at(segments, large, place)));
+    }
+
+    /// Lets the index know an item that it does not know yet.
+    fn link(&mut self, hash: u64, place: Place) {
+        let Self { index, segments, large, start, .. } = self;
+        index.insert(hash, place, 1, |place| start.keys.hash(key_at(segments, large, place)));
     }
 
     /// The item at a place is no longer known to the index.

@@ -109,16 +109,16 @@ impl Segcache {
         let offset = self.segments.get_mut(id).append(layout, record, at) as u32;
         self.segments.advance(layout.len());
         self.counters.usage.bytes += layout.payload() as u64;
-        self.link(record.key, Place { segment: id, offset }, found, now);
+        self.supersede(record.key, Place { segment: id, offset }, found, now);
     }
 
-    /// Lets the index know a new item.
-    fn link(&mut self, key: Key<'_>, place: Place, found: Option<Found>, now: Time) {
+    /// Lets the index know a new item, in place of what was `found`.
+    fn supersede(&mut self, key: Key<'_>, place: Place, found: Option<Found>, now: Time) {
         let Some(found) = found else {
-            return self.index.insert(key.hash, place, 1);
+            return self.link(key.hash, place);
         };
         let before = found.slot.place();
-        self.index.set(found, key.hash, place, found.slot.frequency());
+        self.index.set(found, place, found.slot.frequency());
         self.forget(before);
         if before.segment != LARGE {
             self.segments.release_if_empty(before.segment, now);
@@ -166,14 +166,14 @@ impl Segcache {
         self.counters.usage.bytes += large.payload() as u64;
         self.segments.advance(large.payload().max(1));
         let place = self.large.insert(large, self.segments.appended());
-        self.index.insert(key.hash, place, 1);
+        self.link(key.hash, place);
         Ok(())
     }
 
     fn remove_any(&mut self, key: Key<'_>, now: Time) -> bool {
         let found = self.find(key);
         if let Some(found) = found {
-            self.remove_found(found, key.hash, now);
+            self.remove_found(found, now);
         }
         found.is_some()
     }

@@ -28,6 +28,8 @@ const VALUE_BYTES: usize = 64;
 const SMALL_VALUE_BYTES: usize = 32;
 /// All items fit: nothing is evicted.
 const MEMORY: u64 = 512 << 20;
+/// About half of them fit: what is stored evicts, and what is read is often not there.
+const SCARCE_MEMORY: u64 = 64 << 20;
 /// Cells for half as many items again: hardly one of these is evicted.
 const CELL_MEMORY: u64 = 128 << 20;
 /// Key, value and what an item says of itself.
@@ -50,6 +52,7 @@ const THREADS_BAR: f64 = 1.6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Items {
     Usual,
+    Scarce,
     Small,
     InCells,
 }
@@ -82,6 +85,8 @@ const LOADS: &[Load] = &[
     load("mixed uniform 2 threads", 2, 0.5, 0.0, None),
     load("mixed zipf 1 thread", 1, 0.5, 1.0, None),
     load("mixed zipf 2 threads", 2, 0.5, 1.0, None),
+    of(Items::Scarce, load("full read uniform", 1, 0.0, 0.0, None)),
+    of(Items::Scarce, load("full write uniform", 1, 1.0, 0.0, None)),
     of(Items::Small, load("small read uniform", 1, 0.0, 0.0, None)),
     of(Items::Small, load("small read zipf", 1, 0.0, 1.0, None)),
     of(Items::Small, load("small write uniform", 1, 1.0, 0.0, None)),
@@ -117,7 +122,7 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
     let mut rates = Vec::new();
-    for items in [Items::Usual, Items::Small, Items::InCells] {
+    for items in [Items::Usual, Items::Scarce, Items::Small, Items::InCells] {
         let chosen = LOADS.iter().filter(|load| load.items == items && is_chosen(load.name));
         let mut stage = None;
         for load in chosen {
@@ -191,13 +196,14 @@ impl Items {
         let storage = Storage::Cuckoo { item_size: CELL_BYTES };
         match self {
             Self::Usual | Self::Small => crate::settings(MEMORY),
+            Self::Scarce => crate::settings(SCARCE_MEMORY),
             Self::InCells => Settings { storage, ..crate::settings(CELL_MEMORY) },
         }
     }
 
     fn value(self) -> &'static [u8] {
         match self {
-            Self::Usual => &VALUE,
+            Self::Usual | Self::Scarce => &VALUE,
             Self::Small | Self::InCells => &VALUE[..SMALL_VALUE_BYTES],
         }
     }
