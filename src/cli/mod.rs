@@ -60,7 +60,12 @@ fn takes_compat(argv: &mut Vec<OsString>) -> bool {
 
 /// Writes `text` to standard output; a reader that has gone is no failure.
 fn print(text: &str) {
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    let _ = write(text);
+}
+
+/// The same; an error if nobody reads it any more.
+fn write(text: &str) -> std::io::Result<()> {
+    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())
 }
 
 /// Writes `text` to standard error.

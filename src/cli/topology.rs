@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::door::{DoorArgs, quoted};
 use super::servers::{changes_text, read};
-use super::{FAILED, complain, expand, look, print};
+use super::{FAILED, complain, expand, look, print, write};
 use crate::config::Pool;
 use crate::control::topology::admission::serving;
 use crate::routing::Moves;
@@ -96,7 +96,7 @@ pub(super) fn run(what: Topology) -> u8 {
     let done = match what {
         Topology::Show { pool, json, door } => show(&door, pool.as_deref(), json),
         Topology::History { pool, door } => {
-            reports(&door, pool.as_deref()).map(|reports| events(&reports, &mut Vec::new()))
+            reports(&door, pool.as_deref()).map(|reports| print(&events(&reports, &mut Vec::new())))
         }
         Topology::Watch { pool, door } => watch(&door, pool.as_deref()),
         Topology::Accept { epoch, pool, door } => {
@@ -167,8 +167,8 @@ fn show(door: &DoorArgs, pool: Option<&str>, json: bool) -> Result<(), u8> {
     Ok(())
 }
 
-/// Prints the events that are not in `known` yet, and adds them.
-fn events(reports: &[Value], known: &mut Vec<String>) {
+/// The events that are not in `known` yet, a line each; they are added.
+fn events(reports: &[Value], known: &mut Vec<String>) -> String {
     let mut lines: Vec<(u64, String)> = Vec::new();
     for report in reports {
         for event in report["history"].as_array().into_iter().flatten() {
@@ -176,10 +176,10 @@ fn events(reports: &[Value], known: &mut Vec<String>) {
         }
     }
     lines.sort_by_key(|(time, _)| *time);
-    let fresh: Vec<String> =
-        lines.iter().map(|(_, line)| line.clone()).filter(|line| !known.contains(line)).collect();
-    fresh.iter().for_each(|line| print(&format!("{line}\n")));
+    let fresh = lines.iter().map(|(_, line)| line).filter(|line| !known.contains(line));
+    let text = fresh.map(|line| format!("{line}\n")).collect();
     *known = lines.into_iter().map(|(_, line)| line).collect();
+    text
 }
 
 /// One event: when, what, where, and the particulars.
@@ -214,7 +214,10 @@ fn shown(value: &Value) -> String {
 fn watch(door: &DoorArgs, pool: Option<&str>) -> Result<(), u8> {
     let mut known = Vec::new();
     loop {
-        events(&reports(door, pool)?, &mut known);
+        if write(&events(&reports(door, pool)?, &mut known)).is_err() {
+            // As of `watch | head`: who read it has seen enough.
+            return Ok(());
+        }
         std::thread::park_timeout(LOOK);
     }
 }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::{
-    Ensemble, LONG, Memcached, PoolSpec, Proxy, Scratch, Zoo, version, wait_until,
+    Ensemble, LONG, Memcached, PoolSpec, Process, Proxy, Scratch, Zoo, version, wait_until,
 };
 
 const POOL: &[(&str, &str)] = &[("pool", "pool0")];
@@ -337,4 +337,39 @@ fn the_operator_sees_plans_and_accepts() {
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{history}");
     let unknown = topology(&proxy, &["accept", "--pool", "none", "--epoch", "2"]);
     assert_eq!(unknown.status.code(), Some(1));
+}
+
+#[test]
+fn who_watches_is_told_what_happens_when_it_happens() {
+    let (_servers, ports) = memcacheds(2);
+    let scratch = Scratch::new();
+    let path = scratch.file("now.json", &version(1, &ports[..1]).to_string());
+    let mut proxy = Proxy::twinring(file(&path, "native", ""));
+    reaches(&proxy, "twinring_topology_epoch", 1.0);
+    let watch = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+        command.args([
+            "topology",
+            "watch",
+            "--admin",
+            &format!("127.0.0.1:{}", proxy.admin_port()),
+        ]);
+        command
+    };
+    let mut watcher = Process::start(watch());
+    let mut unread = watch().stdout(Stdio::piped()).spawn().expect("twinring");
+    drop(unread.stdout.take());
+    let tells = |text: &str| {
+        let told = wait_until(PATIENCE, || watcher.output().contains(text));
+        assert!(told, "{text} is not in\n{}", watcher.output());
+    };
+    tells("pool=pool0 epoch=1 applied");
+    fs::rename(scratch.file("next.json", &version(2, &ports).to_string()), &path).unwrap();
+    tells("pool=pool0 epoch=2 applied");
+    assert_eq!(watcher.output().matches("epoch=1 applied").count(), 1, "each once");
+    let ended = wait_until(PATIENCE, || unread.try_wait().expect("its state").is_some());
+    assert!(ended, "it goes on though nobody reads what it tells");
+    proxy.process.kill();
+    let code = watcher.wait_end(PATIENCE).and_then(|status| status.code());
+    assert_eq!(code, Some(1), "{}", watcher.output());
 }

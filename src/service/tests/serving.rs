@@ -3,21 +3,17 @@
 use super::plan::TIMEOUT;
 use super::promises::Promise;
 use super::redis::{self, Effect};
-use super::wires::{Line, Reply, Sent, text};
+use super::wires::{Line, Reply, Sent, Wire, text};
 use super::world::{AT_ONCE, World};
 
 impl World {
     /// A server executes the next command of some connection.
     pub(super) async fn carry_up(&mut self) {
         let (now, stopped) = (self.now, self.stopped_until);
-        let all = self.wires.0.iter().filter(|(_, wire)| {
+        let ready = |_: &Line, wire: &Wire| {
             !wire.up.is_empty() && wire.up_held <= now && stopped[wire.server] <= now
-        });
-        let all: Vec<Line> = all.map(|(line, _)| *line).collect();
-        if all.is_empty() {
-            return;
-        }
-        let line = self.random.of(&all);
+        };
+        let Some(line) = self.wires.any(ready, &mut self.random) else { return };
         let held = now + self.any_delay();
         for _ in 0..self.random.of(&AT_ONCE) {
             let Some(wire) = self.wires.0.get_mut(&line) else { return };

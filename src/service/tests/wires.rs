@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
+use super::plan::Random;
 use crate::backend::Stream;
 
 /// A worker's connection: whose it is, and its number there.
@@ -51,6 +52,17 @@ pub(super) struct Wire {
 pub(super) struct Wires(pub(super) BTreeMap<Line, Wire>);
 
 impl Wires {
+    /// One of those that are `ready`; none if there is none.
+    pub(super) fn any(
+        &self,
+        ready: impl Fn(&Line, &Wire) -> bool,
+        random: &mut Random,
+    ) -> Option<Line> {
+        let all = self.0.iter().filter(|(line, wire)| ready(line, wire));
+        let all: Vec<Line> = all.map(|(line, _)| *line).collect();
+        (!all.is_empty()).then(|| random.of(&all))
+    }
+
     /// A new connection to a server: the worker's end.
     pub(super) async fn open(&mut self, line: Line, server: usize) -> Stream {
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -8,7 +8,7 @@ use super::memcached::{Memcached, TICK};
 use super::plan::{KEYS, Manner, Random, TIMEOUT, keys, rings_in};
 use super::promises::{Known, Moment, Promise};
 use super::redis::Redis;
-use super::wires::{Cut, Line, Wires, cut_memcached, cut_redis};
+use super::wires::{Cut, Line, Wire, Wires, cut_memcached, cut_redis};
 use super::worker::Worker;
 use crate::cache::Clock;
 use crate::cache::near::Near;
@@ -223,16 +223,12 @@ impl World {
     /// A worker hears of an answer or a push.
     async fn carry_down(&mut self) {
         let now = self.now;
-        let ready = |line: &Line| self.workers[line.worker].stopped_until <= now;
-        let all =
-            self.wires.0.iter().filter(|(line, wire)| {
-                !wire.down.is_empty() && wire.down_held <= now && ready(line)
-            });
-        let all: Vec<Line> = all.map(|(line, _)| *line).collect();
-        if all.is_empty() {
-            return;
-        }
-        let line = self.random.of(&all);
+        let workers = &self.workers;
+        let ready = |line: &Line, wire: &Wire| {
+            let stopped = workers[line.worker].stopped_until > now;
+            !wire.down.is_empty() && wire.down_held <= now && !stopped
+        };
+        let Some(line) = self.wires.any(ready, &mut self.random) else { return };
         let held = now + self.any_delay();
         for _ in 0..self.random.of(&AT_ONCE) {
             let Some(wire) = self.wires.0.get_mut(&line) else { break };

@@ -30,6 +30,9 @@ pub(super) enum Contender {
     /// twinring with a near cache and without.
     Near,
     Alone,
+    /// With one, a read that is there and one that is not.
+    Hit,
+    Miss,
     /// twinring with two rings and with one, or from one to the other at once.
     TwoRings,
     OneRing,
@@ -68,6 +71,8 @@ impl Contender {
             Self::Calm => "calm",
             Self::Near => "near cache",
             Self::Alone => "none",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
             Self::TwoRings => "two rings",
             Self::OneRing => "one ring",
             Self::AtOnce => "at once",

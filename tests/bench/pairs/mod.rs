@@ -29,7 +29,7 @@ use crate::wire::Protocol;
 
 use contender::{Contender, Way};
 use growth::Growth;
-use near::Near;
+use near::{Beside, Near, Pace};
 use table::Outcome;
 
 /// Load before the clock starts: handshakes are made, connections behind stand.
@@ -53,7 +53,7 @@ pub(crate) enum Row {
 }
 
 /// All of them, in the order in which they are run.
-const ROWS: [Row; 25] = [
+const ROWS: [Row; 31] = [
     Row::Meta,
     Row::Cache(Protocol::Memcache, 1),
     Row::Cache(Protocol::Memcache, 16),
@@ -65,12 +65,18 @@ const ROWS: [Row; 25] = [
     Row::Front(Protocol::Redis, 16),
     Row::Storm(Protocol::Memcache, 2_000),
     Row::Storm(Protocol::Redis, 2_000),
-    Row::Near(Near::Hit(Protocol::Memcache, 1)),
-    Row::Near(Near::Hit(Protocol::Memcache, 16)),
-    Row::Near(Near::Hit(Protocol::Redis, 1)),
-    Row::Near(Near::Hit(Protocol::Redis, 16)),
-    Row::Near(Near::Paced(Protocol::Memcache)),
-    Row::Near(Near::Paced(Protocol::Redis)),
+    Row::Near(Near::Hit(Protocol::Memcache, Pace::Deep(1), Beside::Nothing)),
+    Row::Near(Near::Hit(Protocol::Redis, Pace::Deep(1), Beside::Nothing)),
+    Row::Near(Near::Hit(Protocol::Memcache, Pace::Deep(16), Beside::Nothing)),
+    Row::Near(Near::Hit(Protocol::Redis, Pace::Deep(16), Beside::Nothing)),
+    Row::Near(Near::Hit(Protocol::Memcache, Pace::Steady, Beside::Nothing)),
+    Row::Near(Near::Hit(Protocol::Redis, Pace::Steady, Beside::Nothing)),
+    Row::Near(Near::Hit(Protocol::Memcache, Pace::Deep(1), Beside::Miss)),
+    Row::Near(Near::Hit(Protocol::Redis, Pace::Deep(1), Beside::Miss)),
+    Row::Near(Near::Hit(Protocol::Memcache, Pace::Deep(16), Beside::Miss)),
+    Row::Near(Near::Hit(Protocol::Redis, Pace::Deep(16), Beside::Miss)),
+    Row::Near(Near::Hit(Protocol::Memcache, Pace::Steady, Beside::Miss)),
+    Row::Near(Near::Hit(Protocol::Redis, Pace::Steady, Beside::Miss)),
     Row::Near(Near::Cold(Protocol::Memcache, 1)),
     Row::Near(Near::Cold(Protocol::Memcache, 16)),
     Row::Near(Near::Cold(Protocol::Redis, 16)),
@@ -123,6 +129,7 @@ impl Row {
             Self::Cache(Protocol::Redis, _) => [Contender::Cache, Contender::RedisServer],
             Self::Front(..) => [Contender::Front, Contender::Haproxy],
             Self::Storm(..) => [Contender::Storm, Contender::Calm],
+            Self::Near(Near::Hit(.., Beside::Miss)) => [Contender::Hit, Contender::Miss],
             Self::Near(_) => [Contender::Near, Contender::Alone],
             Self::Growth(Growth::Staying(_)) => [Contender::TwoRings, Contender::OneRing],
             Self::Growth(Growth::Hits) => [Contender::TwoRings, Contender::AtOnce],
@@ -135,12 +142,8 @@ impl Row {
             Self::Meta => (Protocol::Memcache, 16),
             Self::Cache(protocol, depth) | Self::Front(protocol, depth) => (protocol, depth),
             Self::Storm(protocol, _) => (protocol, 1),
-            Self::Near(Near::Hit(protocol, depth) | Near::Cold(protocol, depth)) => {
-                (protocol, depth)
-            }
-            Self::Near(Near::Paced(protocol)) => (protocol, 1),
-            Self::Near(Near::Zipf | Near::Top) => (Protocol::Redis, 1),
-            Self::Growth(_) => (Protocol::Memcache, 1),
+            // These have loads of their own.
+            Self::Near(_) | Self::Growth(_) => (Protocol::Memcache, 1),
         };
         let storm = matches!(self, Self::Storm(..));
         Workload {

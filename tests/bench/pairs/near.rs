@@ -19,10 +19,8 @@ use super::judge;
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Near {
-    /// CPU time of a hundred keys that are all there, so many at a time.
-    Hit(Protocol, usize),
-    /// The same of 50 clients that ask 20,000 times a second together, as beside an application.
-    Paced(Protocol),
+    /// CPU time of a hundred keys that are all there.
+    Hit(Protocol, Pace, Beside),
     /// CPU time of fifty million keys, of which none ever is.
     Cold(Protocol, usize),
     /// Requests that reach the servers, of a million keys by Zipf's law, where Redis tells of
@@ -33,6 +31,36 @@ pub(crate) enum Near {
     Top,
 }
 
+/// How reads come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as 200 clients get replies that ask so many keys at a time.
+    Deep(usize),
+    /// 20,000 a second of 50 clients together, as beside an application.
+    Steady,
+}
+
+/// What a hit is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// The same request without a near cache.
+    Nothing,
+    /// A read of one of a million keys, that is asked of a server and kept, in a near cache that has
+    /// hardly any of them.
+    Miss,
+}
+
+/// One of the two proxies that are compared: what is asked of it, and its near cache.
+struct Side {
+    workload: Workload,
+    settings: Option<&'static str>,
+    warm_up: Duration,
+}
+
+/// Keys of which a near cache of `SMALL` has few.
+const MANY_KEYS: u32 = 1_000_000;
+const SMALL: &str = "{ memory: 1MiB, admit: all }";
+
 /// The part of all requests by Zipf's law over a million keys that the first hundred have:
 /// the sum of 1/n^0.99 up to 100 over that up to 1,000,000.
 const TOP_PART: f64 = 5.293 / 15.392;
@@ -41,8 +69,14 @@ impl Near {
     pub(super) fn name(self) -> String {
         let deep = |depth: usize| if depth == 1 { String::new() } else { depth.to_string() };
         match self {
-            Self::Hit(of, depth) => format!("pair-near-hit-{}{}", of.name(), deep(depth)),
-            Self::Paced(of) => format!("pair-near-hit-{}-rate", of.name()),
+            Self::Hit(of, pace, beside) => {
+                let beside = if beside == Beside::Miss { "miss" } else { "hit" };
+                let pace = match pace {
+                    Pace::Deep(depth) => deep(depth),
+                    Pace::Steady => "-rate".to_owned(),
+                };
+                format!("pair-near-{beside}-{}{pace}", of.name())
+            }
             Self::Cold(of, depth) => format!("pair-near-cold-{}{}", of.name(), deep(depth)),
             Self::Zipf => "pair-near-zipf".to_owned(),
             Self::Top => "pair-near-top".to_owned(),
@@ -51,14 +85,14 @@ impl Near {
 
     pub(super) fn figure(self) -> &'static str {
         match self {
-            Self::Hit(..) | Self::Paced(_) | Self::Cold(..) => "CPU µs/request",
+            Self::Hit(..) | Self::Cold(..) => "CPU µs/request",
             Self::Zipf | Self::Top => "at servers, each",
         }
     }
 
     pub(super) fn bar(self) -> f64 {
         match self {
-            Self::Hit(..) | Self::Paced(_) => 0.5,
+            Self::Hit(..) => 0.5,
             Self::Cold(..) => 1.05,
             Self::Zipf => 0.2,
             Self::Top => 0.05,
@@ -67,20 +101,20 @@ impl Near {
 
     fn workload(self) -> Workload {
         let (protocol, depth, keys, skew) = match self {
-            Self::Hit(protocol, depth) => (protocol, depth, 100, 0.0),
-            Self::Paced(protocol) => (protocol, 1, 100, 0.0),
+            Self::Hit(protocol, Pace::Deep(depth), _) => (protocol, depth, 100, 0.0),
+            Self::Hit(protocol, Pace::Steady, _) => (protocol, 1, 100, 0.0),
             Self::Cold(protocol, depth) => (protocol, depth, 50_000_000, 0.0),
             Self::Zipf => (Protocol::Redis, 16, 1_000_000, 0.99),
             Self::Top => (Protocol::Memcache, 1, 100, 0.99),
         };
-        let rate = match self {
-            Self::Top => Some(50_000.0 * TOP_PART),
-            Self::Paced(_) => Some(20_000.0),
-            _ => None,
+        let (clients, rate) = match self {
+            Self::Top => (200, Some(50_000.0 * TOP_PART)),
+            Self::Hit(_, Pace::Steady, _) => (50, Some(20_000.0)),
+            _ => (200, None),
         };
         Workload {
             protocol,
-            clients: if matches!(self, Self::Paced(_)) { 50 } else { 200 },
+            clients,
             depth,
             reads_permille: 1000,
             meta: false,
@@ -93,28 +127,43 @@ impl Near {
         }
     }
 
-    /// How long it takes until the near cache has what it will have.
-    fn warm_up(self) -> Duration {
+    /// The proxy with a near cache, at its best.
+    fn with(self) -> Side {
+        let (settings, seconds) = match self {
+            // A storage-less server tells nobody of changes.
+            Self::Cold(..) => ("{ memory: 64MiB, mode: ttl }", 2),
+            // So long it takes until the near cache has what it will have.
+            Self::Zipf => ("{ memory: 64MiB }", 20),
+            _ => ("{ memory: 64MiB }", 2),
+        };
+        let warm_up = Duration::from_secs(seconds);
+        Side { workload: self.workload(), settings: Some(settings), warm_up }
+    }
+
+    /// What it is compared with, if that must be measured: without, each request reaches a server.
+    fn without(self) -> Option<Side> {
+        let (workload, warm_up) = (self.workload(), Duration::from_secs(1));
         match self {
-            Self::Zipf => Duration::from_secs(20),
-            _ => Duration::from_secs(2),
+            Self::Hit(.., Beside::Miss) => {
+                let workload = Workload { keys: MANY_KEYS, ..workload };
+                Some(Side { workload, settings: Some(SMALL), warm_up: Duration::from_secs(2) })
+            }
+            Self::Hit(..) | Self::Cold(..) => Some(Side { workload, settings: None, warm_up }),
+            Self::Zipf | Self::Top => None,
         }
     }
 
-    /// Both figures of one round: with a near cache, without.
+    /// Both figures of one round: with a near cache, and beside it.
     ///
     /// # Errors
     /// What keeps it from being measured, wrong replies among that.
     pub(super) fn measure(self, way: &Way<'_>, stage: &Stage) -> Result<[f64; 2], Failure> {
         let kind = if matches!(self, Self::Cold(..)) { Kind::Floor } else { Kind::Real };
         let servers = Backends::start(self.workload().protocol, kind, &stage.load_cores)?;
-        let with = self.of_one(way, stage, (&servers, kind, true))?;
-        let without = match self {
-            Self::Hit(..) | Self::Paced(_) | Self::Cold(..) => {
-                self.of_one(way, stage, (&servers, kind, false))?
-            }
-            // Each request reaches one.
-            Self::Zipf | Self::Top => 1.0,
+        let with = self.of_one(way, stage, (&servers, kind), self.with())?;
+        let without = match self.without() {
+            Some(side) => self.of_one(way, stage, (&servers, kind), side)?,
+            None => 1.0,
         };
         Ok([with, without])
     }
@@ -123,16 +172,10 @@ impl Near {
         self,
         way: &Way<'_>,
         stage: &Stage,
-        (servers, kind, near): (&Backends, Kind, bool),
+        (servers, kind): (&Backends, Kind),
+        side: Side,
     ) -> Result<f64, Failure> {
-        let workload = self.workload();
-        // A storage-less server tells nobody of changes.
-        let settings = match kind {
-            Kind::Real => "{ memory: 64MiB }",
-            Kind::Floor => "{ memory: 64MiB, mode: ttl }",
-        };
-        let warm_up = if near { self.warm_up() } else { Duration::from_secs(1) };
-        let settings = near.then_some(settings);
+        let Side { workload, settings, warm_up } = side;
         let near = settings.map(|settings| format!("near_cache: {settings}"));
         let lines: Vec<String> =
             servers.ports.iter().map(|port| format!("127.0.0.1:{port}:1")).collect();
@@ -151,7 +194,7 @@ impl Near {
         judge(&tally)?;
         let done = tally.done.max(1) as f64;
         Ok(match self {
-            Self::Hit(..) | Self::Paced(_) | Self::Cold(..) => spent.cpu_seconds * 1e6 / done,
+            Self::Hit(..) | Self::Cold(..) => spent.cpu_seconds * 1e6 / done,
             Self::Zipf | Self::Top => (proxy.at_servers()? - before) / done,
         })
     }
