@@ -208,6 +208,7 @@ impl Wanted {
 }
 
 impl Role {
+    #[inline]
     fn of(command: &Command) -> Self {
         match (command.access, command.op) {
             (Access::Read, Op::Get) if command.plan == Plan::Values => Self::Read(Wanted::Get),

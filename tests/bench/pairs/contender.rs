@@ -44,6 +44,24 @@ pub(super) struct Way<'a> {
     pub(super) twinring: &'a Path,
     pub(super) certificate: &'a Certificate,
     pub(super) cpus: &'a [usize],
+    /// Which of the two is measured first; they take turns, for the second finds the machine as the
+    /// first has left it.
+    pub(super) ours_first: bool,
+}
+
+impl Way<'_> {
+    /// What `one` measures of ours (true) and of theirs.
+    ///
+    /// # Errors
+    /// Those of `one`.
+    pub(super) fn both(
+        &self,
+        mut one: impl FnMut(bool) -> Result<f64, Failure>,
+    ) -> Result<[f64; 2], Failure> {
+        let first = one(self.ours_first)?;
+        let second = one(!self.ours_first)?;
+        Ok(if self.ours_first { [first, second] } else { [second, first] })
+    }
 }
 
 /// One that runs.

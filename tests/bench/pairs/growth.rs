@@ -74,10 +74,9 @@ impl Growth {
             Self::Staying(depth) => {
                 // The few keys that move are asked for by mg, which a storage-less server lacks.
                 let servers = Backends::start(Protocol::Memcache, Kind::Real, &stage.load_cores)?;
-                let one = |grows| staying(depth, (way, stage), &servers, grows);
-                Ok([one(true)?, one(false)?])
+                way.both(|grows| staying(depth, (way, stage), &servers, grows))
             }
-            Self::Hits => Ok([hits_lost((way, stage), true)?, hits_lost((way, stage), false)?]),
+            Self::Hits => way.both(|walks| hits_lost((way, stage), walks)),
         }
     }
 }

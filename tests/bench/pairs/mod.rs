@@ -187,8 +187,9 @@ pub(crate) fn run(
     let mut outcomes = Vec::new();
     for row in rows {
         let mut outcome = Outcome::new(*row);
-        let way = Way { twinring, certificate: &certificate, cpus: stage.last_core() };
         for round in 1..=rounds {
+            let (certificate, cpus) = (&certificate, stage.last_core());
+            let way = Way { twinring, certificate, cpus, ours_first: round % 2 == 1 };
             let figures = measure(*row, &way, stage);
             tell(*row, round, &figures);
             let missing = matches!(&figures, Err(error) if error.to_string() == MISSING);
@@ -220,7 +221,7 @@ fn measure(row: Row, way: &Way<'_>, stage: &Stage) -> Result<[f64; 2], Failure> 
         return growth.measure(way, stage);
     }
     let [ours, theirs] = row.contenders();
-    Ok([cpu(row, ours, way, stage)?, cpu(row, theirs, way, stage)?])
+    way.both(|is_ours| cpu(row, if is_ours { ours } else { theirs }, way, stage))
 }
 
 /// CPU time per request in µs.

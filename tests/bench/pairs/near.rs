@@ -142,11 +142,11 @@ impl Near {
 
     /// What it is compared with, if that must be measured: without, each request reaches a server.
     fn without(self) -> Option<Side> {
-        let (workload, warm_up) = (self.workload(), Duration::from_secs(1));
+        let (workload, warm_up) = (self.workload(), Duration::from_secs(2));
         match self {
             Self::Hit(.., Beside::Miss) => {
                 let workload = Workload { keys: MANY_KEYS, ..workload };
-                Some(Side { workload, settings: Some(SMALL), warm_up: Duration::from_secs(2) })
+                Some(Side { workload, settings: Some(SMALL), warm_up })
             }
             Self::Hit(..) | Self::Cold(..) => Some(Side { workload, settings: None, warm_up }),
             Self::Zipf | Self::Top => None,
@@ -160,12 +160,10 @@ impl Near {
     pub(super) fn measure(self, way: &Way<'_>, stage: &Stage) -> Result<[f64; 2], Failure> {
         let kind = if matches!(self, Self::Cold(..)) { Kind::Floor } else { Kind::Real };
         let servers = Backends::start(self.workload().protocol, kind, &stage.load_cores)?;
-        let with = self.of_one(way, stage, (&servers, kind), self.with())?;
-        let without = match self.without() {
-            Some(side) => self.of_one(way, stage, (&servers, kind), side)?,
-            None => 1.0,
-        };
-        Ok([with, without])
+        way.both(|with| {
+            let side = if with { Some(self.with()) } else { self.without() };
+            side.map_or(Ok(1.0), |side| self.of_one(way, stage, (&servers, kind), side))
+        })
     }
 
     fn of_one(
