@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getrlimit, nice};
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::io::unix::AsyncFd;
@@ -258,5 +258,18 @@ fn plain(e: io::Error) -> io::Error {
     match text.split_once(" (os error") {
         Some((plain, _)) => io::Error::new(e.kind(), plain.to_owned()),
         None => e,
+    }
+}
+
+/// How much less of a core than others a thread of listeners may have: a quarter of one that a
+/// worker wants as well, all of one that nobody wants.
+const LISTENER_NICE: i32 = 5;
+
+/// Has the calling thread, which accepts clients and shakes hands, stand back where a worker wants
+/// its core: established clients come before new ones. (On Linux a thread has a priority of its own.)
+pub fn stand_back() {
+    if cfg!(target_os = "linux") {
+        // Nobody may be refused a lower priority; if it is, all goes on as without.
+        let _ = nice(LISTENER_NICE);
     }
 }

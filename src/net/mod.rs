@@ -24,7 +24,7 @@ pub use blocking::Blocking;
 pub use connect::{ConnectError, connect, dial, recheck};
 pub use driver::{Driver, Read, Token, Written};
 pub use inbox::{Inbox, Mail};
-pub use listen::{Accepted, Acceptor, BindError, Listener, descriptor_limit};
+pub use listen::{Accepted, Acceptor, BindError, Listener, descriptor_limit, stand_back};
 pub use resolve::{Count, LookUp, Resolver, look_up, name_of};
 pub use stdio::Stdio;
 pub use stream::Stream;

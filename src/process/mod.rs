@@ -33,7 +33,9 @@ use crate::control::topology::Sources;
 use crate::control::{self, ControlPlane, Doors, Log, Reloader, Source};
 use crate::frontend::{Listening, Reach, Worker};
 use crate::metrics::{PoolShape, Registry, ResolverMetric};
-use crate::net::{BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up};
+use crate::net::{
+    BindError, Inbox, Listener, Mail, Resolver, Stdio, TlsError, look_up, stand_back,
+};
 use crate::routing::{Board, Pass, Permit};
 use crate::service::{Latest, Letter, Standalone, rings};
 use crate::signal::{Life, Phase};
@@ -254,7 +256,10 @@ fn start_worker(
 
 fn start_listener(listening: Listening, life: &Arc<Life>) -> io::Result<JoinHandle<()>> {
     let (runtime, life) = (runtime()?, Arc::clone(life));
-    let run = move || runtime.block_on(listening.run(life));
+    let run = move || {
+        stand_back();
+        runtime.block_on(listening.run(life));
+    };
     thread::Builder::new().name("listener".into()).spawn(run)
 }
 

@@ -162,3 +162,21 @@ fn expect_small(proxy: &Proxy) {
     let peak = proxy.process.resident_peak_kib();
     assert!(peak < BUFFERS_KIB + PROCESS_KIB, "{peak} KiB at most");
 }
+
+/// A flood of new clients takes no core from those that are there.
+#[test]
+fn who_accepts_clients_stands_back_for_those_who_serve_them() {
+    let memcached = Memcached::start();
+    let proxy = Proxy::twinring(PoolSpec::memcache(&[memcached.port()]));
+    let tasks = format!("/proc/{}/task", proxy.process.id());
+    let threads = std::fs::read_dir(tasks).expect("its threads").flatten().map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).expect("its state");
+        let (name, rest) =
+            stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")).unwrap();
+        // proc(5): the 19th field, of which the first two are gone.
+        (name.to_owned(), rest.split(' ').nth(16).unwrap().parse::<i32>().unwrap())
+    });
+    let threads: Vec<(String, i32)> = threads.collect();
+    let of = |name: &str| threads.iter().find(|(it, _)| it == name).expect("a thread").1;
+    assert!(of("listener") > of("worker-0"), "{threads:?}");
+}
