@@ -5,7 +5,8 @@
 //!      ▲                                              │
 //!      └────────────────── a hit ─────────────────────┘
 //! ```
-//! Counts are looked at with the reads that are looked at; the others pay for nothing but their turn.
+//! Counts are looked at with the reads that are looked at, so that a hit is learnt of with the next of
+//! these; the others pay for nothing but their turn.
 //! Where every key is asked for once, looking for it is a cost without a gain. A key that gets hot
 //! meanwhile is still noticed, by every eighth of its reads. Passing by is always allowed: a read that
 //! does is as one of a pool without a near cache.

@@ -48,7 +48,9 @@ fn a_cache_in_which_nothing_is_found_is_passed_by_until_something_is_hot() {
     assert!(warm(&proxy, ("get k\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n")), "not noticed");
     let spared = lookups(&proxy, "spared");
     ask_for_cold_keys(&mut client, 40_000, 10_000);
-    assert_eq!(lookups(&proxy, "spared"), spared);
+    // The hit is learnt of with the next read that is looked at, one in eight.
+    let more = lookups(&proxy, "spared") - spared;
+    assert!(more < 8.0, "{more} after the hit");
 }
 
 #[test]
