@@ -1,6 +1,6 @@
 //! Bounds: large values in little memory, and what goes beyond a limit is refused and forgotten.
 
-use crate::support::{Client, Memcached, PoolSpec, Proxy, Redis};
+use crate::support::{Client, LONG, Memcached, PoolSpec, Proxy, Redis, wait_until};
 
 /// What all buffers of the proxy may hold in these tests.
 const BUFFERS: &str = "buffers: 32MiB";
@@ -168,15 +168,24 @@ fn expect_small(proxy: &Proxy) {
 fn who_accepts_clients_stands_back_for_those_who_serve_them() {
     let memcached = Memcached::start();
     let proxy = Proxy::twinring(PoolSpec::memcache(&[memcached.port()]));
-    let tasks = format!("/proc/{}/task", proxy.process.id());
-    let threads = std::fs::read_dir(tasks).expect("its threads").flatten().map(|task| {
-        let stat = std::fs::read_to_string(task.path().join("stat")).expect("its state");
-        let (name, rest) =
-            stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")).unwrap();
+    let id = proxy.process.id();
+    // A thread takes its name and its priority itself, once it runs.
+    let stands_back = || {
+        let threads = niceness_by_thread(id);
+        let of = |name: &str| threads.iter().find(|(it, _)| it == name).map(|(_, nice)| *nice);
+        of("worker-0").zip(of("listener")).is_some_and(|(worker, listener)| listener > worker)
+    };
+    assert!(wait_until(LONG, stands_back), "{:?}", niceness_by_thread(id));
+}
+
+/// Name and niceness of each thread of the process `id`, of those that have not ended meanwhile.
+fn niceness_by_thread(id: u32) -> Vec<(String, i32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("its threads");
+    let stats = tasks.flatten().filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
         // proc(5): the 19th field, of which the first two are gone.
-        (name.to_owned(), rest.split(' ').nth(16).unwrap().parse::<i32>().unwrap())
+        Some((name.to_owned(), rest.split(' ').nth(16)?.parse().ok()?))
     });
-    let threads: Vec<(String, i32)> = threads.collect();
-    let of = |name: &str| threads.iter().find(|(it, _)| it == name).expect("a thread").1;
-    assert!(of("listener") > of("worker-0"), "{threads:?}");
+    stats.collect()
 }
