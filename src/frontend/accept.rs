@@ -76,21 +76,23 @@ pub(super) async fn listen(
             None => lock(&dealer).deal(&mut batch),
         }
     }
-    if handshakes.is_none() {
-        take_last(&acceptor, &dealer).await;
-    }
+    take_last(&acceptor, &dealer, handshakes.is_some()).await;
     Ok(())
 }
 
-/// Those who had connected before the drain, and perhaps sent something, are served.
-async fn take_last(acceptor: &Acceptor, dealer: &Mutex<Dealer>) {
+/// Those who had connected before the drain, and perhaps sent something, are served; but those who
+/// are to shake hands first, and so have asked for nothing yet, are closed.
+async fn take_last(acceptor: &Acceptor, dealer: &Mutex<Dealer>, shake: bool) {
     let mut batch = Vec::with_capacity(BATCH);
     for _ in 0..BURST as usize / BATCH {
         // No time at all: those only who are there.
         let accepted = acceptor.accept(BATCH, u64::MAX, &mut batch);
         let accepted = tokio::time::timeout(Duration::ZERO, accepted);
         let more = matches!(accepted.await, Ok(Ok(())));
-        lock(dealer).deal(&mut batch);
+        match shake {
+            true => lock(dealer).decline(&mut batch),
+            false => lock(dealer).deal(&mut batch),
+        }
         if !more {
             break;
         }

@@ -157,6 +157,14 @@ impl Dealer {
         }
     }
 
+    /// Closes a batch that has come too late.
+    pub(super) fn decline(&mut self, batch: &mut Vec<Accepted>) {
+        let listener = &self.registry.listener;
+        listener.add(ListenerMetric::Accepted, batch.len() as u64);
+        listener.add(ListenerMetric::RejectedDraining, batch.len() as u64);
+        batch.clear();
+    }
+
     /// Tells a client why it is not served, if the socket takes that at once, and closes it.
     fn turn_away(&self, accepted: Accepted) {
         let text: &[u8] = match self.protocol {

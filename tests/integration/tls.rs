@@ -141,6 +141,32 @@ fn what_is_not_tls_is_turned_away_and_hurts_nobody() {
 }
 
 #[test]
+fn who_has_not_begun_a_handshake_when_the_process_drains_is_closed_and_counted() {
+    let (authority, memcached) = (Authority::new(), Memcached::start());
+    let front = authority.sign("front", &HERE);
+    let tls = format!("{{ {}, handshakes: 1, handshake_time: 9s }}", front.setting());
+    let pool = PoolSpec::memcache(&[memcached.port()]).set("tls", tls).set("timeout", 9000);
+    let mut proxy = Proxy::twinring_with(&["drain_timeout: 9s"], vec![pool]);
+    let mut served = TlsClient::new(&authority, None, false).connect(proxy.port());
+    served.ask("get a\r\n", "END\r\n").expect("served");
+    // The drain takes as long as this request.
+    memcached.process.freeze();
+    served.send("get a\r\n").expect("sent");
+    let asked = || proxy.metrics().sum("twinring_backend_inflight", &[]) == Some(1.0);
+    assert!(wait_until(LONG, asked));
+    // One has the only place, or will; the others wait for theirs.
+    let mut silent: Vec<Client> = (0..6).map(|_| Client::connect(proxy.port())).collect();
+    proxy.terminate();
+    let name = "twinring_client_connections_rejected_total";
+    let closed = || proxy.metrics().get(name, &[("reason", "draining")]);
+    assert!(wait_until(LONG, || closed() >= 5.0), "{}", closed());
+    silent[5].expect_closed();
+    memcached.process.thaw();
+    let status = proxy.process.wait_end(LONG).expect("an end");
+    assert_eq!(status.code(), Some(0), "{}", proxy.process.output());
+}
+
+#[test]
 fn a_server_that_cannot_show_who_it_is_gets_no_request() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let ca = authority.ca();
