@@ -1,7 +1,6 @@
 //! What the documents list is what there is: commands, metrics, faults.
 
 use std::path::Path;
-use std::process::Command;
 
 use twinring::metrics::{
     AdminMetric, ListenerMetric, PoolMetric, RING_INFO, ResolverMetric, ServerMetric,
@@ -9,9 +8,8 @@ use twinring::metrics::{
 };
 use twinring::protocol::redis;
 
-use crate::support::Scratch;
-
-fn read(path: &str) -> String {
+/// A text of the project.
+pub(crate) fn read(path: impl AsRef<Path>) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -80,31 +78,4 @@ fn faults_that_the_readme_names_are_tests() {
     for name in named {
         assert!(tests.contains(&format!("fn {name}(")), "{name} is no test");
     }
-}
-
-#[test]
-fn the_unit_for_systemd_runs_what_there_is() {
-    let unit = read("deploy/twinring.service");
-    let value = |key: &str| {
-        let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
-        line.unwrap_or_else(|| panic!("the unit has no {key}")).to_owned()
-    };
-    let twinring = |key: &str, file: &str| {
-        let line = value(key).replace("/etc/twinring/twinring.yml", file);
-        let mut words = line.split_whitespace();
-        assert_eq!(words.next(), Some("/usr/local/bin/twinring"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
-        command.args(words).output().expect("twinring").status.code()
-    };
-    assert_eq!(twinring("ExecStartPre", "conf/sidecar.yml"), Some(0));
-    let bad = twinring("ExecStart", "tests/conf/invalid/listen_missing.yml");
-    assert_eq!(bad, twinring("ExecStartPre", "tests/conf/invalid/listen_missing.yml"));
-    let never: Vec<String> =
-        value("RestartPreventExitStatus").split_whitespace().map(str::to_owned).collect();
-    assert!(never.contains(&bad.expect("a code").to_string()), "{bad:?}: {never:?}");
-    // Nobody answers there, but the words are understood.
-    let text = "admin: { listen: 127.0.0.1:1 }\npools: { web: { listen: 127.0.0.1:2 } }\n";
-    let file = Scratch::new();
-    let path = file.file("twinring.yml", text);
-    assert_eq!(twinring("ExecReload", &path.to_string_lossy()), Some(1));
 }

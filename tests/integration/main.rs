@@ -17,6 +17,7 @@ mod compat;
 mod conf;
 mod crossing;
 mod dedicated;
+mod deploy;
 mod docs;
 mod expand;
 mod expansion;

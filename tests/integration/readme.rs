@@ -1,4 +1,5 @@
-//! The commands that the README shows are run, and print what it says.
+//! The commands that the README and the guides show are run, and print what they say; their links
+//! lead somewhere.
 //!
 //! A block that opens with ` ```sh test ` is run by bash in the root of the tree, with the program
 //! under test first in the path. If a ` ```text ` block follows it, that is what it prints; in it
@@ -9,15 +10,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::docs::read;
 use crate::support::Process;
 
 /// Longer than any command takes that a reader would wait for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What users read.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "deploy/growing.md",
+    "deploy/reload.md",
+    "deploy/topology.md",
+    "tests/bench/README.md",
+    "tests/bench/results.md",
+    "tests/bench/storage/README.md",
+];
+
 /// A block of commands and, if it is shown, what they print.
 #[derive(Debug, PartialEq, Eq)]
 struct Example {
-    /// Line of the README where it opens.
+    /// Line where it opens.
     line: usize,
     commands: String,
     output: Option<String>,
@@ -25,14 +38,40 @@ struct Example {
 
 #[test]
 fn the_commands_of_the_readme_do_what_it_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = std::fs::read_to_string(path).expect("the README");
-    let examples = examples(&text);
-    assert!(!examples.is_empty(), "no block of the README is marked as a test");
-    let alone = has_own_network();
-    for example in &examples {
-        run(example, alone);
+    check("README.md");
+}
+
+#[test]
+fn the_commands_of_the_guide_to_reloads_do_what_it_says() {
+    check("deploy/reload.md");
+}
+
+#[test]
+fn the_commands_of_the_guide_to_topologies_do_what_it_says() {
+    check("deploy/topology.md");
+}
+
+#[test]
+fn the_commands_of_the_guide_to_growing_do_what_it_says() {
+    check("deploy/growing.md");
+}
+
+#[test]
+fn links_lead_to_what_is_there() {
+    let mut found = 0;
+    for file in DOCUMENTS {
+        for link in links(&read(file)).filter(|link| !link.contains("://")) {
+            let (path, heading) = link.split_once('#').unwrap_or((&link, ""));
+            let folder = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
+            let target = if path.is_empty() { file.into() } else { folder.join(path) };
+            let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(&target);
+            assert!(full.exists(), "{file} leads to {link}, which is not there");
+            let has = || anchors(&read(&target)).any(|anchor| anchor == heading);
+            assert!(heading.is_empty() || has(), "{file} leads to {link}: no such heading");
+            found += 1;
+        }
     }
+    assert!(found > 20, "hardly a link was found: {found}");
 }
 
 #[test]
@@ -45,6 +84,32 @@ fn examples_are_found_with_their_output() {
     assert_eq!(examples(text), wanted);
     assert!(fits("a … c\n", "a b c\n") && fits("…\n", "\n"));
     assert!(!fits("a\n", "b\n") && !fits("a\n", "a\nb\n") && !fits("a … c\n", "a b d\n"));
+}
+
+/// Runs all examples of a document.
+fn check(document: &str) {
+    let examples = examples(&read(document));
+    assert!(!examples.is_empty(), "no block of {document} is marked as a test");
+    let alone = has_own_network();
+    for example in &examples {
+        run(document, example, alone);
+    }
+}
+
+/// Where the links of a text lead; a link may be broken over two lines, its target is not.
+fn links(text: &str) -> impl Iterator<Item = String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    targets.map(|(target, _)| target.to_owned())
+}
+
+/// What links to the headings of a text are called.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        words.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
 
 fn examples(text: &str) -> Vec<Example> {
@@ -69,7 +134,7 @@ fn examples(text: &str) -> Vec<Example> {
     found
 }
 
-fn run(example: &Example, alone: bool) {
+fn run(document: &str, example: &Example, alone: bool) {
     let script = format!("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", example.commands);
     let mut command = if alone {
         let mut command = Command::new("unshare");
@@ -88,7 +153,7 @@ fn run(example: &Example, alone: bool) {
     let mut process = Process::start(command);
     let status = process.wait_end(PATIENCE);
     let said = process.output();
-    let place = format!("README.md:{}", example.line);
+    let place = format!("{document}:{}", example.line);
     assert!(status.is_some_and(|status| status.success()), "{place}: {status:?}\n{said}");
     if let Some(output) = &example.output {
         assert!(fits(output, &said), "{place} shows\n{output}\nbut it is\n{said}");
