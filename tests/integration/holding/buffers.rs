@@ -170,9 +170,10 @@ fn a_flood_without_replies_is_slowed_down_and_not_lost() {
 #[test]
 fn a_client_that_takes_nothing_is_given_up_when_buffers_are_short() {
     let memcached = Memcached::with(&["-I", "2m"]);
-    let pool = PoolSpec::memcache(&[memcached.port()]).set("timeout", 10_000);
+    let pool = PoolSpec::memcache(&[memcached.port()]).set("timeout", "60s");
     let proxy = Proxy::twinring_with(&["buffers: 4MiB"], vec![pool]);
-    let mut other = proxy.client();
+    // Those in front of it hold the server for half a second and more each, until they are given up.
+    let mut other = proxy.client().patience(LONG * 6);
     other.ask(format!("set a 0 0 100000\r\n{}\r\n", "x".repeat(100_000)), "STORED\r\n");
     let mut slow: Vec<Client> = (0..60).map(|_| proxy.client()).collect();
     for client in &mut slow {

@@ -220,6 +220,12 @@ impl Metrics {
         values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
     }
 
+    /// Why clients have been closed, as far as any have.
+    pub(crate) fn ends(&self) -> String {
+        let of_ends = |line: &&str| line.starts_with("twinring_client_disconnects_total{");
+        self.0.lines().filter(of_ends).filter(|line| !line.ends_with(" 0")).collect()
+    }
+
     /// As [`Self::sum`], for a series that must be there.
     pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.sum(name, labels)
