@@ -89,9 +89,10 @@ async fn take_last(acceptor: &Acceptor, dealer: &Mutex<Dealer>, shake: bool) {
         let accepted = acceptor.accept(BATCH, u64::MAX, &mut batch);
         let accepted = tokio::time::timeout(Duration::ZERO, accepted);
         let more = matches!(accepted.await, Ok(Ok(())));
-        match shake {
-            true => lock(dealer).decline(&mut batch),
-            false => lock(dealer).deal(&mut batch),
+        if shake {
+            lock(dealer).decline(&mut batch);
+        } else {
+            lock(dealer).deal(&mut batch);
         }
         if !more {
             break;

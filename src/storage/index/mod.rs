@@ -8,8 +8,9 @@
 //!  next   █████████░░░░░░░░░    larger
 //! ```
 //! It grows with the number of items, to what all memory will hold as far as that can be told: a
-//! few buckets are moved with every item that is stored, in the order of their hashes. Chunks of the old table are used again for the new one, so that
-//! both together are hardly larger than the larger of them. What is moved is read for its hash.
+//! few buckets are moved with every item that is stored, in the order of their hashes. Chunks of the
+//! old table are used again for the new one, so that both together are hardly larger than the larger
+//! of them. What is moved is read for its hash.
 
 use std::sync::Arc;
 

@@ -184,5 +184,9 @@ fn a_client_that_takes_nothing_is_given_up_when_buffers_are_short() {
         proxy.metrics().sum("twinring_client_disconnects_total", &reason).unwrap_or(0.0)
     };
     assert!(wait_until(LONG, || gone() > 0.0), "nobody is given up");
+    let start = Instant::now();
     other.ask("get b\r\n", "END\r\n");
+    // A second for each of those, and not until requests time out.
+    let (waited, given_up) = (start.elapsed().as_secs_f64(), gone());
+    assert!(waited < 3.0 * given_up, "{waited} s for {given_up} clients");
 }

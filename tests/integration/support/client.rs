@@ -52,9 +52,13 @@ impl Client {
 
     /// Sends each byte in a write of its own, so that the receiver may see any cut.
     pub(crate) fn send_bytewise(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let start = Instant::now();
         bytes.iter().try_for_each(|byte| {
-            // Lets the receiver run, so that it does not find all bytes at once.
-            std::thread::yield_now();
+            // Lets the receiver run, so that it does not find all bytes at once; but on a busy
+            // machine that is a turn of the scheduler for each.
+            if start.elapsed() < YIELDING {
+                std::thread::yield_now();
+            }
             self.stream.write_all(std::slice::from_ref(byte))
         })
     }
@@ -209,6 +213,9 @@ impl Client {
 
 /// What [`Client`] says of a connection that the other side closed, orderly or by a reset.
 const CLOSED: &str = "connection closed";
+
+/// How long single bytes are waited with: a request has 10 s to come in.
+const YIELDING: Duration = Duration::from_secs(3);
 
 /// Bytes asked for by one read.
 const READ_BYTES: usize = 64 * 1024;

@@ -54,9 +54,8 @@ pub(crate) enum Cut {
     Pipeline,
 }
 
-/// More bytes than this are not sent one by one, only their first and last ones. Each may take a
-/// turn of a busy machine's scheduler, and a request has its time to come in.
-const BYTEWISE_MAX: usize = 512;
+/// More bytes than this are not sent one by one, only their first and last ones.
+const BYTEWISE_MAX: usize = 2048;
 
 impl Transcript {
     /// All transcripts of a folder of `tests/transcripts/`, by name.
