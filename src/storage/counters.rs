@@ -33,6 +33,13 @@ impl Counters {
         self.version
     }
 
+    /// True once in `n` times, by chance; without a division (Lemire 2019, "Fast random integer
+    /// generation in an interval").
+    pub(super) fn happens_once_in(&mut self, n: u32) -> bool {
+        let chance = self.chance() & u64::from(u32::MAX);
+        (chance * u64::from(n)) >> u32::BITS == 0
+    }
+
     /// A number that is as good as any: xorshift64 (Marsaglia 2003), its upper bits.
     pub(super) fn chance(&mut self) -> u64 {
         self.random ^= self.random << 13;

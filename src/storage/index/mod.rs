@@ -106,6 +106,7 @@ impl Index {
     }
 
     /// The slot of an item: one with the hash's tag that `wanted` takes, and what that made of it.
+    #[inline]
     pub(crate) fn find<T>(
         &self,
         hash: u64,
@@ -163,8 +164,8 @@ impl Index {
         if self.next.is_none() && self.items >= self.table.items_max() {
             (self.next, self.mark) = (Some(Table::new(self.homes_next())), 0);
         }
-        if !self.refill() {
-            return false;
+        if self.next.is_none() {
+            return self.refill();
         }
         for _ in 0..MOVED_AT_ONCE {
             if !(self.next.is_some() && self.refill()) {

@@ -2,8 +2,9 @@
 //! often it is read.
 //!
 //! ```text
-//!  offset 20 │ segment 20 │ tag 10 │ distance 6 │ frequency 8
+//!  offset 20 │ segment 20 │ frequency 8 │ tag 10 │ distance 6
 //! ```
+//! The lowest two bytes are what a search compares, by themselves.
 
 const OFFSET_BITS: u32 = 20;
 const SEGMENT_BITS: u32 = 20;
@@ -12,9 +13,9 @@ const DISTANCE_BITS: u32 = 6;
 const FREQUENCY_BITS: u32 = 8;
 
 /// Where the parts begin, from the lowest bit.
-const DISTANCE_AT: u32 = FREQUENCY_BITS;
-const TAG_AT: u32 = DISTANCE_AT + DISTANCE_BITS;
-const PLACE_AT: u32 = TAG_AT + TAG_BITS;
+const TAG_AT: u32 = DISTANCE_BITS;
+const FREQUENCY_AT: u32 = TAG_AT + TAG_BITS;
+const PLACE_AT: u32 = FREQUENCY_AT + FREQUENCY_BITS;
 
 /// Of a hash, the bits above those that choose the shard.
 const TAG_IN_HASH: u32 = 16;
@@ -41,12 +42,12 @@ pub(crate) struct Slot(u64);
 
 /// What a slot says that so far from home has the item of a hash: its tag and its distance.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark(u64);
+pub(super) struct Mark(u16);
 
 impl Slot {
     /// A slot for an item that nobody has read.
     pub(super) fn new(hash: u64, place: Place, frequency: u8) -> Self {
-        Self((tag(hash) << TAG_AT) | u64::from(frequency)).moved(place)
+        Self(tag(hash) << TAG_AT | u64::from(frequency) << FREQUENCY_AT).moved(place)
     }
 
     /// As eight bytes say.
@@ -67,13 +68,13 @@ impl Slot {
 
     /// The same item, read so often.
     pub(super) fn read(self, frequency: u8) -> Self {
-        Self(self.0 & !mask(FREQUENCY_BITS) | u64::from(frequency.max(1)))
+        let others = self.0 & !(mask(FREQUENCY_BITS) << FREQUENCY_AT);
+        Self(others | u64::from(frequency.max(1)) << FREQUENCY_AT)
     }
 
     /// The same item so many buckets from home.
     pub(super) fn at_distance(self, distance: usize) -> Self {
-        let distance = distance.min(FAR) as u64;
-        Self(self.0 & !(mask(DISTANCE_BITS) << DISTANCE_AT) | distance << DISTANCE_AT)
+        Self(self.0 & !mask(DISTANCE_BITS) | distance.min(FAR) as u64)
     }
 
     /// Where its item is.
@@ -84,23 +85,17 @@ impl Slot {
 
     /// How often it is read, by and by; 0 only if the slot is empty.
     pub(crate) fn frequency(self) -> u8 {
-        self.0 as u8
+        (self.0 >> FREQUENCY_AT) as u8
     }
 
     /// How many buckets it is from home; [`FAR`] for that many or more.
     pub(super) fn distance(self) -> usize {
-        (self.0 >> DISTANCE_AT & mask(DISTANCE_BITS)) as usize
+        (self.0 & mask(DISTANCE_BITS)) as usize
     }
 
     /// True if there is no item.
     pub(super) fn is_empty(self) -> bool {
         self == Self::default()
-    }
-
-    /// True if it is what the item of a mark would have.
-    pub(super) fn has(self, mark: Mark) -> bool {
-        let marked = self.0 >> DISTANCE_AT & mask_of_mark();
-        (marked == mark.0) & !self.is_empty()
     }
 
     /// True if an item that far from home, or farther, would have this slot instead.
@@ -121,7 +116,12 @@ impl Slot {
 impl Mark {
     /// Of the item of a hash, so many buckets from home.
     pub(super) fn new(hash: u64, distance: usize) -> Self {
-        Self(tag(hash) << DISTANCE_BITS | distance.min(FAR) as u64)
+        Self((tag(hash) << TAG_AT) as u16 | distance.min(FAR) as u16)
+    }
+
+    /// True if a slot of these bytes is what its item would have; that may be an empty slot, too.
+    pub(super) fn is_of(self, [low, high, ..]: [u8; 8]) -> bool {
+        self.0 == u16::from_le_bytes([low, high])
     }
 }
 
@@ -131,8 +131,4 @@ fn tag(hash: u64) -> u64 {
 
 const fn mask(bits: u32) -> u64 {
     (1 << bits) - 1
-}
-
-const fn mask_of_mark() -> u64 {
-    mask(TAG_BITS + DISTANCE_BITS)
 }

@@ -29,7 +29,12 @@ const CHUNK_BUCKETS: usize = CHUNK_LEN / BUCKET;
 const FULL_PERCENT: u64 = 90;
 
 /// Bytes of a bucket: a cache line.
-const BUCKET: usize = LANES * size_of::<u64>();
+const BUCKET: usize = LANES * SLOT;
+
+/// Bytes of a slot.
+const SLOT: usize = size_of::<Slot>();
+
+type Bucket = [u8; BUCKET];
 
 /// A part of a table: its buckets.
 #[derive(Debug)]
@@ -66,18 +71,17 @@ impl Chunk {
         self.0.fill(0);
     }
 
-    fn bytes(&self, at: usize) -> &[u8] {
-        &self.0[at * BUCKET..][..BUCKET]
+    fn bucket(&self, at: usize) -> &Bucket {
+        &self.0.as_chunks().0[at]
     }
 
     fn slots(&self, at: usize) -> [Slot; LANES] {
-        let (lanes, _) = self.bytes(at).as_chunks();
-        std::array::from_fn(|lane| Slot::from_bytes(lanes[lane]))
+        let bucket = self.bucket(at);
+        std::array::from_fn(|lane| slot(bucket, lane))
     }
 
     fn set(&mut self, at: usize, lane: usize, slot: Slot) {
-        let (lanes, _) = self.0[at * BUCKET..][..BUCKET].as_chunks_mut();
-        lanes[lane] = slot.to_bytes();
+        self.0.as_chunks_mut::<BUCKET>().0[at].as_chunks_mut().0[lane] = slot.to_bytes();
     }
 }
 
@@ -159,6 +163,7 @@ impl Table {
     /// The slot of the item of a hash whose home is `home`: one that `take` takes of those that may
     /// be the right one; and what that made of it. All of a bucket are asked whether they may be,
     /// without a branch for each that could be foreseen wrongly.
+    #[inline]
     pub(crate) fn find<T>(
         &self,
         home: usize,
@@ -167,18 +172,18 @@ impl Table {
     ) -> Option<(Spot, T)> {
         let mut distance = 0;
         loop {
-            let bucket = home + distance;
-            let slots = self.slots_at(bucket)?;
-            let mark = Mark::new(hash, distance);
-            let mut left = lanes(&slots, |slot| slot.has(mark));
+            let (chunk, at) = self.chunk(home + distance)?;
+            let bytes = chunk.bucket(at);
+            let mut left = marked(bytes, Mark::new(hash, distance));
             while left != 0 {
-                let lane = left.trailing_zeros() as usize;
-                if let Some(made) = take(slots[lane % LANES]) {
-                    return Some((Spot { bucket, lane }, made));
+                let lane = left.trailing_zeros() as usize % LANES;
+                let slot = slot(bytes, lane);
+                if let Some(made) = (!slot.is_empty()).then(|| take(slot)).flatten() {
+                    return Some((Spot { bucket: home + distance, lane }, made));
                 }
                 left &= left - 1;
             }
-            if lanes(&slots, |slot| slot.yields_to(distance)) != 0 {
+            if lanes(&chunk.slots(at), |slot| slot.yields_to(distance)) != 0 {
                 return None;
             }
             distance += 1;
@@ -187,7 +192,7 @@ impl Table {
 
     /// The bytes of a bucket; none if it has no memory yet.
     pub(crate) fn bucket(&self, bucket: usize) -> &[u8] {
-        self.chunk(bucket).map_or(&[], |(chunk, at)| chunk.bytes(at))
+        self.chunk(bucket).map_or(&[], |(chunk, at)| chunk.bucket(at))
     }
 
     /// Puts a slot in whose home is `home`; `fresh` gives a chunk if one is needed for it.
@@ -313,6 +318,16 @@ impl Table {
         let slots = |chunk| (0..CHUNK_BUCKETS).flat_map(move |at| Chunk::slots(chunk, at));
         chunks.flat_map(slots).filter(|slot| !slot.is_empty())
     }
+}
+
+fn slot(bucket: &Bucket, lane: usize) -> Slot {
+    Slot::from_bytes(bucket.as_chunks().0[lane])
+}
+
+/// A bit for each lane that has this mark.
+fn marked(bucket: &Bucket, mark: Mark) -> u32 {
+    let lanes = bucket.as_chunks().0;
+    (0..LANES).fold(0, |bits, lane| bits | u32::from(mark.is_of(lanes[lane])) << lane)
 }
 
 /// A bit for each lane of which `is` is true.

@@ -93,6 +93,7 @@ impl Segcache {
     }
 
     /// The slot of an item, and how it lies in its segment; a large one is in none.
+    #[inline]
     fn seek(&self, key: Key<'_>) -> Option<(Found, Option<Layout>)> {
         self.index.find(key.hash, |place| {
             if place.segment == LARGE {
@@ -108,6 +109,7 @@ impl Segcache {
     }
 
     /// The slot of an item that is alive; one that is dead is removed.
+    #[inline]
     fn find_alive(&mut self, key: Key<'_>, now: Time) -> Option<(Found, Option<Layout>)> {
         let (found, layout) = self.seek(key)?;
         let place = found.slot.place();
@@ -181,7 +183,7 @@ impl Segcache {
     fn note_read(&mut self, found: Found) {
         let frequency = found.slot.frequency();
         let counts = frequency < COUNTED_ALL
-            || frequency < u8::MAX && self.counters.chance().is_multiple_of(u64::from(frequency));
+            || frequency < u8::MAX && self.counters.happens_once_in(u32::from(frequency));
         if counts {
             self.index.set_frequency(found, frequency + 1);
         }

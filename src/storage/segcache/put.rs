@@ -33,7 +33,7 @@ impl Segcache {
         }
         self.prepare(now)?;
         let class = self.segments.class_of(record.fields.expiry, now);
-        let tail = self.tail_for(record, class, now);
+        let tail = self.tail_for((record, wide), class, now);
         let found = self.find(record.key);
         if found.is_some_and(|found| self.replace(found, record, class, now)) {
             return Ok(());
@@ -54,8 +54,13 @@ impl Segcache {
         }
     }
 
-    /// An open segment in which the item has room.
-    fn tail_for(&mut self, record: &Record<'_>, class: u8, now: Time) -> Result<u32, PutError> {
+    /// An open segment in which the item has room; it is `wide` at most.
+    fn tail_for(
+        &mut self,
+        (record, wide): (&Record<'_>, usize),
+        class: u8,
+        now: Time,
+    ) -> Result<u32, PutError> {
         // Where nothing is evicted, what is rid of the dead is appended to as well.
         let generation = match self.start.eviction {
             Eviction::None => Generation::Kept,
@@ -63,8 +68,8 @@ impl Segcache {
         };
         for _ in 0..ROOM_TRIES {
             if let Some(id) = self.segments.tail(class, generation, now) {
-                let layout = self.layout_in(id, record, now);
-                if self.segments.get(id).has_room(layout.len()) {
+                let has_room = |len| self.segments.get(id).has_room(len);
+                if has_room(wide) || has_room(self.layout_in(id, record, now).len()) {
                     return Ok(id);
                 }
             }

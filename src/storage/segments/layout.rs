@@ -102,44 +102,39 @@ impl Layout {
             meta |= if set { bit } else { 0 };
         }
         let key_bytes = if key_len < usize::from(KEY_LONG) { 1 } else { 3 };
-        let cas_at = 1 + key_bytes + usize::from(value_bytes);
+        let cas_at = 1 + key_bytes + value_bytes;
         let short = fits(fields.expiry, at.base, NARROW[0]);
-        Self::placed(meta, cas_at, short, key_len, value_len)
+        Self::placed(meta, cas_at, short, (key_len as u16, value_len as u32))
     }
 
     /// The layout of the item at the beginning of `bytes`.
     #[inline]
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let (meta, key_len) = (bytes[0], bytes[1]);
-        let (key_len, at) = match key_len {
-            KEY_LONG => (usize::from(u16::from_le_bytes([bytes[2], bytes[3]])), 4),
-            short => (usize::from(short), 2),
+        // No item is shorter, and the lengths are in these bytes of any.
+        let head = u64_at(bytes, 0);
+        let (meta, key_len) = (head as u8, (head >> 8) as u8);
+        let value_mask = mask(8 * u32::from(meta & VALUE_BYTES));
+        let (key_len, value_len, at) = match key_len {
+            KEY_LONG => ((head >> 16) as u16, head >> 32 & value_mask, 4),
+            short => (u16::from(short), head >> 16 & value_mask, 2),
         };
-        let value_bytes = usize::from(meta & VALUE_BYTES);
-        let value_len = match value_bytes {
-            1 => usize::from(bytes[at]),
-            2 => usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
-            _ => u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]) as usize,
-        };
-        let cas_at = at + value_bytes;
-        let accessed_end = cas_at + usize::from(cas_len(meta) + ACCESSED);
-        let short = bytes[accessed_end - 1] & SHORT != 0;
-        Self::placed(meta, cas_at, short, key_len, value_len)
+        let cas_at = at + (meta & VALUE_BYTES);
+        let accessed_end = usize::from(cas_at + cas_len(meta) + ACCESSED);
+        let short = meta & (EXPIRY | WIDE) == EXPIRY && bytes[accessed_end - 1] & SHORT != 0;
+        Self::placed(meta, cas_at, short, (key_len, value_len as u32))
     }
 
     /// Key and value are no longer than their lengths can be written, and a header no longer than
     /// [`HEADER_MAX`].
     #[inline]
-    fn placed(meta: u8, cas_at: usize, short: bool, key_len: usize, value_len: usize) -> Self {
+    fn placed(meta: u8, cas_at: u8, short: bool, (key_len, value_len): (u16, u32)) -> Self {
         let expiry_len = match (meta & EXPIRY, meta & WIDE) {
             (0, _) => 0,
             (_, 0) => NARROW[usize::from(!short)],
             _ => WHOLE,
         };
         let flags = if meta & FLAGS == 0 { 0 } else { 4 };
-        let cas_at = cas_at as u8;
         let key_at = cas_at + cas_len(meta) + ACCESSED + expiry_len + flags;
-        let (key_len, value_len) = (key_len as u16, value_len as u32);
         Self { meta, cas_at, expiry_len, key_at, key_len, value_len }
     }
 
@@ -242,7 +237,7 @@ impl Layout {
     }
 
     /// The first moment at which it is dead.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn expiry(self, bytes: &[u8], base: Time) -> Option<Time> {
         let written = match self.expiry_len {
             0 => return None,
@@ -307,9 +302,8 @@ impl Layout {
     }
 
     fn accessed(self, bytes: &[u8]) -> u64 {
-        let at = self.accessed_at();
-        let written = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], 0]);
-        u64::from(written) & mask(ACCESSED_BITS)
+        // A key is behind it at least, so that four bytes are there.
+        u64::from(u32_at(bytes, self.accessed_at())) & mask(ACCESSED_BITS)
     }
 
     fn write_accessed(self, bytes: &mut [u8], now: Time) {
@@ -349,8 +343,8 @@ fn never(len: u8) -> u64 {
 
 /// The largest number up to `limit` whose lowest `bits` are `low`; `low` itself if there is none.
 fn complete(limit: u64, low: u64, bits: u32) -> u64 {
-    let whole = (limit & !mask(bits)) | low;
-    if whole <= limit { whole } else { whole.checked_sub(1 << bits).unwrap_or(low) }
+    let above = limit.wrapping_sub(low) & mask(bits);
+    limit.checked_sub(above).unwrap_or(low)
 }
 
 const fn mask(bits: u32) -> u64 {

@@ -58,6 +58,11 @@ impl Numbers {
         (ones + (rest[0] & lower).count_ones()) as usize
     }
 
+    /// Its place among them, if it is one of them.
+    fn place_of(&self, number: usize) -> Option<usize> {
+        self.has(number).then(|| self.below(number))
+    }
+
     /// All of them, the smallest first.
     fn ascending(self) -> impl Iterator<Item = usize> {
         self.0.into_iter().enumerate().flat_map(|(at, mut word)| {
@@ -84,22 +89,20 @@ impl<'a> Guards<'a> {
         }
     }
 
-    fn place(&self, number: usize) -> Option<usize> {
-        match self {
-            Self::One(only, _) => (*only == number).then_some(0),
-            Self::Many(numbers, _) => numbers.has(number).then(|| numbers.below(number)),
-        }
-    }
-
     /// The shard of a number.
     pub(in crate::storage) fn get(&self, number: usize) -> Option<&Guard<'a>> {
-        self.all().get(self.place(number)?)
+        match self {
+            Self::One(only, guard) => (*only == number).then_some(guard),
+            Self::Many(numbers, guards) => guards.get(numbers.place_of(number)?),
+        }
     }
 
     /// The same, to be changed.
     pub(in crate::storage) fn get_mut(&mut self, number: usize) -> Option<&mut Guard<'a>> {
-        let place = self.place(number)?;
-        self.all_mut().get_mut(place)
+        match self {
+            Self::One(only, guard) => (*only == number).then_some(guard),
+            Self::Many(numbers, guards) => guards.get_mut(numbers.place_of(number)?),
+        }
     }
 
     /// All of them.

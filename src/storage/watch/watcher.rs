@@ -198,15 +198,25 @@ pub(in crate::storage) struct News<'a> {
     all: &'a Watchers,
     /// Who makes the changes; 0 for nobody who watches.
     actor: u64,
-    told: Vec<Option<Told>>,
-    /// Given back without a lock.
-    buried: Vec<Table>,
+    /// Most commands have none.
+    list: Vec<Piece>,
+}
+
+/// One of the things that wait until the shards have been given back.
+#[derive(Debug)]
+enum Piece {
+    /// A key that has changed, and who is to be told.
+    Key(Told),
+    /// Everything was removed.
+    All,
+    /// A table that takes a while to be given back.
+    Buried { _table: Box<Table> },
 }
 
 impl<'a> News<'a> {
     /// Nothing yet.
     pub(in crate::storage) fn new(all: &'a Watchers) -> Self {
-        Self { all, actor: 0, told: Vec::new(), buried: Vec::new() }
+        Self { all, actor: 0, list: Vec::new() }
     }
 
     /// Says who makes the changes.
@@ -216,20 +226,38 @@ impl<'a> News<'a> {
 
     /// Takes up what has been taken out of a table; how many keys.
     pub(in crate::storage) fn add_all(&mut self, told: impl IntoIterator<Item = Told>) -> usize {
-        let before = self.told.len();
-        self.told.extend(told.into_iter().map(Some));
-        self.told.len() - before
+        let before = self.list.len();
+        self.list.extend(told.into_iter().map(Piece::Key));
+        self.list.len() - before
     }
 
     /// Everything was removed.
     pub(in crate::storage) fn add_flush(&mut self) {
-        self.told.push(None);
+        self.list.push(Piece::All);
     }
 
     /// Takes a table that nobody needs any more.
     pub(in crate::storage) fn bury(&mut self, table: Table) {
         if !table.is_empty() {
-            self.buried.push(table);
+            self.list.push(Piece::Buried { _table: Box::new(table) });
+        }
+    }
+
+    #[cold]
+    fn deliver(&mut self) {
+        let mut count = 0;
+        for piece in std::mem::take(&mut self.list) {
+            count += match piece {
+                Piece::Key((key, watchers)) => self.tell(&Change::Key(key), &watchers),
+                Piece::All => {
+                    let all: Vec<_> = lock(&self.all.listening).values().cloned().collect();
+                    self.tell(&Change::All, &all)
+                }
+                Piece::Buried { .. } => 0,
+            };
+        }
+        if count > 0 {
+            self.all.told.fetch_add(count as u64, Ordering::Relaxed);
         }
     }
 
@@ -240,18 +268,8 @@ impl<'a> News<'a> {
 
 impl Drop for News<'_> {
     fn drop(&mut self) {
-        let mut count = 0;
-        for told in std::mem::take(&mut self.told) {
-            count += match told {
-                Some((key, watchers)) => self.tell(&Change::Key(key), &watchers),
-                None => {
-                    let all: Vec<_> = lock(&self.all.listening).values().cloned().collect();
-                    self.tell(&Change::All, &all)
-                }
-            };
-        }
-        if count > 0 {
-            self.all.told.fetch_add(count as u64, Ordering::Relaxed);
+        if !self.list.is_empty() {
+            self.deliver();
         }
     }
 }
