@@ -6,12 +6,14 @@
 //! ```
 //!
 //! * [`speed`]: loads on one store from one thread and from two; [`report`]: their table,
+//! * [`bare`]: the least that a read does, without a store,
 //! * [`line`]: how far apart the cores of two threads are,
 //! * [`hit_ratio`]: the store beside LRU, FIFO and the optimum, memory size by memory size,
 //! * [`random`]: what both draw their requests from.
 //!
 //! `tests/bench/storage/README.md` says how to read the results.
 
+mod bare;
 mod hit_ratio;
 mod line;
 mod random;
@@ -68,7 +70,7 @@ fn run(options: &Options) -> io::Result<()> {
         say("LRU, FIFO and the optimum are what they should be; to measure, use cargo bench");
         return Ok(());
     }
-    let rates = speed::run(&|name| options.is_chosen(name));
+    let rates = speed::run(&|name| options.is_chosen(name))?;
     report::print(&rates)?;
     if options.is_chosen("overhead") {
         report::print_overheads(&speed::overheads())

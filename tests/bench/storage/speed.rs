@@ -3,11 +3,14 @@
 //! ```text
 //!  Thread: its own draws ─▶ key ─▶ Store::lock ─▶ read, copied out │ put
 //! ```
+//! Two that bear no part of a store stand beside these, to tell what the machine gives at most:
+//! reads that do nothing more than they must (`bare`), and two threads that share nothing (`apart`).
 //! Criterion says how often; the table tells the median over all that it timed.
 
 use std::cell::RefCell;
 use std::fs;
 use std::hint::black_box;
+use std::io;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +18,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use twinring::storage::{Key, NewItem, Settings, Storage, Store, Time};
 
+use crate::bare::Bare;
 use crate::line::round_trip;
 use crate::random::{Random, Zipf};
 use crate::report::Rate;
@@ -55,6 +59,8 @@ enum Items {
     Scarce,
     Small,
     InCells,
+    /// No store: see [`Bare`].
+    Bare,
 }
 
 /// One line of the table.
@@ -70,6 +76,8 @@ struct Load {
     at_once: usize,
     /// How many of the keys are asked for.
     keys: usize,
+    /// The second thread has a store of its own.
+    apart: bool,
     bar: Option<f64>,
 }
 
@@ -83,8 +91,10 @@ const LOADS: &[Load] = &[
     load("write zipf", 1, 1.0, 1.0, None),
     load("mixed uniform 1 thread", 1, 0.5, 0.0, None),
     load("mixed uniform 2 threads", 2, 0.5, 0.0, None),
+    Load { apart: true, ..load("mixed uniform 2 apart", 2, 0.5, 0.0, None) },
     load("mixed zipf 1 thread", 1, 0.5, 1.0, None),
     load("mixed zipf 2 threads", 2, 0.5, 1.0, None),
+    Load { apart: true, ..load("mixed zipf 2 apart", 2, 0.5, 1.0, None) },
     of(Items::Scarce, load("full read uniform", 1, 0.0, 0.0, None)),
     of(Items::Scarce, load("full write uniform", 1, 1.0, 0.0, None)),
     of(Items::Small, load("small read uniform", 1, 0.0, 0.0, None)),
@@ -93,12 +103,16 @@ const LOADS: &[Load] = &[
     of(Items::InCells, load("cuckoo read uniform", 1, 0.0, 0.0, None)),
     of(Items::InCells, load("cuckoo read zipf", 1, 0.0, 1.0, None)),
     of(Items::InCells, load("cuckoo write uniform", 1, 1.0, 0.0, None)),
+    of(Items::Bare, load("bare read uniform", 1, 0.0, 0.0, None)),
+    of(Items::Bare, load("bare read zipf", 1, 0.0, 1.0, None)),
 ];
 
-/// Two threads over one: how the line is called, and the loads that it divides.
-const RATIOS: &[(&str, &str, &str)] = &[
-    ("ratio uniform", "mixed uniform 2 threads", "mixed uniform 1 thread"),
-    ("ratio zipf", "mixed zipf 2 threads", "mixed zipf 1 thread"),
+/// Two threads over one: how the line is called, the loads that it divides, and its bar.
+const RATIOS: &[(&str, &str, &str, Option<f64>)] = &[
+    ("ratio uniform", "mixed uniform 2 threads", "mixed uniform 1 thread", Some(THREADS_BAR)),
+    ("ratio uniform apart", "mixed uniform 2 apart", "mixed uniform 1 thread", None),
+    ("ratio zipf", "mixed zipf 2 threads", "mixed zipf 1 thread", Some(THREADS_BAR)),
+    ("ratio zipf apart", "mixed zipf 2 apart", "mixed zipf 1 thread", None),
 ];
 
 const fn load(
@@ -108,7 +122,8 @@ const fn load(
     alpha: f64,
     bar: Option<f64>,
 ) -> Load {
-    Load { name, items: Items::Usual, threads, writes, alpha, at_once: 1, keys: ITEMS, bar }
+    let (items, keys) = (Items::Usual, ITEMS);
+    Load { name, items, threads, writes, alpha, at_once: 1, keys, apart: false, bar }
 }
 
 const fn of(items: Items, load: Load) -> Load {
@@ -116,38 +131,46 @@ const fn of(items: Items, load: Load) -> Load {
 }
 
 /// Measures the loads that are chosen by name.
-pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> Vec<Rate> {
+///
+/// # Errors
+/// There is no memory for what is measured.
+pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> io::Result<Vec<Rate>> {
     let mut criterion = Criterion::default()
         .sample_size(30)
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
     let mut rates = Vec::new();
-    for items in [Items::Usual, Items::Scarce, Items::Small, Items::InCells] {
+    for items in [Items::Usual, Items::Scarce, Items::Small, Items::InCells, Items::Bare] {
         let chosen = LOADS.iter().filter(|load| load.items == items && is_chosen(load.name));
         let mut stage = None;
         for load in chosen {
-            let stage = stage.get_or_insert_with(|| Stage::new(items.settings(), items));
-            rates.push(measure(&mut criterion, stage, load));
+            if stage.is_none() {
+                stage = Some(Stage::new(items)?);
+            }
+            let other = if load.apart { Some(Stage::new(items)?) } else { None };
+            let Some(one) = &stage else { continue };
+            rates.push(measure(&mut criterion, [one, other.as_ref().unwrap_or(one)], load));
         }
     }
     let named = |name: &str| rates.iter().find(|rate| rate.load == name);
-    let ratio = |(name, upper, lower): &(&'static str, &str, &str)| {
+    let ratio = |(name, upper, lower, bar): &(&'static str, &str, &str, Option<f64>)| {
         let (upper, lower) = (named(upper)?, named(lower)?);
         let waited = upper.waited.max(lower.waited);
         let figure = upper.figure / lower.figure;
-        Some(Rate { load: name, figure, waited, line: upper.line, bar: Some(THREADS_BAR) })
+        Some(Rate { load: name, figure, waited, line: upper.line, bar: *bar })
     };
     let ratios: Vec<Rate> = RATIOS.iter().filter_map(ratio).collect();
     rates.extend(ratios);
-    rates
+    Ok(rates)
 }
 
-/// Million operations a second of all threads together, and how long these had to wait.
-fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
+/// Million operations a second of all threads together, and how long these had to wait. The first
+/// thread has the first stage.
+fn measure(criterion: &mut Criterion, stages: [&Stage; 2], load: &Load) -> Rate {
     let zipf = Zipf::new(load.keys, load.alpha);
     let at_once = load.at_once;
-    let thread = |seed| Thread { at_once, ..Thread::new(stage, &zipf, load.writes, seed) };
-    let mut threads: Vec<Thread> = (1..=load.threads as u64).map(thread).collect();
+    let thread = |(seed, stage)| Thread { at_once, ..Thread::new(stage, &zipf, load.writes, seed) };
+    let mut threads: Vec<Thread<'_>> = (1..).zip(stages).take(load.threads).map(thread).collect();
     let samples = RefCell::new(Vec::new());
     let distance = || (load.threads > 1).then(round_trip).flatten();
     let before = distance();
@@ -155,7 +178,7 @@ fn measure(criterion: &mut Criterion, stage: &Stage, load: &Load) -> Rate {
     group.throughput(Throughput::Elements(load.threads as u64));
     group.bench_function(load.name, |bencher| {
         bencher.iter_custom(|count| {
-            let (took, waited) = together(stage, &mut threads, count);
+            let (took, waited) = together(&mut threads, count);
             let operations = (count * load.threads as u64) as f64;
             let rate = operations / took.as_secs_f64() / 1e6;
             samples.borrow_mut().push((rate, waited.div_duration_f64(took)));
@@ -195,7 +218,7 @@ impl Items {
     fn settings(self) -> Settings {
         let storage = Storage::Cuckoo { item_size: CELL_BYTES };
         match self {
-            Self::Usual | Self::Small => crate::settings(MEMORY),
+            Self::Usual | Self::Small | Self::Bare => crate::settings(MEMORY),
             Self::Scarce => crate::settings(SCARCE_MEMORY),
             Self::InCells => Settings { storage, ..crate::settings(CELL_MEMORY) },
         }
@@ -203,28 +226,34 @@ impl Items {
 
     fn value(self) -> &'static [u8] {
         match self {
-            Self::Usual | Self::Scarce => &VALUE,
+            Self::Usual | Self::Scarce | Self::Bare => &VALUE,
             Self::Small | Self::InCells => &VALUE[..SMALL_VALUE_BYTES],
         }
     }
 }
 
-/// The store and the keys of its items.
+/// What is read from, and the keys of its items.
 struct Stage {
     store: Store,
+    /// Stands in for the store.
+    bare: Option<Bare>,
     keys: Vec<[u8; KEY_BYTES]>,
     value: &'static [u8],
 }
 
 impl Stage {
-    fn new(settings: Settings, items: Items) -> Self {
+    fn new(items: Items) -> io::Result<Self> {
         let mut keys = vec![[b'k'; KEY_BYTES]; ITEMS];
         for (number, key) in keys.iter_mut().enumerate() {
             key[..8].copy_from_slice(format!("{number:08}").as_bytes());
         }
-        let stage = Self { store: Store::new(settings), keys, value: items.value() };
-        stage.keys.iter().for_each(|key| stage.put(key));
-        stage
+        let (store, value) = (Store::new(items.settings()), items.value());
+        let bare = (items == Items::Bare).then(|| Bare::new(&keys, value)).transpose()?;
+        let stage = Self { store, bare, keys, value };
+        if stage.bare.is_none() {
+            stage.keys.iter().for_each(|key| stage.put(key));
+        }
+        Ok(stage)
     }
 
     fn put(&self, key: &[u8]) {
@@ -248,6 +277,9 @@ impl Stage {
 
     /// Copies the value out, as a reply would have it.
     fn read(&self, key: &[u8], out: &mut Vec<u8>) {
+        if let Some(bare) = &self.bare {
+            return bare.read(key, out);
+        }
         let key = self.store.key(key);
         if let Some(item) = self.store.lock(key, NOW).read(key, NOW) {
             item.value.write_to(out);
@@ -262,25 +294,26 @@ const VALUE: [u8; VALUE_BYTES] = [b'v'; VALUE_BYTES];
 type Draw = ([u8; KEY_BYTES], bool);
 
 /// One thread's requests, drawn beforehand, and where it stands in them.
-struct Thread {
+struct Thread<'a> {
+    stage: &'a Stage,
     draws: Vec<Draw>,
     at: usize,
     at_once: usize,
 }
 
-impl Thread {
-    fn new(stage: &Stage, zipf: &Zipf, writes: f64, seed: u64) -> Self {
+impl<'a> Thread<'a> {
+    fn new(stage: &'a Stage, zipf: &Zipf, writes: f64, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut draw = || {
             let write = random.unit() < writes;
             (stage.keys[zipf.pick(&mut random)], write)
         };
-        Self { draws: (0..DRAWS).map(|_| draw()).collect(), at: 0, at_once: 1 }
+        Self { stage, draws: (0..DRAWS).map(|_| draw()).collect(), at: 0, at_once: 1 }
     }
 
-    fn run(&mut self, stage: &Stage, count: u64) {
+    fn run(&mut self, count: u64) {
         if self.at_once > 1 {
-            return self.run_many(stage, count);
+            return self.run_many(count);
         }
         let mut out = Vec::with_capacity(VALUE_BYTES);
         for _ in 0..count {
@@ -288,22 +321,22 @@ impl Thread {
             self.at += 1;
             if !*write {
                 out.clear();
-                stage.read(key, &mut out);
+                self.stage.read(key, &mut out);
                 black_box(&out);
             } else {
-                stage.put(key);
+                self.stage.put(key);
             }
         }
     }
 
     /// As `run`, some reads at once.
-    fn run_many(&mut self, stage: &Stage, count: u64) {
+    fn run_many(&mut self, count: u64) {
         let mut out = Vec::with_capacity(VALUE_BYTES * self.at_once);
         for _ in 0..count.div_ceil(self.at_once as u64) {
             let from = self.at % (DRAWS - self.at_once);
             self.at += self.at_once;
             out.clear();
-            stage.read_all(&self.draws[from..from + self.at_once], &mut out);
+            self.stage.read_all(&self.draws[from..from + self.at_once], &mut out);
             black_box(&out);
         }
     }
@@ -311,12 +344,12 @@ impl Thread {
 
 /// `count` requests of each thread, all threads at once: from the first start to the last end, and
 /// how long a thread waited meanwhile, at most.
-fn together(stage: &Stage, threads: &mut [Thread], count: u64) -> (Duration, Duration) {
+fn together(threads: &mut [Thread<'_>], count: u64) -> (Duration, Duration) {
     let barrier = Barrier::new(threads.len());
-    let one = |thread: &mut Thread| {
+    let one = |thread: &mut Thread<'_>| {
         barrier.wait();
         let (start, before) = (Instant::now(), waited());
-        thread.run(stage, count);
+        thread.run(count);
         (start, Instant::now(), waited().saturating_sub(before))
     };
     let times: Vec<(Instant, Instant, Duration)> = match threads {
