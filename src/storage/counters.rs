@@ -11,6 +11,9 @@
 
 use super::engine::Usage;
 
+/// Bits of a number that is drawn.
+const CHANCE_BITS: u32 = 32;
+
 /// The counters of an engine: its first field, for which the order of fields is fixed.
 #[derive(Debug)]
 #[repr(C)]
@@ -24,7 +27,7 @@ pub(super) struct Counters {
 impl Counters {
     /// Versions that follow this one; `seed` begins what seems to be chance.
     pub(super) fn new(version: u64, seed: u64) -> Self {
-        Self { version, random: seed | 1, usage: Usage::default() }
+        Self { version, random: seed, usage: Usage::default() }
     }
 
     /// The next version.
@@ -36,15 +39,14 @@ impl Counters {
     /// True once in `n` times, by chance; without a division (Lemire 2019, "Fast random integer
     /// generation in an interval").
     pub(super) fn happens_once_in(&mut self, n: u32) -> bool {
-        let chance = self.chance() & u64::from(u32::MAX);
-        (chance * u64::from(n)) >> u32::BITS == 0
+        (self.chance() * u64::from(n)) >> CHANCE_BITS == 0
     }
 
-    /// A number that is as good as any: xorshift64 (Marsaglia 2003), its upper bits.
+    /// A number of [`CHANCE_BITS`] that is as good as any: a linear congruential generator with
+    /// the constants of MMIX (Knuth, TAOCP 3.3.4), its upper bits.
     pub(super) fn chance(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random >> 11
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005);
+        self.random = self.random.wrapping_add(1_442_695_040_888_963_407);
+        self.random >> (u64::BITS - CHANCE_BITS)
     }
 }

@@ -106,7 +106,7 @@ impl Index {
     }
 
     /// The slot of an item: one with the hash's tag that `wanted` takes, and what that made of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<T>(
         &self,
         hash: u64,

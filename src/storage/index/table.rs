@@ -163,7 +163,7 @@ impl Table {
     /// The slot of the item of a hash whose home is `home`: one that `take` takes of those that may
     /// be the right one; and what that made of it. All of a bucket are asked whether they may be,
     /// without a branch for each that could be foreseen wrongly.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find<T>(
         &self,
         home: usize,

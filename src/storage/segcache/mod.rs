@@ -93,7 +93,7 @@ impl Segcache {
     }
 
     /// The slot of an item, and how it lies in its segment; a large one is in none.
-    #[inline]
+    #[inline(always)]
     fn seek(&self, key: Key<'_>) -> Option<(Found, Option<Layout>)> {
         self.index.find(key.hash, |place| {
             if place.segment == LARGE {
@@ -109,7 +109,10 @@ impl Segcache {
     }
 
     /// The slot of an item that is alive; one that is dead is removed.
-    #[inline]
+    ///
+    /// It is a part of its callers, and so is what it calls, from the index down to the layout
+    /// (`inline(always)`): what they hand on stays in registers then.
+    #[inline(always)]
     fn find_alive(&mut self, key: Key<'_>, now: Time) -> Option<(Found, Option<Layout>)> {
         let (found, layout) = self.seek(key)?;
         let place = found.slot.place();

@@ -108,7 +108,7 @@ impl Layout {
     }
 
     /// The layout of the item at the beginning of `bytes`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         // No item is shorter, and the lengths are in these bytes of any.
         let head = u64_at(bytes, 0);
@@ -126,7 +126,7 @@ impl Layout {
 
     /// Key and value are no longer than their lengths can be written, and a header no longer than
     /// [`HEADER_MAX`].
-    #[inline]
+    #[inline(always)]
     fn placed(meta: u8, cas_at: u8, short: bool, (key_len, value_len): (u16, u32)) -> Self {
         let expiry_len = match (meta & EXPIRY, meta & WIDE) {
             (0, _) => 0,
@@ -155,7 +155,7 @@ impl Layout {
     }
 
     /// Bytes from the beginning to the end of the value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn len(self) -> usize {
         self.value_at() + self.value_len as usize
     }
@@ -166,7 +166,7 @@ impl Layout {
     }
 
     /// The key in the item's bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn key(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.key_at()..self.value_at()]
     }
@@ -205,7 +205,7 @@ impl Layout {
     }
 
     /// What is written beside key and value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn fields(self, bytes: &[u8], at: Context) -> Fields {
         let wide = self.meta & WIDE != 0;
         let cas = if wide {
@@ -225,7 +225,7 @@ impl Layout {
     }
 
     /// The item as it is seen, with these fields.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn seen(self, bytes: &[u8], fields: Fields) -> Item<'_> {
         let Fields { flags, cas, expiry, marks, accessed } = fields;
         Item { value: Value::Whole(self.value(bytes)), flags, cas, expiry, marks, accessed }
@@ -250,7 +250,7 @@ impl Layout {
     }
 
     /// Notes an access in the item's bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn touch(self, bytes: &mut [u8], now: Time) {
         if self.meta & FETCHED == 0 {
             bytes[0] = self.meta | FETCHED;

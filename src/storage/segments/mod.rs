@@ -207,7 +207,7 @@ impl Segments {
     }
 
     /// The item at a place, and its layout.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn item(&self, place: Place) -> (Layout, &[u8]) {
         let bytes = self.get(place.segment).at(place.offset as usize);
         (Layout::parse(bytes), bytes)

@@ -124,11 +124,10 @@ impl<'a> Guards<'a> {
 
 impl<'a> Guard<'a> {
     /// A shard whose lock has been taken, without what was to be removed by now.
+    #[inline]
     pub(super) fn new(mut state: MutexGuard<'a, State>, now: Time) -> Self {
         if state.clear_at.is_some_and(|at| at <= now) {
-            state.clear_at = None;
-            state.engine.clear();
-            state.watched.flush();
+            state.clear_now();
         }
         Self { state }
     }

@@ -104,6 +104,16 @@ struct State {
     watched: Table,
 }
 
+impl State {
+    /// Removes what was to be removed by now.
+    #[cold]
+    fn clear_now(&mut self) {
+        self.clear_at = None;
+        self.engine.clear();
+        self.watched.flush();
+    }
+}
+
 impl Store {
     /// An empty store.
     pub fn new(settings: Settings) -> Self {
@@ -308,6 +318,7 @@ impl Shards {
         }
     }
 
+    #[inline]
     pub(super) fn guard(&self, number: usize, now: Time) -> Guard<'_> {
         let state = self.list[number].0.lock().unwrap_or_else(PoisonError::into_inner);
         Guard::new(state, now)

@@ -198,9 +198,12 @@ pub(in crate::storage) struct News<'a> {
     all: &'a Watchers,
     /// Who makes the changes; 0 for nobody who watches.
     actor: u64,
-    /// Most commands have none.
-    list: Vec<Piece>,
+    /// Most commands have none, and this is one word to look at.
+    pieces: Option<Box<Pieces>>,
 }
+
+#[derive(Debug, Default)]
+struct Pieces(Vec<Piece>);
 
 /// One of the things that wait until the shards have been given back.
 #[derive(Debug)]
@@ -216,7 +219,7 @@ enum Piece {
 impl<'a> News<'a> {
     /// Nothing yet.
     pub(in crate::storage) fn new(all: &'a Watchers) -> Self {
-        Self { all, actor: 0, list: Vec::new() }
+        Self { all, actor: 0, pieces: None }
     }
 
     /// Says who makes the changes.
@@ -226,27 +229,34 @@ impl<'a> News<'a> {
 
     /// Takes up what has been taken out of a table; how many keys.
     pub(in crate::storage) fn add_all(&mut self, told: impl IntoIterator<Item = Told>) -> usize {
-        let before = self.list.len();
-        self.list.extend(told.into_iter().map(Piece::Key));
-        self.list.len() - before
+        let mut added = 0;
+        for told in told {
+            self.add(Piece::Key(told));
+            added += 1;
+        }
+        added
     }
 
     /// Everything was removed.
     pub(in crate::storage) fn add_flush(&mut self) {
-        self.list.push(Piece::All);
+        self.add(Piece::All);
     }
 
     /// Takes a table that nobody needs any more.
     pub(in crate::storage) fn bury(&mut self, table: Table) {
         if !table.is_empty() {
-            self.list.push(Piece::Buried { _table: Box::new(table) });
+            self.add(Piece::Buried { _table: Box::new(table) });
         }
     }
 
+    fn add(&mut self, piece: Piece) {
+        self.pieces.get_or_insert_default().0.push(piece);
+    }
+
     #[cold]
-    fn deliver(&mut self) {
+    fn deliver(&self, pieces: Pieces) {
         let mut count = 0;
-        for piece in std::mem::take(&mut self.list) {
+        for piece in pieces.0 {
             count += match piece {
                 Piece::Key((key, watchers)) => self.tell(&Change::Key(key), &watchers),
                 Piece::All => {
@@ -268,8 +278,8 @@ impl<'a> News<'a> {
 
 impl Drop for News<'_> {
     fn drop(&mut self) {
-        if !self.list.is_empty() {
-            self.deliver();
+        if let Some(pieces) = self.pieces.take() {
+            self.deliver(*pieces);
         }
     }
 }
