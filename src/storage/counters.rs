@@ -50,3 +50,21 @@ impl Counters {
         self.random >> (u64::BITS - CHANCE_BITS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_in_n_times_is_what_happens() {
+        const DRAWS: u32 = 1_000_000;
+        let mut counters = Counters::new(1, 42);
+        for n in [1, 16, 100, 254] {
+            let count = (0..DRAWS).filter(|_| counters.happens_once_in(n)).count() as f64;
+            let expected = f64::from(DRAWS / n);
+            // Five times what chance makes of it, one time in three.
+            let most = 5.0 * expected.sqrt();
+            assert!((count - expected).abs() <= most, "{count} of {DRAWS} for once in {n}");
+        }
+    }
+}

@@ -362,3 +362,19 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_completed_to_the_largest_up_to_the_limit() {
+        for limit in 0..600_u64 {
+            for low in 0..16 {
+                let fitting = (0..=limit).rev().find(|number| number & mask(4) == low);
+                assert_eq!(complete(limit, low, 4), fitting.unwrap_or(low), "{low} up to {limit}");
+            }
+        }
+        assert_eq!(complete(u64::MAX, 7, 32), u64::MAX - u64::from(u32::MAX) + 7);
+    }
+}

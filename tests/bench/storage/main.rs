@@ -67,7 +67,10 @@ fn run(options: &Options) -> io::Result<()> {
     if !options.bench {
         // `cargo test --bench storage` means a check, not a minute of load.
         hit_ratio::selfcheck()?;
-        say("LRU, FIFO and the optimum are what they should be; to measure, use cargo bench");
+        bare::selfcheck()?;
+        say(
+            "LRU, FIFO, the optimum and the bare table are what they should be; to measure, use cargo bench",
+        );
         return Ok(());
     }
     let rates = speed::run(&|name| options.is_chosen(name))?;
