@@ -35,6 +35,7 @@ impl KeyHasher {
     }
 
     /// The hash of a key.
+    #[inline]
     pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
         hasher.write(bytes);
@@ -42,6 +43,7 @@ impl KeyHasher {
     }
 
     /// A key with its hash.
+    #[inline]
     pub(super) fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         Key { bytes, hash: self.hash(bytes) }
     }

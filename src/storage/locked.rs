@@ -31,14 +31,17 @@ pub struct Locked<'a> {
 }
 
 impl<'a> Locked<'a> {
+    #[inline]
     pub(super) fn new(shards: &'a Shards, guards: Guards<'a>) -> Self {
         Self { shards, guards, news: News::new(shards.watchers()) }
     }
 
+    #[inline]
     fn guard(&mut self, key: Key<'_>) -> Option<&mut Guard<'a>> {
         self.guards.get_mut(self.shards.number(key))
     }
 
+    #[inline]
     fn engine(&mut self, key: Key<'_>) -> Option<&mut Chosen> {
         self.guard(key).map(Guard::engine_mut)
     }

@@ -5,48 +5,27 @@ use crate::cache::memcache::store::{Change, Counted, Delta, Mode, Outcome, add, 
 use crate::cache::memcache::words::{expiry, signed, unsigned, write_number};
 use crate::metrics::PoolMetric;
 use crate::protocol::{Op, Output, Request, Span};
-use crate::storage::{Amend, Item, Time, Value};
+use crate::storage::{Amend, Item, Key, Time, Value};
 
 /// Keys of a get that are looked up together.
 const BATCH: usize = 16;
 
-/// get, gets, gat, gats. Keys are looked up some at a time.
+/// get, gets, gat, gats.
 pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output) {
     let op = request.head.command.op;
     let with_cas = matches!(op, Op::Gets | Op::Gats);
     let touch = matches!(op, Op::Gat | Op::Gats);
     let until = if touch { Some(exptime(context, request, 1)) } else { None };
     let keys = request.args.get(if touch { 2.. } else { 1.. }).unwrap_or_default();
-    let (store, now) = (&context.cache.store, context.now.time);
-    let (mut hits, start, before) = (0, out.len(), out.size());
-    let key = |span: &Span| store.key(span.of(request.bytes));
-    for (number, spans) in keys.chunks(BATCH).enumerate() {
-        let (one, many);
-        let (batch, mut locked) = if let [span] = spans {
-            one = [key(span)];
-            (one.as_slice(), store.lock(one[0], now))
-        } else {
-            many = spans.iter().map(key).collect::<Vec<_>>();
-            (many.as_slice(), store.lock_keys(many.iter().copied(), now))
-        };
-        if batch.len() > 1 {
-            locked.approach(batch);
-        }
-        for (at, key) in batch.iter().enumerate() {
-            let Some(item) = locked.read(*key, now) else { continue };
-            hits += 1;
-            write_value(key.bytes, item, with_cas, out);
-            let first = number == 0 && at == 0;
-            if !first && out.size() - before > context.cache.reply_max {
-                out.truncate(start);
-                return out
-                    .extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");
-            }
-            if until.is_some() {
-                locked.amend(*key, Amend { expiry: until, ..Amend::default() }, now);
-            }
-        }
-    }
+    let start = out.len();
+    let hits = match (keys, until) {
+        ([only], None) => Some(get_one(context, only.of(request.bytes), with_cas, out)),
+        _ => get_many(context, (request.bytes, keys), (until, with_cas), out),
+    };
+    let Some(hits) = hits else {
+        out.truncate(start);
+        return out.extend_from_slice(b"SERVER_ERROR out of memory writing get response\r\n");
+    };
     out.extend_from_slice(b"END\r\n");
     let (hit, miss) = if touch {
         (PoolMetric::TouchHits, PoolMetric::TouchMisses)
@@ -55,6 +34,45 @@ pub(super) fn get(context: &Context<'_>, request: Request<'_>, out: &mut Output)
     };
     context.counters.add(hit, hits);
     context.counters.add(miss, keys.len() as u64 - hits);
+}
+
+/// Writes what one key has; how many items that are.
+fn get_one(context: &Context<'_>, key: &[u8], with_cas: bool, out: &mut Output) -> u64 {
+    let (store, now) = (&context.cache.store, context.now.time);
+    let found = store.read(store.key(key), now, |item| write_value(key, item, with_cas, out));
+    u64::from(found.is_some())
+}
+
+/// Writes what some keys have; they are looked up some at a time, and live until `until` from then
+/// on if it says so. How many items that are, `None` if they are more than a reply may have.
+fn get_many(
+    context: &Context<'_>,
+    (bytes, keys): (&[u8], &[Span]),
+    (until, with_cas): (Option<Option<Time>>, bool),
+    out: &mut Output,
+) -> Option<u64> {
+    let (store, now) = (&context.cache.store, context.now.time);
+    let (mut hits, before) = (0, out.size());
+    for (number, spans) in keys.chunks(BATCH).enumerate() {
+        let batch: Vec<Key<'_>> = spans.iter().map(|span| store.key(span.of(bytes))).collect();
+        let mut locked = store.lock_keys(batch.iter().copied(), now);
+        if batch.len() > 1 {
+            locked.approach(&batch);
+        }
+        for (at, key) in batch.iter().enumerate() {
+            let Some(item) = locked.read(*key, now) else { continue };
+            hits += 1;
+            write_value(key.bytes, item, with_cas, out);
+            let first = number == 0 && at == 0;
+            if !first && out.size() - before > context.cache.reply_max {
+                return None;
+            }
+            if until.is_some() {
+                locked.amend(*key, Amend { expiry: until, ..Amend::default() }, now);
+            }
+        }
+    }
+    Some(hits)
 }
 
 fn write_value(key: &[u8], item: Item<'_>, with_cas: bool, out: &mut Output) {

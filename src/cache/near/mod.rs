@@ -197,19 +197,20 @@ impl Near {
         if !slot.may_have(key.hash()) {
             return Look::Miss;
         }
-        let mut locked = self.store.lock(key, now);
-        let Some(item) = locked.read(key, now) else { return Look::Miss };
-        let Some(entry) = Entry::of(&item) else { return Look::Miss };
-        match self.leases.until(entry.origin.lease) {
-            _ if entry.flushes != flushes / FLUSH_ONCE => Look::Miss,
-            _ if is_part != (entry.kind == Kind::Fields) => Look::Miss,
-            // Of a part that is its count (see `settle`).
-            _ if is_part && entry.cas != happened => Look::Miss,
-            None => Look::Miss,
-            // In whole milliseconds of both: what is equal may be over.
-            Some(until) if until <= now => Look::Lapsed,
-            Some(_) => show(&entry).map_or(Look::Unfit, Look::Hit),
-        }
+        let found = self.store.read(key, now, |item| {
+            let Some(entry) = Entry::of(&item) else { return Look::Miss };
+            match self.leases.until(entry.origin.lease) {
+                _ if entry.flushes != flushes / FLUSH_ONCE => Look::Miss,
+                _ if is_part != (entry.kind == Kind::Fields) => Look::Miss,
+                // Of a part that is its count (see `settle`).
+                _ if is_part && entry.cas != happened => Look::Miss,
+                None => Look::Miss,
+                // In whole milliseconds of both: what is equal may be over.
+                Some(until) if until <= now => Look::Lapsed,
+                Some(_) => show(&entry).map_or(Look::Unfit, Look::Hit),
+            }
+        });
+        found.unwrap_or(Look::Miss)
     }
 
     /// Counts a request for a key that is not here, the `nth` of its worker; how many there have been

@@ -16,11 +16,14 @@ use std::sync::Arc;
 
 use crate::storage::budget::{Budget, Charge};
 
+mod bucket;
 mod slot;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use bucket::EMPTY;
+use slot::Mark;
 pub(crate) use slot::{LARGE, OFFSETS, Place, Slot};
 pub(crate) use table::CHUNK_LEN;
 use table::{Chunk, Spot, Table};
@@ -105,24 +108,30 @@ impl Index {
         self.next.as_mut().filter(|_| in_next).unwrap_or(&mut self.table)
     }
 
-    /// The slot of an item: one with the hash's tag that `wanted` takes, and what that made of it.
+    /// The slots that may be that of an item: those with the hash's tag.
     #[inline(always)]
-    pub(crate) fn find<T>(
-        &self,
-        hash: u64,
-        wanted: impl Fn(Place) -> Option<T>,
-    ) -> Option<(Found, T)> {
-        let (in_next, home) = self.home(position(hash));
-        let table = self.table(in_next);
-        let take = |slot: Slot| Some((slot, wanted(slot.place())?));
-        let (spot, (slot, made)) = table.find(home, hash, take)?;
-        Some((Found { in_next, spot, slot }, made))
+    pub(crate) fn search(&self, hash: u64) -> impl Iterator<Item = Found> {
+        let position = position(hash);
+        let home = self.table.home(position);
+        let (in_next, table, home) = match &self.next {
+            Some(next) if home < self.mark => (true, next, next.home(position)),
+            _ => (false, &self.table, home),
+        };
+        let slots = table.search(home, hash);
+        slots.map(move |(spot, slot)| Found { in_next, spot, slot })
     }
 
     /// The bytes of the bucket that the search for an item begins with.
     pub(crate) fn bucket(&self, hash: u64) -> &[u8] {
         let (in_next, home) = self.home(position(hash));
-        self.table(in_next).bucket(home)
+        self.table(in_next).bucket(home).map_or(&[], |bucket| bucket)
+    }
+
+    /// Where an item is, most likely, by the bytes of its bucket. Found without a branch.
+    pub(crate) fn likely(bucket: &[u8], hash: u64) -> Place {
+        let bucket = bucket.first_chunk().unwrap_or(EMPTY);
+        let lane = bucket::marked(bucket, Mark::new(hash, 0)).first();
+        bucket::slot(bucket, lane).place()
     }
 
     /// Puts an item in that is not there. [`Index::prepare`] must have said yes before.
@@ -149,7 +158,7 @@ impl Index {
 
     /// Notes how often the item of a slot is read.
     pub(crate) fn set_frequency(&mut self, found: Found, frequency: u8) {
-        self.table_mut(found.in_next).set(found.spot, found.slot.read(frequency));
+        self.table_mut(found.in_next).set_frequency(found.spot, frequency.max(1));
     }
 
     /// Takes an item out.
@@ -278,7 +287,7 @@ impl Index {
 
     /// The slot of the item at a place.
     pub(crate) fn find_place(&self, hash: u64, place: Place) -> Option<Found> {
-        Some(self.find(hash, |other| (other == place).then_some(()))?.0)
+        self.search(hash).find(|found| found.slot.place() == place)
     }
 
     /// How many buckets the search for an item of this hash looks at that is not there.

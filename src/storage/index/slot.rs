@@ -4,7 +4,7 @@
 //! ```text
 //!  offset 20 │ segment 20 │ frequency 8 │ tag 10 │ distance 6
 //! ```
-//! The lowest two bytes are what a search compares, by themselves.
+//! The lowest two bytes are its mark: what a search compares, by themselves.
 
 const OFFSET_BITS: u32 = 20;
 const SEGMENT_BITS: u32 = 20;
@@ -50,14 +50,14 @@ impl Slot {
         Self(tag(hash) << TAG_AT | u64::from(frequency) << FREQUENCY_AT).moved(place)
     }
 
-    /// As eight bytes say.
-    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
-        Self(u64::from_le_bytes(bytes))
+    /// As these bits say.
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 
-    /// As eight bytes.
-    pub(super) fn to_bytes(self) -> [u8; 8] {
-        self.0.to_le_bytes()
+    /// All its bits.
+    pub(super) fn bits(self) -> u64 {
+        self.0
     }
 
     /// The same item at another place.
@@ -97,20 +97,6 @@ impl Slot {
     pub(super) fn is_empty(self) -> bool {
         self == Self::default()
     }
-
-    /// True if an item that far from home, or farther, would have this slot instead.
-    pub(super) fn yields_to(self, distance: usize) -> bool {
-        self.is_empty() | (self.distance() < distance.min(FAR))
-    }
-
-    /// The slot of a bucket's bytes that is most likely that of an item: one with its tag, or else
-    /// an empty one. Found without a branch.
-    pub(crate) fn likely(bucket: &[u8], hash: u64) -> Self {
-        let (lanes, _) = bucket.as_chunks();
-        let slots = lanes.iter().map(|lane| Self::from_bytes(*lane));
-        let tagged = |slot: Self| slot.0 >> TAG_AT & mask(TAG_BITS) == tag(hash);
-        Self(slots.fold(0, |all, slot| all.max(if tagged(slot) { slot.0 } else { 0 })))
-    }
 }
 
 impl Mark {
@@ -119,14 +105,15 @@ impl Mark {
         Self((tag(hash) << TAG_AT) as u16 | distance.min(FAR) as u16)
     }
 
-    /// True if a slot of these bytes is what its item would have; that may be an empty slot, too.
-    pub(super) fn is_of(self, [low, high, ..]: [u8; 8]) -> bool {
-        self.0 == u16::from_le_bytes([low, high])
+    /// As a number, which is not 0.
+    pub(super) fn bits(self) -> u16 {
+        self.0
     }
 }
 
+/// Not 0, so that no mark is that of an empty slot.
 fn tag(hash: u64) -> u64 {
-    hash >> TAG_IN_HASH & mask(TAG_BITS)
+    (hash >> TAG_IN_HASH & mask(TAG_BITS)).max(1)
 }
 
 const fn mask(bits: u32) -> u64 {

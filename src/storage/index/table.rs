@@ -16,25 +16,15 @@ use std::cmp::Reverse;
 
 use crate::storage::pages::Pages;
 
+use super::bucket::{self, BUCKET, Bucket, EMPTY, LANES, Lanes};
 use super::position;
 use super::slot::{FAR, Mark, Place, Slot};
-
-/// Slots in a bucket.
-const LANES: usize = 8;
 
 /// Buckets in a chunk.
 const CHUNK_BUCKETS: usize = CHUNK_LEN / BUCKET;
 
 /// A number of slots at which all still goes quickly, in percent.
 const FULL_PERCENT: u64 = 90;
-
-/// Bytes of a bucket: a cache line.
-const BUCKET: usize = LANES * SLOT;
-
-/// Bytes of a slot.
-const SLOT: usize = size_of::<Slot>();
-
-type Bucket = [u8; BUCKET];
 
 /// A part of a table: its buckets.
 #[derive(Debug)]
@@ -75,13 +65,8 @@ impl Chunk {
         &self.0.as_chunks().0[at]
     }
 
-    fn slots(&self, at: usize) -> [Slot; LANES] {
-        let bucket = self.bucket(at);
-        std::array::from_fn(|lane| slot(bucket, lane))
-    }
-
-    fn set(&mut self, at: usize, lane: usize, slot: Slot) {
-        self.0.as_chunks_mut::<BUCKET>().0[at].as_chunks_mut().0[lane] = slot.to_bytes();
+    fn bucket_mut(&mut self, at: usize) -> &mut Bucket {
+        &mut self.0.as_chunks_mut().0[at]
     }
 }
 
@@ -123,24 +108,26 @@ impl Table {
     /// True if one more item needs no chunk for sure.
     pub(crate) fn is_complete(&self) -> bool {
         let end = self.chunks.len() * CHUNK_BUCKETS;
-        let last = || self.chunk(end - 1).map(|(chunk, at)| chunk.slots(at));
         self.present == self.chunks.len()
             && end >= self.homes
-            && last().is_some_and(|slots| slots.iter().any(|slot| slot.is_empty()))
+            && self.bucket(end - 1).is_some_and(|last| bucket::ends(last, 0))
     }
 
-    fn chunk(&self, bucket: usize) -> Option<(&Chunk, usize)> {
+    /// A bucket; `None` if it has no memory yet.
+    #[inline(always)]
+    pub(super) fn bucket(&self, bucket: usize) -> Option<&Bucket> {
         let chunk = self.chunks.get(bucket / CHUNK_BUCKETS)?.as_ref()?;
-        Some((chunk, bucket % CHUNK_BUCKETS))
+        Some(chunk.bucket(bucket % CHUNK_BUCKETS))
     }
 
-    fn chunk_mut(&mut self, bucket: usize) -> Option<(&mut Chunk, usize)> {
+    #[inline(always)]
+    fn bucket_mut(&mut self, bucket: usize) -> Option<&mut Bucket> {
         let chunk = self.chunks.get_mut(bucket / CHUNK_BUCKETS)?.as_mut()?;
-        Some((chunk, bucket % CHUNK_BUCKETS))
+        Some(chunk.bucket_mut(bucket % CHUNK_BUCKETS))
     }
 
     fn slots_at(&self, bucket: usize) -> Option<[Slot; LANES]> {
-        self.chunk(bucket).map(|(chunk, at)| chunk.slots(at))
+        self.bucket(bucket).map(bucket::slots)
     }
 
     /// The chunk of a bucket, which is made if it is not there.
@@ -155,44 +142,25 @@ impl Table {
 
     /// Writes the slot at a spot that is there.
     pub(crate) fn set(&mut self, spot: Spot, slot: Slot) {
-        if let Some((chunk, at)) = self.chunk_mut(spot.bucket) {
-            chunk.set(at, spot.lane, slot);
+        if let Some(bucket) = self.bucket_mut(spot.bucket) {
+            bucket::set(bucket, spot.lane, slot);
         }
     }
 
-    /// The slot of the item of a hash whose home is `home`: one that `take` takes of those that may
-    /// be the right one; and what that made of it. All of a bucket are asked whether they may be,
-    /// without a branch for each that could be foreseen wrongly.
+    /// Writes how often the item at a spot is read.
     #[inline(always)]
-    pub(crate) fn find<T>(
-        &self,
-        home: usize,
-        hash: u64,
-        take: impl Fn(Slot) -> Option<T>,
-    ) -> Option<(Spot, T)> {
-        let mut distance = 0;
-        loop {
-            let (chunk, at) = self.chunk(home + distance)?;
-            let bytes = chunk.bucket(at);
-            let mut left = marked(bytes, Mark::new(hash, distance));
-            while left != 0 {
-                let lane = left.trailing_zeros() as usize % LANES;
-                let slot = slot(bytes, lane);
-                if let Some(made) = (!slot.is_empty()).then(|| take(slot)).flatten() {
-                    return Some((Spot { bucket: home + distance, lane }, made));
-                }
-                left &= left - 1;
-            }
-            if lanes(&chunk.slots(at), |slot| slot.yields_to(distance)) != 0 {
-                return None;
-            }
-            distance += 1;
+    pub(super) fn set_frequency(&mut self, spot: Spot, frequency: u8) {
+        if let Some(bucket) = self.bucket_mut(spot.bucket) {
+            bucket::set_frequency(bucket, spot.lane, frequency);
         }
     }
 
-    /// The bytes of a bucket; none if it has no memory yet.
-    pub(crate) fn bucket(&self, bucket: usize) -> &[u8] {
-        self.chunk(bucket).map_or(&[], |(chunk, at)| chunk.bucket(at))
+    /// The search for the item of a hash whose home is `home`.
+    #[inline(always)]
+    pub(super) fn search(&self, home: usize, hash: u64) -> Search<'_> {
+        let bucket = self.bucket(home).unwrap_or(EMPTY);
+        let left = bucket::marked(bucket, Mark::new(hash, 0));
+        Search { table: self, hash, number: home, distance: 0, bucket, left }
     }
 
     /// Puts a slot in whose home is `home`; `fresh` gives a chunk if one is needed for it.
@@ -205,7 +173,8 @@ impl Table {
     ) {
         let (mut carried, mut home, mut bucket) = (slot, home, home);
         loop {
-            let slots = self.make(bucket, &mut fresh).slots(bucket % CHUNK_BUCKETS);
+            let chunk = self.make(bucket, &mut fresh);
+            let slots = bucket::slots(chunk.bucket(bucket % CHUNK_BUCKETS));
             let carried_here = carried.at_distance(bucket - home);
             if let Some(lane) = slots.iter().position(|slot| slot.is_empty()) {
                 return self.set(Spot { bucket, lane }, carried_here);
@@ -271,17 +240,17 @@ impl Table {
         hash_of: &impl Fn(Place) -> u64,
         mut visit: impl FnMut(Spot, Slot),
     ) {
-        let mut bucket = home;
-        while let Some(slots) = self.slots_at(bucket) {
-            for (lane, slot) in slots.into_iter().enumerate() {
-                if !slot.is_empty() && self.home_of(slot, bucket, hash_of) == home {
-                    visit(Spot { bucket, lane }, slot);
+        let mut number = home;
+        while let Some(bucket) = self.bucket(number) {
+            for (lane, slot) in bucket::slots(bucket).into_iter().enumerate() {
+                if !slot.is_empty() && self.home_of(slot, number, hash_of) == home {
+                    visit(Spot { bucket: number, lane }, slot);
                 }
             }
-            if lanes(&slots, |slot| slot.yields_to(bucket - home)) != 0 {
+            if bucket::ends(bucket, number - home) {
                 return;
             }
-            bucket += 1;
+            number += 1;
         }
     }
 
@@ -304,9 +273,8 @@ impl Table {
     /// How many buckets a search looks at that finds nothing.
     #[cfg(test)]
     pub(crate) fn steps(&self, home: usize) -> usize {
-        let ends = |bucket: usize| {
-            let slots = self.slots_at(bucket);
-            slots.is_none_or(|slots| slots.iter().any(|slot| slot.yields_to(bucket - home)))
+        let ends = |number: usize| {
+            self.bucket(number).is_none_or(|bucket| bucket::ends(bucket, number - home))
         };
         (home..).position(ends).map_or(0, |before| before + 1)
     }
@@ -315,22 +283,38 @@ impl Table {
     #[cfg(test)]
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
         let chunks = self.chunks.iter().flatten();
-        let slots = |chunk| (0..CHUNK_BUCKETS).flat_map(move |at| Chunk::slots(chunk, at));
-        chunks.flat_map(slots).filter(|slot| !slot.is_empty())
+        let buckets = |chunk| (0..CHUNK_BUCKETS).map(move |at| Chunk::bucket(chunk, at));
+        chunks.flat_map(buckets).flat_map(bucket::slots).filter(|slot| !slot.is_empty())
     }
 }
 
-fn slot(bucket: &Bucket, lane: usize) -> Slot {
-    Slot::from_bytes(bucket.as_chunks().0[lane])
+/// A search for the item of a hash: the slots that may be its own, those nearest to home first.
+#[derive(Debug)]
+pub(super) struct Search<'t> {
+    table: &'t Table,
+    hash: u64,
+    number: usize,
+    distance: usize,
+    bucket: &'t Bucket,
+    left: Lanes,
 }
 
-/// A bit for each lane that has this mark.
-fn marked(bucket: &Bucket, mark: Mark) -> u32 {
-    let lanes = bucket.as_chunks().0;
-    (0..LANES).fold(0, |bits, lane| bits | u32::from(mark.is_of(lanes[lane])) << lane)
-}
+impl Iterator for Search<'_> {
+    type Item = (Spot, Slot);
 
-/// A bit for each lane of which `is` is true.
-fn lanes(slots: &[Slot; LANES], is: impl Fn(Slot) -> bool) -> u32 {
-    (0..LANES).fold(0, |bits, lane| bits | u32::from(is(slots[lane])) << lane)
+    #[inline(always)]
+    fn next(&mut self) -> Option<(Spot, Slot)> {
+        loop {
+            if let Some(lane) = self.left.next() {
+                let spot = Spot { bucket: self.number, lane };
+                return Some((spot, bucket::slot(self.bucket, lane)));
+            }
+            if bucket::ends(self.bucket, self.distance) {
+                return None;
+            }
+            (self.number, self.distance) = (self.number + 1, self.distance + 1);
+            self.bucket = self.table.bucket(self.number)?;
+            self.left = bucket::marked(self.bucket, Mark::new(self.hash, self.distance));
+        }
+    }
 }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::storage::engine::{Amend, Engine, PutError, Usage};
-use crate::storage::index::{LARGE, Place, Slot, in_scan};
-use crate::storage::item::{Item, Key, NewItem, Value};
-use crate::storage::segments::{Context, Fields, Record};
+use crate::storage::index::{Index, LARGE, Place, in_scan};
+use crate::storage::item::{Item, Key, NewItem};
+use crate::storage::segments::{Fields, Record, Sight};
 use crate::storage::time::Time;
 
 use super::Segcache;
@@ -17,18 +17,10 @@ impl Engine for Segcache {
     }
 
     fn read(&mut self, key: Key<'_>, now: Time) -> Option<Item<'_>> {
-        let (found, layout) = self.find_alive(key, now)?;
-        self.note_read(found);
-        let place = found.slot.place();
-        let Some(layout) = layout else {
-            return Some(self.large.get_mut(place).read(now));
-        };
-        let segment = self.segments.get_mut(place.segment);
-        let at = Context { base: segment.base(), version: self.counters.version, now };
-        let bytes = segment.at_mut(place.offset as usize);
-        let fields = layout.fields(bytes, at);
-        layout.touch(bytes, now);
-        Some(layout.seen(bytes, fields))
+        Some(match self.look(key, now)? {
+            Look::Small(sight) => sight.item(now),
+            Look::Large(item) => item,
+        })
     }
 
     fn bucket(&self, key: Key<'_>) -> &[u8] {
@@ -36,7 +28,7 @@ impl Engine for Segcache {
     }
 
     fn likely(&self, key: Key<'_>, bucket: &[u8]) -> &[u8] {
-        self.segments.behind(Slot::likely(bucket, key.hash).place())
+        self.segments.behind(Index::likely(bucket, key.hash))
     }
 
     fn put(&mut self, key: Key<'_>, item: &NewItem<'_>, now: Time) -> Result<u64, PutError> {
@@ -133,7 +125,31 @@ impl Engine for Segcache {
     }
 }
 
+/// What a read comes to.
+pub(in crate::storage) enum Look<'a> {
+    Small(Sight<'a>),
+    Large(Item<'a>),
+}
+
 impl Segcache {
+    /// [`Engine::read`]; the rest of it is for where the item is seen.
+    #[inline]
+    pub(in crate::storage) fn look(&mut self, key: Key<'_>, now: Time) -> Option<Look<'_>> {
+        self.look_up(key.hash, key.bytes, now)
+    }
+
+    /// What it takes goes into registers, and what it gives into a few words.
+    #[inline(never)]
+    fn look_up(&mut self, hash: u64, bytes: &[u8], now: Time) -> Option<Look<'_>> {
+        let (found, layout) = self.find_alive(Key { bytes, hash }, now)?;
+        self.note_read(found);
+        let place = found.slot.place();
+        let Some(layout) = layout else {
+            return Some(Look::Large(self.large.get_mut(place).read(now)));
+        };
+        Some(Look::Small(self.segments.touch(place, layout, self.counters.version, now)))
+    }
+
     /// Writes what an item says beside key and value; false if no memory is left for that.
     fn write_fields(&mut self, key: Key<'_>, place: Place, fields: Fields, now: Time) -> bool {
         if place.segment == LARGE {
@@ -148,7 +164,7 @@ impl Segcache {
         }
         // The header has no room for it: the item is stored anew.
         let item = bytes[..layout.len()].to_vec();
-        let Value::Whole(value) = layout.seen(&item, fields).value else { return false };
+        let value = layout.value(&item);
         let record = Record { key, value_len: value.len(), value: &[value], fields };
         self.store(&record, now).is_ok()
     }

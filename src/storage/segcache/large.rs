@@ -207,6 +207,12 @@ impl LargeItems {
         self.list[place.offset as usize].as_mut().expect("a large item")
     }
 
+    /// True if the item at a place has this key; seldom asked, beside all that are small.
+    #[cold]
+    pub(super) fn has_key(&self, place: Place, key: &[u8]) -> bool {
+        *self.get(place).key == *key
+    }
+
     /// True if one more can be held.
     pub(super) fn has_room(&self) -> bool {
         !self.vacant.is_empty() || self.list.len() < OFFSETS

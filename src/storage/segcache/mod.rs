@@ -35,6 +35,7 @@ use crate::config::Eviction;
 use evict::Policy;
 use large::LargeItems;
 
+pub(super) use face::Look;
 pub(super) use large::Pieces;
 
 /// Up to this, every read counts; above it, one in so many as were counted.
@@ -95,13 +96,20 @@ impl Segcache {
     /// The slot of an item, and how it lies in its segment; a large one is in none.
     #[inline(always)]
     fn seek(&self, key: Key<'_>) -> Option<(Found, Option<Layout>)> {
-        self.index.find(key.hash, |place| {
+        for found in self.index.search(key.hash) {
+            let place = found.slot.place();
             if place.segment == LARGE {
-                return (*self.large.get(place).key == *key.bytes).then_some(None);
+                if self.large.has_key(place, key.bytes) {
+                    return Some((found, None));
+                }
+                continue;
             }
             let (layout, bytes) = self.segments.item(place);
-            (layout.key(bytes) == key.bytes).then_some(Some(layout))
-        })
+            if layout.key(bytes) == key.bytes {
+                return Some((found, Some(layout)));
+            }
+        }
+        None
     }
 
     fn key_at(&self, place: Place) -> &[u8] {
@@ -180,7 +188,7 @@ impl Segcache {
         }
         let (layout, bytes) = self.segments.item(place);
         let at = self.segments.context(place.segment, self.counters.version, now);
-        layout.seen(bytes, layout.fields(bytes, at))
+        layout.seen(bytes, at)
     }
 
     fn note_read(&mut self, found: Found) {

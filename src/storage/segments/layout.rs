@@ -52,6 +52,15 @@ pub(crate) struct Fields {
     pub(crate) accessed: Time,
 }
 
+impl Fields {
+    /// The item that has them beside its value.
+    #[inline(always)]
+    pub(crate) fn beside(self, value: &[u8]) -> Item<'_> {
+        let Self { flags, cas, expiry, marks, accessed } = self;
+        Item { value: Value::Whole(value), flags, cas, expiry, marks, accessed }
+    }
+}
+
 /// What the narrow form leaves out: the segment's base, the shard's counter, the clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
@@ -69,6 +78,42 @@ pub(crate) struct Layout {
     key_at: u8,
     key_len: u16,
     value_len: u32,
+}
+
+/// What an access changes in an item's bytes, as it was before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    meta: u8,
+    accessed: u32,
+}
+
+/// What is between the lengths and the key.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    len: u8,
+    expiry_len: u8,
+}
+
+/// By the bits of `meta` from [`EXPIRY`] to [`FLAGS`], with a long narrow expiry and a short one:
+/// looked up, as all of it is worked out with every access.
+const FORMS: [[Form; FORMS_BY_META]; 2] = [forms(false), forms(true)];
+const FORMS_BY_META: usize = 8;
+
+const fn forms(short: bool) -> [Form; FORMS_BY_META] {
+    let mut forms = [Form { len: 0, expiry_len: 0 }; FORMS_BY_META];
+    let mut at = 0;
+    while at < FORMS_BY_META {
+        let meta = at as u8 * EXPIRY;
+        let expiry_len = match (meta & EXPIRY, meta & WIDE) {
+            (0, _) => 0,
+            (_, 0) => NARROW[!short as usize],
+            _ => WHOLE,
+        };
+        let flags = if meta & FLAGS == 0 { 0 } else { 4 };
+        forms[at] = Form { len: cas_len(meta) + ACCESSED + expiry_len + flags, expiry_len };
+        at += 1;
+    }
+    forms
 }
 
 impl Context {
@@ -113,14 +158,26 @@ impl Layout {
         // No item is shorter, and the lengths are in these bytes of any.
         let head = u64_at(bytes, 0);
         let (meta, key_len) = (head as u8, (head >> 8) as u8);
-        let value_mask = mask(8 * u32::from(meta & VALUE_BYTES));
-        let (key_len, value_len, at) = match key_len {
-            KEY_LONG => ((head >> 16) as u16, head >> 32 & value_mask, 4),
-            short => (u16::from(short), head >> 16 & value_mask, 2),
-        };
+        if key_len == KEY_LONG {
+            return Self::parse_long(bytes, head);
+        }
+        Self::parsed(bytes, meta, (u16::from(key_len), head >> 16), 2)
+    }
+
+    #[cold]
+    fn parse_long(bytes: &[u8], head: u64) -> Self {
+        Self::parsed(bytes, head as u8, ((head >> 16) as u16, head >> 32), 4)
+    }
+
+    /// The layout of an item whose length of the value begins at `at`, with whatever is behind it.
+    #[inline(always)]
+    fn parsed(bytes: &[u8], meta: u8, (key_len, value_len): (u16, u64), at: u8) -> Self {
+        let value_len = value_len & mask(8 * u32::from(meta & VALUE_BYTES));
         let cas_at = at + (meta & VALUE_BYTES);
-        let accessed_end = usize::from(cas_at + cas_len(meta) + ACCESSED);
-        let short = meta & (EXPIRY | WIDE) == EXPIRY && bytes[accessed_end - 1] & SHORT != 0;
+        let short = meta & (EXPIRY | WIDE) == EXPIRY && {
+            let accessed_end = usize::from(cas_at + cas_len(meta) + ACCESSED);
+            bytes.get(accessed_end - 1).is_some_and(|last| last & SHORT != 0)
+        };
         Self::placed(meta, cas_at, short, (key_len, value_len as u32))
     }
 
@@ -128,14 +185,9 @@ impl Layout {
     /// [`HEADER_MAX`].
     #[inline(always)]
     fn placed(meta: u8, cas_at: u8, short: bool, (key_len, value_len): (u16, u32)) -> Self {
-        let expiry_len = match (meta & EXPIRY, meta & WIDE) {
-            (0, _) => 0,
-            (_, 0) => NARROW[usize::from(!short)],
-            _ => WHOLE,
-        };
-        let flags = if meta & FLAGS == 0 { 0 } else { 4 };
-        let key_at = cas_at + cas_len(meta) + ACCESSED + expiry_len + flags;
-        Self { meta, cas_at, expiry_len, key_at, key_len, value_len }
+        let form = FORMS[usize::from(short)][usize::from(meta / EXPIRY) % FORMS_BY_META];
+        let key_at = cas_at + form.len;
+        Self { meta, cas_at, expiry_len: form.expiry_len, key_at, key_len, value_len }
     }
 
     fn cas_at(self) -> usize {
@@ -150,7 +202,8 @@ impl Layout {
         usize::from(self.key_at)
     }
 
-    fn value_at(self) -> usize {
+    /// Where the value begins.
+    pub(super) fn value_at(self) -> usize {
         self.key_at() + usize::from(self.key_len)
     }
 
@@ -171,7 +224,8 @@ impl Layout {
         &bytes[self.key_at()..self.value_at()]
     }
 
-    fn value(self, bytes: &[u8]) -> &[u8] {
+    /// The value in the item's bytes.
+    pub(crate) fn value(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.value_at()..self.len()]
     }
 
@@ -207,6 +261,17 @@ impl Layout {
     /// What is written beside key and value.
     #[inline(always)]
     pub(crate) fn fields(self, bytes: &[u8], at: Context) -> Fields {
+        self.fields_with(bytes, at, self.accessed(bytes))
+    }
+
+    /// What was written there before an access.
+    #[inline(always)]
+    pub(super) fn fields_before(self, bytes: &[u8], at: Context, before: Before) -> Fields {
+        Self { meta: before.meta, ..self }.fields_with(bytes, at, u64::from(before.accessed))
+    }
+
+    #[inline(always)]
+    fn fields_with(self, bytes: &[u8], at: Context, accessed: u64) -> Fields {
         let wide = self.meta & WIDE != 0;
         let cas = if wide {
             u64_at(bytes, self.cas_at())
@@ -219,16 +284,14 @@ impl Layout {
             stale: self.meta & STALE != 0,
             won: self.meta & WON != 0,
         };
-        let accessed = complete(at.now.millis() / 1000, self.accessed(bytes), ACCESSED_BITS);
+        let accessed = complete(at.now.millis() / 1000, accessed, ACCESSED_BITS);
         let accessed = Time::from_millis(accessed * 1000);
         Fields { flags, cas, expiry: self.expiry(bytes, at.base), marks, accessed }
     }
 
-    /// The item as it is seen, with these fields.
-    #[inline(always)]
-    pub(crate) fn seen(self, bytes: &[u8], fields: Fields) -> Item<'_> {
-        let Fields { flags, cas, expiry, marks, accessed } = fields;
-        Item { value: Value::Whole(self.value(bytes)), flags, cas, expiry, marks, accessed }
+    /// The item as it is seen.
+    pub(crate) fn seen(self, bytes: &[u8], at: Context) -> Item<'_> {
+        self.fields(bytes, at).beside(self.value(bytes))
     }
 
     /// False if it is for ever.
@@ -249,15 +312,17 @@ impl Layout {
         (written != never(self.expiry_len)).then(|| base.after(written))
     }
 
-    /// Notes an access in the item's bytes.
+    /// Notes an access in the item's bytes; what they were before.
     #[inline(always)]
-    pub(crate) fn touch(self, bytes: &mut [u8], now: Time) {
+    pub(super) fn touch(self, bytes: &mut [u8], now: Time) -> Before {
         if self.meta & FETCHED == 0 {
             bytes[0] = self.meta | FETCHED;
         }
-        if self.accessed(bytes) != (now.millis() / 1000) & mask(ACCESSED_BITS) {
+        let accessed = self.accessed(bytes);
+        if accessed != (now.millis() / 1000) & mask(ACCESSED_BITS) {
             self.write_accessed(bytes, now);
         }
+        Before { meta: self.meta, accessed: accessed as u32 }
     }
 
     /// Changes what is written to `fields`, if that has room where it is; flags stay.
@@ -332,7 +397,7 @@ fn fits(expiry: Option<Time>, base: Time, len: u8) -> bool {
 }
 
 /// Bytes of the version.
-fn cas_len(meta: u8) -> u8 {
+const fn cas_len(meta: u8) -> u8 {
     if meta & WIDE == 0 { 4 } else { WHOLE }
 }
 
@@ -355,12 +420,18 @@ fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
     bytes[at..at + part.len()].copy_from_slice(part);
 }
 
+/// 0 where there is nothing, which is not so within an item.
+#[inline(always)]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    let chunk = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    chunk.map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
+/// As [`u32_at`].
+#[inline(always)]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    let chunk = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    chunk.map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 #[cfg(test)]

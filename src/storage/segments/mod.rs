@@ -13,9 +13,11 @@ use crate::storage::time::Time;
 
 mod layout;
 mod segment;
+mod sight;
 
 pub(crate) use layout::{Context, Fields, HEADER_MAX, Layout};
 pub(crate) use segment::{Generation, Record, Segment};
+pub(crate) use sight::Sight;
 
 /// Octaves of the time to live that are told apart: 1 s to 34 years.
 const OCTAVES: u8 = 31;
@@ -217,6 +219,20 @@ impl Segments {
     pub(crate) fn item_mut(&mut self, place: Place) -> (Layout, &mut [u8]) {
         let bytes = self.get_mut(place.segment).at_mut(place.offset as usize);
         (Layout::parse(bytes), bytes)
+    }
+
+    /// Notes an access to the item at a place, of this layout.
+    #[inline(always)]
+    pub(crate) fn touch(
+        &mut self,
+        place: Place,
+        layout: Layout,
+        version: u64,
+        now: Time,
+    ) -> Sight<'_> {
+        let segment = self.get_mut(place.segment);
+        let at = Context { base: segment.base(), version, now };
+        Sight::touch(layout, segment.at_mut(place.offset as usize), at)
     }
 
     /// All that is behind a place, where an item may begin; nothing if there is no such place.

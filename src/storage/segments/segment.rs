@@ -121,11 +121,13 @@ impl Segment {
     }
 
     /// The item at `offset` and all after it.
+    #[inline(always)]
     pub(crate) fn at(&self, offset: usize) -> &[u8] {
         &self.bytes[offset..self.used]
     }
 
     /// The same, to be written to.
+    #[inline(always)]
     pub(crate) fn at_mut(&mut self, offset: usize) -> &mut [u8] {
         &mut self.bytes[offset..self.used]
     }

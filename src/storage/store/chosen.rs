@@ -6,7 +6,7 @@ use crate::config::Storage;
 use crate::storage::cuckoo::{Cuckoo, room};
 use crate::storage::engine::{Amend, Engine, PutError, Start, Usage};
 use crate::storage::item::{Item, Key, NewItem};
-use crate::storage::segcache::Segcache;
+use crate::storage::segcache::{Look, Segcache};
 use crate::storage::time::Time;
 
 /// An engine of the kind that a store's settings name; either has the same place behind the tag.
@@ -42,6 +42,24 @@ impl Chosen {
         match storage {
             Storage::Segcache => usize::MAX,
             Storage::Cuckoo { item_size } => room(item_size),
+        }
+    }
+
+    /// [`Engine::read`], and what `see` makes of the item: by way of each kind of item there is by
+    /// itself, so that nothing is worked out of it that `see` does not ask for.
+    #[inline]
+    pub(super) fn read_with<T>(
+        &mut self,
+        key: Key<'_>,
+        now: Time,
+        see: impl FnOnce(Item<'_>) -> T,
+    ) -> Option<T> {
+        match self {
+            Self::Segcache(engine) => match engine.look(key, now)? {
+                Look::Small(sight) => Some(see(sight.item(now))),
+                Look::Large(item) => Some(see(item)),
+            },
+            Self::Cuckoo(engine) => engine.read(key, now).map(see),
         }
     }
 

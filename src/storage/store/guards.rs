@@ -98,6 +98,7 @@ impl<'a> Guards<'a> {
     }
 
     /// The same, to be changed.
+    #[inline]
     pub(in crate::storage) fn get_mut(&mut self, number: usize) -> Option<&mut Guard<'a>> {
         match self {
             Self::One(only, guard) => (*only == number).then_some(guard),
@@ -154,6 +155,7 @@ impl<'a> Guard<'a> {
     }
 
     /// The same, to be changed.
+    #[inline]
     pub(in crate::storage) fn engine_mut(&mut self) -> &mut Chosen {
         &mut self.state.engine
     }

@@ -131,14 +131,24 @@ impl Store {
     }
 
     /// `bytes` as a key of this store.
+    #[inline]
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {
         self.shards.keys.key(bytes)
     }
 
     /// Takes the shard of one key.
+    #[inline]
     pub fn lock(&self, key: Key<'_>, now: Time) -> Locked<'_> {
         let number = self.shards.number(key);
         Locked::new(&self.shards, Guards::One(number, self.shards.guard(number, now)))
+    }
+
+    /// Reads one item, and shows it while its shard is locked. As [`Locked::read`], and less to do
+    /// where there is nothing else to be done meanwhile.
+    #[inline]
+    pub fn read<T>(&self, key: Key<'_>, now: Time, see: impl FnOnce(Item<'_>) -> T) -> Option<T> {
+        let mut guard = self.shards.guard(self.shards.number(key), now);
+        guard.engine_mut().read_with(key, now, see)
     }
 
     /// Takes the shards of several keys.
@@ -283,6 +293,7 @@ impl Shards {
     }
 
     /// Who is told of changes.
+    #[inline]
     pub(super) fn watchers(&self) -> &Arc<Watchers> {
         &self.watchers
     }
@@ -298,6 +309,7 @@ impl Shards {
     }
 
     /// The lowest bits of the hash choose the shard; the others are the engine's.
+    #[inline]
     pub(super) fn number(&self, key: Key<'_>) -> usize {
         key.hash as usize & (self.list.len() - 1)
     }

@@ -16,6 +16,15 @@ use crate::storage::{
 /// Bytes of the largest item that the models take, where cells are not smaller.
 const ITEM_MAX: usize = 300_000;
 
+/// Ways to see an item.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    Peek,
+    Read,
+    /// While nothing else is done.
+    ReadAlone,
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put {
@@ -176,8 +185,11 @@ impl<'s> Pair<'s> {
             Step::Amend { key, ttl, marks, cas, renew } => {
                 self.amend(key, Amend { expiry: ttl.map(at), marks, cas, renew });
             }
-            Step::Peek { key } => self.compare(key, false),
-            Step::Read { key, times } => (0..times).for_each(|_| self.compare(key, true)),
+            Step::Peek { key } => self.compare(key, Look::Peek),
+            Step::Read { key, times } => {
+                let ways = [Look::Read, Look::ReadAlone].into_iter().cycle().skip(number % 2);
+                ways.take(times.into()).for_each(|way| self.compare(key, way));
+            }
             Step::Remove { key } => self.remove(key),
             Step::Pass { millis } => self.now = now.after(millis),
             Step::Sweep { budget } => {
@@ -261,18 +273,23 @@ impl<'s> Pair<'s> {
         assert!(!(was_there && self.ample), "nothing is evicted while there is room");
     }
 
-    fn compare(&mut self, key: u16, read: bool) {
+    fn compare(&mut self, key: u16, way: Look) {
         let bytes = self.key(key);
         let (key, now) = (self.store.key(&bytes), self.now);
-        let mut locked = self.store.lock(key, now);
-        let item = if read { locked.read(key, now) } else { locked.peek(key, now) };
-        let item = item.map(owned);
-        drop(locked);
+        let lock = || self.store.lock(key, now);
+        let item = match way {
+            Look::Peek => lock().peek(key, now).map(owned),
+            Look::Read => lock().read(key, now).map(owned),
+            Look::ReadAlone => self.store.read(key, now, owned),
+        };
         if item.is_none() {
             return self.lost(key.bytes);
         }
-        let expected =
-            if read { self.model.read(key, now) } else { self.model.peek(key, now) }.map(owned);
+        let expected = match way {
+            Look::Peek => self.model.peek(key, now),
+            Look::Read | Look::ReadAlone => self.model.read(key, now),
+        }
+        .map(owned);
         assert!(item == expected, "{item:.99?} is not {expected:.99?}");
     }
 

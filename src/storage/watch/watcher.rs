@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -198,8 +199,9 @@ pub(in crate::storage) struct News<'a> {
     all: &'a Watchers,
     /// Who makes the changes; 0 for nobody who watches.
     actor: u64,
-    /// Most commands have none, and this is one word to look at.
-    pieces: Option<Box<Pieces>>,
+    /// Most commands have none, and this is one word to look at. (Never shared: of what a `Box` holds
+    /// the end would be a part of each place where the news end, too large to be compiled into it.)
+    pieces: Option<Rc<Pieces>>,
 }
 
 #[derive(Debug, Default)]
@@ -218,6 +220,7 @@ enum Piece {
 
 impl<'a> News<'a> {
     /// Nothing yet.
+    #[inline]
     pub(in crate::storage) fn new(all: &'a Watchers) -> Self {
         Self { all, actor: 0, pieces: None }
     }
@@ -250,13 +253,15 @@ impl<'a> News<'a> {
     }
 
     fn add(&mut self, piece: Piece) {
-        self.pieces.get_or_insert_default().0.push(piece);
+        if let Some(pieces) = Rc::get_mut(self.pieces.get_or_insert_default()) {
+            pieces.0.push(piece);
+        }
     }
 
     #[cold]
-    fn deliver(&self, pieces: Pieces) {
+    fn deliver(&self, pieces: Rc<Pieces>) {
         let mut count = 0;
-        for piece in pieces.0 {
+        for piece in Rc::into_inner(pieces).into_iter().flat_map(|pieces| pieces.0) {
             count += match piece {
                 Piece::Key((key, watchers)) => self.tell(&Change::Key(key), &watchers),
                 Piece::All => {
@@ -277,9 +282,10 @@ impl<'a> News<'a> {
 }
 
 impl Drop for News<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(pieces) = self.pieces.take() {
-            self.deliver(*pieces);
+            self.deliver(pieces);
         }
     }
 }

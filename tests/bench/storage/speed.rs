@@ -281,9 +281,7 @@ impl Stage {
             return bare.read(key, out);
         }
         let key = self.store.key(key);
-        if let Some(item) = self.store.lock(key, NOW).read(key, NOW) {
-            item.value.write_to(out);
-        }
+        self.store.read(key, NOW, |item| item.value.write_to(out));
     }
 }
 
