@@ -117,6 +117,21 @@ fn a_connection_is_used_again_but_never_with_what_another_session_began() {
 }
 
 #[test]
+fn unwatch_is_queued_as_any_command_is_once_a_server_has_the_transaction() {
+    let stand = Stand::start("");
+    let mut client = stand.client();
+    let queued = "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n:1\r\n";
+    client.ask("WATCH n\r\nMULTI\r\nUNWATCH\r\nINCR n\r\nEXEC\r\n", queued);
+    // It does not undo what is watched: that is over with EXEC.
+    client.ask("WATCH n\r\n", "+OK\r\n");
+    stand.client().ask("INCR n\r\n", ":2\r\n");
+    let unseen = "+OK\r\n+QUEUED\r\n+QUEUED\r\n*-1\r\n";
+    client.ask("MULTI\r\nUNWATCH\r\nINCR n\r\nEXEC\r\n", unseen);
+    let later = "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:3\r\n+OK\r\n";
+    client.ask("MULTI\r\nINCR n\r\nUNWATCH\r\nEXEC\r\n", later);
+}
+
+#[test]
 fn what_is_in_the_middle_fails_with_its_server_and_only_that() {
     let mut stand = Stand::start("");
     let (mut queueing, mut watching, mut blocked) =

@@ -6,7 +6,7 @@
 
 use super::conversation::{Stage, Talk};
 use crate::backend::{Failure, To};
-use crate::protocol::{Local, Plan};
+use crate::protocol::{Dedicated, Local, Plan};
 use crate::service::replies::Clients;
 use crate::service::route::Astray;
 
@@ -38,7 +38,11 @@ impl<C: Clients> Talk<'_, '_, C> {
         let command = self.request.head.command;
         // Where there is but one server, a script needs no key to say which.
         let keyless = self.request.keys().len() == 0 && command.plan == Plan::Forward;
-        let local = matches!(command.plan, Plan::Local(Local::Ping | Local::Echo));
+        // Any server that has the transaction can answer these.
+        let local = matches!(
+            command.plan,
+            Plan::Local(Local::Ping | Local::Echo) | Plan::Dedicated(Dedicated::Unwatch)
+        );
         let alone = (local || keyless) && self.proxy.pools[self.caller.pool as usize].is_alone();
         let anywhere = local || alone;
         let lent = match self.present() {

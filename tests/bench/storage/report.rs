@@ -11,6 +11,8 @@ pub(crate) struct Rate {
     pub(crate) load: &'static str,
     /// Million operations a second.
     pub(crate) figure: f64,
+    /// How many times what the first of two threads did by itself, by turns with that.
+    pub(crate) gain: Option<f64>,
     /// Part of the time in which a thread was ready to run but had no core.
     pub(crate) waited: f64,
     /// Where two threads share the store: how long a cache line takes from core to core and back.

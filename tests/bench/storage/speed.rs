@@ -107,12 +107,12 @@ const LOADS: &[Load] = &[
     of(Items::Bare, load("bare read zipf", 1, 0.0, 1.0, None)),
 ];
 
-/// Two threads over one: how the line is called, the loads that it divides, and its bar.
-const RATIOS: &[(&str, &str, &str, Option<f64>)] = &[
-    ("ratio uniform", "mixed uniform 2 threads", "mixed uniform 1 thread", Some(THREADS_BAR)),
-    ("ratio uniform apart", "mixed uniform 2 apart", "mixed uniform 1 thread", None),
-    ("ratio zipf", "mixed zipf 2 threads", "mixed zipf 1 thread", Some(THREADS_BAR)),
-    ("ratio zipf apart", "mixed zipf 2 apart", "mixed zipf 1 thread", None),
+/// Two threads over one: how the line is called, the load of two, and the bar.
+const RATIOS: &[(&str, &str, Option<f64>)] = &[
+    ("ratio uniform", "mixed uniform 2 threads", Some(THREADS_BAR)),
+    ("ratio uniform apart", "mixed uniform 2 apart", None),
+    ("ratio zipf", "mixed zipf 2 threads", Some(THREADS_BAR)),
+    ("ratio zipf apart", "mixed zipf 2 apart", None),
 ];
 
 const fn load(
@@ -152,12 +152,10 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> io::Result<Vec<Rate>> {
             rates.push(measure(&mut criterion, [one, other.as_ref().unwrap_or(one)], load));
         }
     }
-    let named = |name: &str| rates.iter().find(|rate| rate.load == name);
-    let ratio = |(name, upper, lower, bar): &(&'static str, &str, &str, Option<f64>)| {
-        let (upper, lower) = (named(upper)?, named(lower)?);
-        let waited = upper.waited.max(lower.waited);
-        let figure = upper.figure / lower.figure;
-        Some(Rate { load: name, figure, waited, line: upper.line, bar: *bar })
+    let ratio = |(name, load, bar): &(&'static str, &str, Option<f64>)| {
+        let of = rates.iter().find(|rate| rate.load == *load)?;
+        let (waited, line) = (of.waited, of.line);
+        Some(Rate { load: name, figure: of.gain?, gain: None, waited, line, bar: *bar })
     };
     let ratios: Vec<Rate> = RATIOS.iter().filter_map(ratio).collect();
     rates.extend(ratios);
@@ -165,7 +163,8 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> io::Result<Vec<Rate>> {
 }
 
 /// Million operations a second of all threads together, and how long these had to wait. The first
-/// thread has the first stage.
+/// thread has the first stage. Where there are two, each time the first one works by itself before
+/// that: what two are worth is told by pairs, as a machine may be half as fast some seconds later.
 fn measure(criterion: &mut Criterion, stages: [&Stage; 2], load: &Load) -> Rate {
     let zipf = Zipf::new(load.keys, load.alpha);
     let at_once = load.at_once;
@@ -178,18 +177,49 @@ fn measure(criterion: &mut Criterion, stages: [&Stage; 2], load: &Load) -> Rate 
     group.throughput(Throughput::Elements(load.threads as u64));
     group.bench_function(load.name, |bencher| {
         bencher.iter_custom(|count| {
-            let (took, waited) = together(&mut threads, count);
-            let operations = (count * load.threads as u64) as f64;
-            let rate = operations / took.as_secs_f64() / 1e6;
-            samples.borrow_mut().push((rate, waited.div_duration_f64(took)));
-            took
+            let alone = (load.threads > 1).then(|| together(&mut threads[..1], count));
+            let all = together(&mut threads, count);
+            samples.borrow_mut().push(Sample::new(load.threads, count, alone, all));
+            all.0
         });
     });
     group.finish();
-    let (rates, waits): (Vec<f64>, Vec<f64>) = samples.into_inner().into_iter().unzip();
-    let mean = waits.iter().sum::<f64>() / waits.len() as f64;
-    let line = before.max(distance());
-    Rate { load: load.name, figure: median(rates), waited: mean, line, bar: load.bar }
+    let samples = samples.into_inner();
+    let median_of = |figure: fn(&Sample) -> Option<f64>| median(samples.iter().filter_map(figure));
+    let mean = samples.iter().map(|sample| sample.waited).sum::<f64>() / samples.len() as f64;
+    Rate {
+        load: load.name,
+        figure: median_of(|sample| Some(sample.rate)).unwrap_or(f64::NAN),
+        gain: median_of(|sample| sample.gain),
+        waited: mean,
+        line: before.max(distance()),
+        bar: load.bar,
+    }
+}
+
+/// What criterion timed at once.
+struct Sample {
+    rate: f64,
+    /// Times what the first thread did by itself.
+    gain: Option<f64>,
+    waited: f64,
+}
+
+impl Sample {
+    /// Of `count` operations of each of the threads, and of the first one before that; the times
+    /// are those it took and those it waited.
+    fn new(
+        threads: usize,
+        count: u64,
+        alone: Option<(Duration, Duration)>,
+        (took, waited): (Duration, Duration),
+    ) -> Self {
+        let rate = (count * threads as u64) as f64 / took.as_secs_f64() / 1e6;
+        let gain = alone.map(|(alone, _)| threads as f64 * alone.div_duration_f64(took));
+        let waits = alone.into_iter().chain([(took, waited)]);
+        let waited = waits.map(|(took, waited)| waited.div_duration_f64(took)).fold(0.0, f64::max);
+        Self { rate, gain, waited }
+    }
 }
 
 /// Bytes of memory for each small item in a store that is full of them, beside its key and value.
@@ -371,7 +401,8 @@ fn waited() -> Duration {
     Duration::from_nanos(word.unwrap_or(0))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    values.get(values.len() / 2).copied()
 }
