@@ -1,7 +1,7 @@
 //! Loads on one store that is full of small items, from one thread and from two.
 //!
 //! ```text
-//!  Thread: its own draws ─▶ key ─▶ Store::lock ─▶ read, copied out │ put
+//!  Thread: its own draws ─▶ key ─▶ Store::read, copied out │ Store::lock ─▶ put
 //! ```
 //! Two that bear no part of a store stand beside these, to tell what the machine gives at most:
 //! reads that do nothing more than they must (`bare`), and two threads that share nothing (`apart`).
@@ -321,7 +321,9 @@ const VALUE: [u8; VALUE_BYTES] = [b'v'; VALUE_BYTES];
 /// A request: its key, and whether it writes.
 type Draw = ([u8; KEY_BYTES], bool);
 
-/// One thread's requests, drawn beforehand, and where it stands in them.
+/// One thread's requests, drawn beforehand, and where it stands in them: in cache lines of its own,
+/// as it is written with each request, and another thread's must not wait for that.
+#[repr(align(128))]
 struct Thread<'a> {
     stage: &'a Stage,
     draws: Vec<Draw>,
