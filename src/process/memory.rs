@@ -7,6 +7,10 @@ use std::fs;
 
 use nix::sys::prctl::set_thp_disable;
 
+use super::cgroup;
+use super::stores::memory_of_stores;
+use crate::config::Config;
+
 /// Resident in a process under load beside items, index and buffers: its program, and what threads,
 /// tables and the allocator's slack take (with two workers 5 MiB and up to 13.5 MiB were seen).
 const OWN: u64 = 20 << 20;
@@ -31,18 +35,60 @@ pub(super) fn for_items(memory: u64, total: u64, workers: usize) -> u64 {
     memory.saturating_sub(part as u64).max(memory / LEAST_PART)
 }
 
+/// Sees at the start to how the system counts, and to whom it gives what.
+pub(super) fn settle(config: &Config) {
+    count_by_the_page();
+    warn_of_limit(config);
+}
+
 /// Has the system count what is used to the page: a huge page of which one byte is used would be
 /// resident as a whole.
-pub(super) fn count_by_the_page() {
+fn count_by_the_page() {
     let always = fs::read_to_string(HUGE_PAGES).is_ok_and(|modes| modes.contains("[always]"));
     if always && let Err(error) = set_thp_disable(true) {
         tracing::warn!(%error, "huge pages stay on: the process may take more than its memory");
     }
 }
 
+/// Tells who has allowed the process more than it is given.
+fn warn_of_limit(config: &Config) {
+    let (most, limit) = (most(config) >> 20, cgroup::memory_max().map(|limit| limit >> 20));
+    if let Some(limit) = limit.filter(|limit| *limit < most) {
+        tracing::warn!(
+            "the process may take {most} MiB by its configuration (buffers, near caches, stores, \
+             itself), and is killed for more than the {limit} MiB of its control group"
+        );
+    }
+}
+
+/// Bytes that a configuration allows the process, to the tolerance. What is a cache has the buffers
+/// of its clients in its memory.
+fn most(config: &Config) -> u64 {
+    let near = config.pools.iter().filter_map(|pool| pool.near_cache.as_ref());
+    let near: u64 = near.map(|near| near.memory).sum();
+    let proxies = config.pools.iter().any(|pool| pool.cache.is_none());
+    let beside = if proxies { config.buffers + OWN } else { 0 };
+    beside.saturating_add(near).saturating_add(memory_of_stores(config))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_configuration_allows_is_buffers_near_caches_and_each_store_once() {
+        let most_of = |text: &str| most(&crate::config::parse(text, "test", false).unwrap()) >> 20;
+        let cache = "{ listen: '127.0.0.1:0', protocol: redis, memory: 256MiB, store: one }";
+        assert_eq!(most_of(&format!("pools: {{ a: {cache}, b: {cache} }}")), 256);
+        let near = "{ memory: 64MiB }";
+        let proxy = format!(
+            "{{ listen: '127.0.0.1:0', protocol: redis, servers: ['127.0.0.1:1:1'], near_cache: {near} }}"
+        );
+        let own = OWN >> 20;
+        assert_eq!(most_of(&format!("buffers: 32MiB\npools: {{ a: {proxy} }}")), 96 + own);
+        let both = format!("buffers: 32MiB\npools: {{ a: {proxy}, b: {cache} }}");
+        assert_eq!(most_of(&both), 352 + own);
+    }
 
     #[test]
     fn the_process_and_its_stores_fit_into_their_memory_and_the_tolerance() {

@@ -9,6 +9,7 @@
 //! No other place starts a thread. Threads share nothing but what is made here: the registry of
 //! counters, the phase, an inbox for each worker, and stores of items.
 
+mod cgroup;
 mod fleet;
 mod memory;
 mod nanny;
@@ -98,7 +99,7 @@ impl Process {
         }
         can_follow(&config)?;
         let log = Arc::new(Log::install(&config.log)?);
-        memory::count_by_the_page();
+        memory::settle(&config);
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let admin = runtime()?;
         let sources = admin.block_on(Sources::open(&mut config));

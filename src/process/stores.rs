@@ -29,6 +29,17 @@ const LOAN: u64 = 1 << 20;
 /// Room for a key and what an item says of itself beside its value.
 const KEY_ROOM: usize = 64 << 10;
 
+/// Bytes that the stores of all pools may take together.
+pub(super) fn memory_of_stores(config: &Config) -> u64 {
+    first_of_each(config).values().map(|cache| cache.memory).sum()
+}
+
+/// The stores by their names, with what the first pool of each says.
+fn first_of_each(config: &Config) -> HashMap<&str, &CacheSettings> {
+    let caches = config.pools.iter().filter_map(|pool| pool.cache.as_ref());
+    caches.rev().map(|cache| (cache.store.as_str(), cache)).collect()
+}
+
 /// All stores of the process, in the order in which the registry counts them.
 pub(super) struct Stores {
     named: Vec<(String, Arc<Store>)>,
@@ -49,10 +60,7 @@ impl Stores {
 
     /// Opens the stores of all pools that have no servers.
     pub(super) fn open(config: &Config) -> Self {
-        let caches = config.pools.iter().filter_map(|pool| pool.cache.as_ref());
-        let first: HashMap<&str, &CacheSettings> =
-            caches.rev().map(|cache| (cache.store.as_str(), cache)).collect();
-        let total = first.values().map(|cache| cache.memory).sum();
+        let (first, total) = (first_of_each(config), memory_of_stores(config));
         let open = |name: &str| {
             let store = Store::new(settings(first[name], total, config.workers));
             let pools = config.pools.iter().filter_map(|pool| pool.cache.as_ref());
