@@ -4,8 +4,9 @@
 mod sources;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -453,6 +454,14 @@ fn subscriptions_follow_their_channels() {
     }
 }
 
+/// Writes over a file at once, with empty lines behind what is shorter: a file that is empty until
+/// it is written may be seen empty, which is another file that is wrong.
+fn overwrite(path: &Path, text: &str) {
+    let len = fs::metadata(path).expect("a file").len() as usize;
+    let mut file = fs::OpenOptions::new().write(true).open(path).expect("a file");
+    file.write_all(format!("{text:\n<len$}").as_bytes()).expect("a write");
+}
+
 #[test]
 fn a_watched_file_is_taken_over_when_its_link_is_swapped() {
     let servers = [Memcached::start(), Memcached::start()];
@@ -480,9 +489,9 @@ fn a_watched_file_is_taken_over_when_its_link_is_swapped() {
     };
     assert!(wait_until(LONG, swapped));
     // A file that is wrong is told of once, and a right one is taken again.
-    fs::write(root.join("..2/twinring.yml"), "pools: {}").expect("a file");
+    overwrite(&root.join("..2/twinring.yml"), "pools: {}");
     assert!(wait_until(LONG, || stand.reloads("refused") == 1));
-    fs::write(root.join("..2/twinring.yml"), format!("{}{}", stand.head, at(0))).expect("a file");
+    overwrite(&root.join("..2/twinring.yml"), &format!("{}{}", stand.head, at(0)));
     assert!(wait_until(LONG, || stand.reloads("ok") == 2));
     assert_eq!(stand.reloads("refused"), 1);
     client.ask("get k\r\n", "END\r\n");
