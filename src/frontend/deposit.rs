@@ -69,9 +69,16 @@ impl Worker {
         let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
         let Mode::Depositing(deposit) = &mut session.mode else { return Next::Wait(0) };
         let filled = self.standalone.fill(deposit, bytes);
-        if filled > 0 {
+        if !deposit.is_full() {
             return Next::Go(filled);
         }
+        self.end_deposit(token, &bytes[filled..]).after(filled)
+    }
+
+    /// The value is there; `bytes` stand behind it, if anything does.
+    fn end_deposit(&mut self, token: Token, bytes: &[u8]) -> Next {
+        let Some(session) = self.sessions.get(token) else { return Next::Wait(0) };
+        let Mode::Depositing(deposit) = &mut session.mode else { return Next::Wait(0) };
         let (text, before) = (deposit.text_with(bytes), deposit.text_len());
         let (pool, mut args) = (session.pool, Vec::new());
         let rules = self.proxy.rules(pool, &session.identity);

@@ -6,7 +6,7 @@ use super::worker::Worker;
 use crate::config::Protocol;
 use crate::metrics::{PoolMetric, PoolMetrics};
 use crate::net::Token;
-use crate::protocol::{Local, Output, Plan, Refusal, Request, memcache, redis};
+use crate::protocol::{Local, Output, Plan, Refusal, Request, Status, memcache, redis};
 use crate::service::{After, Caller, Deposit, Flow, Ticket, Turn, count_request};
 
 impl Worker {
@@ -244,6 +244,9 @@ impl Session {
 fn count_refusal(metrics: &PoolMetrics, refusal: Option<&Refusal>) {
     let metric = match refusal {
         Some(Refusal::Server(_)) => PoolMetric::ErrorOversize,
+        Some(Refusal::Binary(failure)) if failure.status == Status::TooLarge => {
+            PoolMetric::ErrorOversize
+        }
         Some(Refusal::Client(_)) => PoolMetric::ErrorKey,
         _ => PoolMetric::ErrorUnsupported,
     };

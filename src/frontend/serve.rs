@@ -34,6 +34,16 @@ pub(super) enum Next {
     Wait(usize),
 }
 
+impl Next {
+    /// The same, where so many bytes before were done with already.
+    pub(super) fn after(self, used: usize) -> Self {
+        match self {
+            Self::Go(more) => Self::Go(used + more),
+            Self::Wait(more) => Self::Wait(used + more),
+        }
+    }
+}
+
 impl Worker {
     /// A client's socket is ready: writes what it is owed, reads and serves what it sends.
     pub(super) fn client_ready(&mut self, token: Token) {

@@ -2,6 +2,7 @@
 
 use super::keys::Keys;
 use super::op::Op;
+use super::packet::Failure;
 
 /// A range of bytes within the buffer that was parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +81,11 @@ pub enum Parsed {
     },
     /// Nobody can say where the next request begins: answer and close.
     Lost(Refusal),
+}
+
+impl Parsed {
+    /// Requests up to this many bytes are waited for whole.
+    pub(super) const WHOLE_BYTES: u64 = 64 * 1024;
 }
 
 /// An inline Redis command.
@@ -261,7 +267,7 @@ pub enum Local {
     Time,
 }
 
-/// Why a request is not served; rendered as one line of the protocol.
+/// Why a request is not served; rendered as one line, or packet, of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// memcache `ERROR`: no such command.
@@ -270,6 +276,8 @@ pub enum Refusal {
     Client(&'static str),
     /// memcache `SERVER_ERROR text`.
     Server(&'static str),
+    /// memcached's binary protocol.
+    Binary(Failure),
     /// Redis: an error line, without the leading `-` and the line end. Never holds CR or LF.
     Redis(String),
 }

@@ -16,6 +16,7 @@ mod message;
 mod names;
 mod op;
 mod output;
+mod packet;
 pub mod ping;
 pub mod redis;
 #[cfg(test)]
@@ -31,3 +32,4 @@ pub use op::Op;
 #[cfg(test)]
 pub(crate) use output::COMPACT_FROM;
 pub use output::Output;
+pub use packet::{Echo, Failure, Status};

@@ -35,6 +35,8 @@ pub enum Op {
     MetaArithmetic,
     MetaDebug,
     MetaNoop,
+    /// What a packet of the binary protocol says.
+    Binary,
     // Redis: strings.
     SetNx,
     SetEx,

@@ -40,6 +40,11 @@ impl Deposit {
         self.len
     }
 
+    /// Whether all of the value has come in.
+    pub fn is_full(&self) -> bool {
+        self.left == 0
+    }
+
     /// Takes bytes of the value from the front of `bytes`; says how many. If memory for them
     /// cannot be found they are dropped, and the request will be told.
     pub(super) fn fill(&mut self, bytes: &[u8], now: Now) -> usize {

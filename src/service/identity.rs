@@ -1,8 +1,10 @@
 //! Who a client is: its name, whether it has given the password, which RESP it speaks.
 
 use super::proxy::Proxy;
+use crate::cache::memcache::VERSION;
+use crate::protocol::memcache::binary::{Packet, Verb};
 use crate::protocol::redis::{DEFAULT_USER, Hello, Reply, STRANGER, greet};
-use crate::protocol::{Command, Local, Op, Output, Plan, Request};
+use crate::protocol::{Command, Failure, Local, Op, Output, Plan, Request, Status};
 
 /// What the proxy knows of a client beyond its socket.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ impl Proxy {
     }
 
     /// Answers a memcache client that has not given a password: it may give one as the value of a
-    /// `set`, whatever the key (memcached's doc/protocol.txt, "Authentication").
+    /// `set`, whatever the key (memcached's doc/protocol.txt, "Authentication"), or by SASL.
     pub fn admit_memcache(
         &self,
         pool: u16,
@@ -56,14 +58,12 @@ impl Proxy {
         identity: &mut Identity,
         out: &mut Output,
     ) {
+        if request.head.command.op == Op::Binary {
+            return self.admit_packet(pool, request, identity, out);
+        }
         let value = request.bytes.get(request.head.line as usize..).unwrap_or_default();
         let given = value.strip_suffix(b"\r\n").filter(|_| request.head.command.op == Op::Set);
-        let known = |given: &[u8]| {
-            let users = self.pools[pool as usize].settings.memcache_auth.iter();
-            // All are looked at, so that the time taken does not tell which one it was.
-            users.fold(false, |known, user| known | same(given, user.reveal().as_bytes()))
-        };
-        out.extend_from_slice(match given.map(known) {
+        out.extend_from_slice(match given.map(|given| self.is_user(pool, given)) {
             None => b"CLIENT_ERROR unauthenticated\r\n".as_slice(),
             Some(false) if given.is_some_and(|given| !given.contains(&b' ')) => {
                 b"CLIENT_ERROR bad authentication token format\r\n"
@@ -74,6 +74,41 @@ impl Proxy {
                 b"STORED\r\n"
             }
         });
+    }
+
+    /// As [`admit_memcache`](Self::admit_memcache), for a client of the binary protocol, which gives
+    /// a name and a password by SASL's PLAIN (RFC 4616): somebody, NUL, the name, NUL, the password.
+    fn admit_packet(
+        &self,
+        pool: u16,
+        request: Request<'_>,
+        identity: &mut Identity,
+        out: &mut Output,
+    ) {
+        let Some(packet) = Packet::of(&request) else { return };
+        let mut parts = packet.value.splitn(3, |byte| *byte == 0).skip(1);
+        let given = (parts.next(), parts.next());
+        let text: &[u8] = match (packet.verb, given) {
+            (Verb::SaslList, _) => b"PLAIN",
+            // Clients ask for it first of all; it is no secret.
+            (Verb::Version, _) => VERSION.as_bytes(),
+            (Verb::SaslAuth, (Some(name), Some(password)))
+                if packet.key == b"PLAIN" && self.is_user(pool, &[name, password].join(&b' ')) =>
+            {
+                identity.authenticated = true;
+                b"Authenticated"
+            }
+            _ => return Failure { echo: packet.echo, status: Status::Stranger }.write(out),
+        };
+        packet.echo.reply(0, (b"", b"", text), out);
+    }
+
+    /// Whether these are the name and the password, a space between them, of one of the pool's
+    /// memcache users.
+    fn is_user(&self, pool: u16, given: &[u8]) -> bool {
+        let users = self.pools[pool as usize].settings.memcache_auth.iter();
+        // All are looked at, so that the time taken does not tell which one it was.
+        users.fold(false, |known, user| known | same(given, user.reveal().as_bytes()))
     }
 
     /// AUTH [user] password

@@ -29,8 +29,7 @@ impl Proxy {
         let Plan::Local(local) = request.head.command.plan else { return After::Stay };
         match local {
             Local::Version => {
-                let ours = env!("CARGO_PKG_VERSION");
-                let line = format!("VERSION {VERSION}-twinring-{ours}\r\n");
+                let line = format!("VERSION {VERSION}\r\n");
                 out.extend_from_slice(line.as_bytes());
             }
             Local::Verbosity => out.extend_from_slice(b"OK\r\n"),

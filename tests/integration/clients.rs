@@ -55,6 +55,7 @@ fn pymemcache_works_at_the_cache() {
 #[test]
 fn pylibmc_works_at_the_cache() {
     at_memcached_and_the_cache(|port| python("pylibmc_client.py", &[port]));
+    at_memcached_and_the_cache(|port| python("pylibmc_client.py", &[port, "binary"]));
 }
 
 #[test]
@@ -73,6 +74,19 @@ fn memcache_client_for_node_works_at_the_cache() {
 }
 
 #[test]
+fn memjs_works_at_the_cache() {
+    at_memcached_and_the_cache(|port| node("memjs_client.js", port));
+}
+
+#[test]
+fn memjs_works_with_a_password() {
+    let scratch = Scratch::new();
+    let users = scratch.file("users", "me:secret\n").display().to_string();
+    let cache = Cache::with_users(&users);
+    node_with("memjs_client.js", &[&cache.memcache_port().to_string(), "me", "secret"]);
+}
+
+#[test]
 fn ioredis_works_at_the_cache() {
     at_redis_and_the_cache(|port| node("ioredis_client.js", port));
 }
@@ -83,25 +97,30 @@ fn libmemcached_finds_the_proxy_capable() {
     let ports: Vec<u16> = servers.iter().map(Memcached::port).collect();
     let pool = PoolSpec::memcache(&ports).set("timeout", 5000).set("allow_flush", true);
     let proxy = Proxy::twinring(pool);
-    memccapable(proxy.port());
+    memccapable("ascii", 27, proxy.port());
 }
 
 #[test]
 fn libmemcached_finds_the_cache_capable() {
-    memccapable(Cache::start(&[]).memcache_port());
+    let cache = Cache::start(&[]);
+    memccapable("ascii", 27, cache.memcache_port());
+    memccapable("binary", 27, cache.memcache_port());
 }
 
-/// libmemcached's own test of a server.
-fn memccapable(port: u16) {
+/// libmemcached's own test of a server and a protocol, which consists of so many.
+fn memccapable(protocol: &str, tests: usize, port: u16) {
     let mut command = Command::new("memccapable");
-    command.args(["-a", "-t", "5", "-h", "127.0.0.1", "-p"]).arg(port.to_string());
+    command
+        .args([if protocol == "ascii" { "-a" } else { "-b" }, "-t", "5", "-h", "127.0.0.1", "-p"])
+        .arg(port.to_string());
     let output = command.output().expect("memccapable");
     let report = String::from_utf8_lossy(&output.stdout);
     let passed = report.lines().filter(|line| line.ends_with("[pass]"));
-    let failed = report.split("ascii ").skip(1).filter(|test| !test.contains("[pass]"));
+    let mark = format!("{protocol} ");
+    let failed = report.split(&mark).skip(1).filter(|test| !test.contains("[pass]"));
     let failed: Vec<&str> = failed.map(str::trim).collect();
     assert!(failed.is_empty(), "{failed:?}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(passed.count() >= 27, "{report}");
+    assert!(passed.count() >= tests, "{report}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod binary;
 mod cache_large;
 mod cache_redis;
 mod cache_tracking;

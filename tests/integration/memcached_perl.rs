@@ -2,8 +2,8 @@
 //!
 //! tests/run fetches memcached's source and lays its tests beside an adapter
 //! (`tests/memcached/`) that takes memcached's flags. Run here is what holds for a cache that is
-//! not memcached: not what looks at slabs, LRU queues, the crawler, prefixes, log watchers, the
-//! binary protocol, UDP, TLS or memcached's proxy. In front of memcached these are run that hold
+//! not memcached: not what looks at slabs, LRU queues, the crawler, prefixes, log watchers, UDP,
+//! TLS or memcached's proxy. In front of memcached these are run that hold
 //! for a proxy as well; not run are, beside those that need what no cache client sees:
 //!
 //! * about the server's own connections, or its doors, of which the proxy's are others: ascii-auth,
@@ -23,8 +23,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::Scratch;
 
-/// Those that must pass in its place, without a part left out.
-const IN_PLACE: [&str; 25] = [
+/// Those that must pass in its place, without a part left out but for what is below.
+const IN_PLACE: [&str; 27] = [
+    "binary",
+    "binary-get",
     "bogus-commands",
     "cas",
     "chunked-items",
@@ -91,6 +93,10 @@ const IN_FRONT: [&str; 35] = [
     "unixsocket",
 ];
 
+/// What is not as they expect: `stats settings` has no `maxconns` of 1024, as any number of clients
+/// may come.
+const FAILS: [(&str, &str); 1] = [("binary", "not ok 2659")];
+
 /// As many run at a time; mostly they wait.
 const TOGETHER: usize = 6;
 
@@ -137,7 +143,11 @@ fn run(name: &str, sockets: Option<&Path>) -> Result<(), String> {
     let output = command.output().expect("perl");
     let said = String::from_utf8_lossy(&output.stdout);
     let passed = said.lines().filter(|line| line.starts_with("ok ")).count();
-    if output.status.success() && passed > 0 && !said.to_lowercase().contains("# skip") {
+    let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("not ok ")).collect();
+    let known: Vec<&str> =
+        FAILS.iter().filter(|(of, _)| *of == name).map(|(_, line)| *line).collect();
+    let ended = output.status.success() || !known.is_empty();
+    if ended && failed == known && passed > 0 && !said.to_lowercase().contains("# skip") {
         return Ok(());
     }
     // Its notes go to standard error, among what the servers log.

@@ -1,6 +1,6 @@
 """pylibmc, which is libmemcached: every method of its client, on a server of its own.
 
-    pylibmc_client.py PORT
+    pylibmc_client.py PORT [binary]
 """
 
 import sys
@@ -8,6 +8,13 @@ import threading
 import time
 
 import pylibmc
+
+
+BINARY = sys.argv[2:] == ["binary"]
+
+
+def connect(address, **more):
+    return pylibmc.Client([address], binary=BINARY, **more)
 
 
 def fails(error, action, *arguments):
@@ -18,6 +25,14 @@ def fails(error, action, *arguments):
     raise AssertionError(f"{action.__name__} did not fail with {error.__name__}")
 
 
+def absent(action, *arguments):
+    """What there is no item for is answered with a word of its own in the binary protocol alone."""
+    if BINARY:
+        fails(pylibmc.NotFound, action, *arguments)
+    else:
+        assert not action(*arguments)
+
+
 def commands(client):
     assert client.set("a", "1")
     assert client.get("a") == "1"
@@ -26,7 +41,7 @@ def commands(client):
     assert not client.add("a", "2")
     assert client.add("b", "2")
     assert client.replace("b", "3")
-    assert not client.replace("missing", "3")
+    absent(client.replace, "missing", "3")
     assert client.append("b", "4")
     assert client.prepend("b", "2")
     assert client.get("b") == "234"
@@ -109,7 +124,7 @@ def kinds(client):
 def ways(client, address):
     """Writes that are not waited for, by either way of the library."""
     for behavior in ("no_block", "_noreply"):
-        other = pylibmc.Client([address], behaviors={behavior: True, "tcp_nodelay": True})
+        other = connect(address, behaviors={behavior: True, "tcp_nodelay": True})
         for number in range(500):
             other.set(f"q{number}", f"{behavior} {number}")
         other.delete("q1")
@@ -122,7 +137,7 @@ def ways(client, address):
 
 def threads(address):
     """A pool of clients, many threads: nobody gets another's reply."""
-    pool = pylibmc.ThreadMappedPool(pylibmc.Client([address]))
+    pool = pylibmc.ThreadMappedPool(connect(address))
     wrong = []
 
     def work(name):
@@ -160,9 +175,12 @@ def statistics(client):
 
 def main():
     address = f"127.0.0.1:{sys.argv[1]}"
-    client = pylibmc.Client([address])
     for check in (commands, numbers, comparing, expiring, many, large, kinds):
+        # In the binary protocol the library gives up a server where a text is no number.
+        client = connect(address)
         check(client)
+        client.disconnect_all()
+    client = connect(address)
     ways(client, address)
     threads(address)
     statistics(client)

@@ -1,32 +1,39 @@
-//! memcached's text and meta commands, executed on stored items; answered as memcached 1.6 does.
+//! memcached's text, meta and binary commands, executed on stored items; answered as memcached 1.6
+//! does.
 //!
 //! ```text
 //!  request ─▶ execute ─┬▶ classic ─┐
-//!                      ├▶ meta ────┴▶ store (set, add to a number) ─▶ one shard, locked
+//!                      ├▶ meta ────┼▶ store (set, add to a number) ─▶ one shard, locked
+//!                      ├▶ binary ──┘
 //!                      └▶ stats
 //!  refused request ─▶ refused: a value too large to be stored displaces the old one
 //! ```
 //! * `words`: numbers, times and binary keys, as words of a line.
 //! * `store`: what sets values and numbers.
 //! * `classic`, `meta`, `stats`: the commands.
+//! * `binary`: those of the binary protocol.
 //! * `flags`: the flags of a meta command.
 
+mod binary;
 mod classic;
 mod flags;
 mod meta;
+mod refused;
 mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use refused::refused;
+
 use crate::cache::memcache::store::Mode;
 use crate::cache::{After, Context};
 use crate::metrics::PoolMetric;
-use crate::protocol::{Op, Output, Refusal, Request, Span};
+use crate::protocol::{Op, Output, Request};
 
-/// What `version` says, but for our own name: the memcached whose commands these are.
-pub const VERSION: &str = "1.6.18";
+/// What `version` says: the memcached whose commands these are, and our own name and version.
+pub const VERSION: &str = concat!("1.6.18-twinring-", env!("CARGO_PKG_VERSION"));
 
 /// Executes a request that was parsed by the rules of a cache, and appends its reply to `out`;
 /// nothing if it wants none.
@@ -67,14 +74,17 @@ fn execute_other(context: &Context<'_>, request: Request<'_>, op: Op, out: &mut 
         Op::MetaDelete => answer(context, request, meta::delete, out),
         Op::MetaArithmetic => answer(context, request, meta::arithmetic, out),
         Op::MetaDebug => answer(context, request, meta::debug, out),
+        Op::Binary => return binary::execute(context, request, out),
         Op::MetaNoop => out.extend_from_slice(b"MN\r\n"),
         Op::Version => {
-            let ours = env!("CARGO_PKG_VERSION");
-            out.extend_from_slice(format!("VERSION {VERSION}-twinring-{ours}\r\n").as_bytes());
+            out.extend_from_slice(format!("VERSION {VERSION}\r\n").as_bytes());
         }
         Op::Verbosity if request.head.noreply => {}
         Op::Verbosity => out.extend_from_slice(b"OK\r\n"),
-        Op::Stats => stats::stats(context, request, out),
+        Op::Stats => {
+            let words = [request.arg(1), request.arg(2), request.arg(3)];
+            out.extend_from_slice(stats::stats(context, words).as_bytes());
+        }
         Op::Quit => return After::Close,
         _ => out.extend_from_slice(b"ERROR\r\n"),
     }
@@ -98,31 +108,4 @@ fn answer(
         out.extend_from_slice(failure.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// To be told of every request that the parser has refused, with the words that it has found: a
-/// value too large to be stored still takes the place of the old one, which would be stale.
-pub fn refused(context: &Context<'_>, bytes: &[u8], args: &[Span], refusal: Option<&Refusal>) {
-    let word = |at: usize| args.get(at).map(|span| span.of(bytes)).unwrap_or_default();
-    let length = match word(0) {
-        b"set" => word(4),
-        b"ms" => word(2),
-        _ => return,
-    };
-    let large = match refusal {
-        Some(Refusal::Server(_)) => true,
-        Some(_) => false,
-        // Of a `noreply` command: it may have been refused for another reason.
-        None => words::unsigned(length).is_some_and(|len| len > context.cache.value_max as u64),
-    };
-    if !large {
-        return;
-    }
-    context.counters.add(PoolMetric::StoresTooLarge, 1);
-    let mut decoded = flags::KeyBuffer::default();
-    let binary = word(0) == b"ms" && args.iter().skip(3).any(|span| span.of(bytes) == b"b");
-    let key = if binary { decoded.decode(word(1)) } else { Some(word(1)) };
-    let (now, Some(key)) = (context.now.time, key.filter(|key| !key.is_empty())) else { return };
-    let key = context.cache.store.key(key);
-    context.cache.store.lock(key, now).remove(key, now);
 }

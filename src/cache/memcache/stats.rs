@@ -2,12 +2,12 @@
 //!
 //! Counters are summed over all workers; `stats reset` sets them aside.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
 use crate::cache::Context;
 use crate::cache::memcache::VERSION;
 use crate::metrics::PoolMetric;
-use crate::protocol::Request;
 
 /// Names of counters, each the sum of some of ours.
 const COUNTERS: [(&str, &[PoolMetric]); 28] = [
@@ -41,30 +41,28 @@ const COUNTERS: [(&str, &[PoolMetric]); 28] = [
     ("idle_kicks", &[PoolMetric::DisconnectTimeout]),
 ];
 
-/// Appends the statistics that the request names.
-pub(super) fn stats(context: &Context<'_>, request: Request<'_>, out: &mut Vec<u8>) {
+/// The lines of the statistics that the words behind `stats` name.
+pub(super) fn stats(context: &Context<'_>, words: [&[u8]; 3]) -> Cow<'static, str> {
     let mut lines = String::new();
-    match request.arg(1) {
+    match words[0] {
         b"" => general(context, &mut lines),
         b"settings" => settings(context, &mut lines),
         b"items" => items(context, &mut lines),
         b"slabs" => slabs(context, &mut lines),
         b"sizes" => stat(&mut lines, "sizes_status", "disabled"),
         b"conns" => {}
-        b"cachedump" if request.args.len() < 4 => {
-            return out.extend_from_slice(b"CLIENT_ERROR bad command line\r\n");
-        }
+        b"cachedump" if words[2].is_empty() => return "CLIENT_ERROR bad command line\r\n".into(),
         // There are no slab classes to dump.
         b"cachedump" => {}
-        b"detail" => return out.extend_from_slice(detail(request.arg(2))),
+        b"detail" => return detail(words[1]).into(),
         b"reset" => {
             context.cache.registry.set_aside(context.cache.pool);
-            return out.extend_from_slice(b"RESET\r\n");
+            return "RESET\r\n".into();
         }
-        _ => return out.extend_from_slice(b"ERROR\r\n"),
+        _ => return "ERROR\r\n".into(),
     }
-    out.extend_from_slice(lines.as_bytes());
-    out.extend_from_slice(b"END\r\n");
+    lines.push_str("END\r\n");
+    lines.into()
 }
 
 fn stat(lines: &mut String, name: &str, value: impl Display) {
@@ -79,7 +77,7 @@ fn general(context: &Context<'_>, lines: &mut String) {
     stat(lines, "pid", std::process::id());
     stat(lines, "uptime", now.time.millis() / 1000);
     stat(lines, "time", now.wall_millis / 1000);
-    stat(lines, "version", format_args!("{VERSION}-twinring-{}", env!("CARGO_PKG_VERSION")));
+    stat(lines, "version", VERSION);
     stat(lines, "pointer_size", usize::BITS);
     stat(lines, "curr_connections", registry.pool(pool, PoolMetric::ClientConnections));
     for (name, metrics) in COUNTERS {
@@ -109,7 +107,7 @@ fn settings(context: &Context<'_>, lines: &mut String) {
     stat(lines, "auth_enabled_sasl", "no");
     stat(lines, "item_size_max", cache.value_max);
     stat(lines, "flush_enabled", "yes");
-    stat(lines, "binding_protocol", "ascii");
+    stat(lines, "binding_protocol", "auto-negotiate");
 }
 
 /// All items are of one class.
@@ -131,10 +129,10 @@ fn slabs(context: &Context<'_>, lines: &mut String) {
 }
 
 /// Nothing is counted by prefix.
-fn detail(word: &[u8]) -> &'static [u8] {
+fn detail(word: &[u8]) -> &'static str {
     match word {
-        b"on" | b"off" => b"OK\r\n",
-        b"dump" => b"END\r\n",
-        _ => b"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
+        b"on" | b"off" => "OK\r\n",
+        b"dump" => "END\r\n",
+        _ => "CLIENT_ERROR usage: stats detail on|off|dump\r\n",
     }
 }

@@ -1,5 +1,7 @@
-//! memcached's ASCII protocol: requests as clients write them, replies as servers do.
+//! memcached's ASCII protocol: requests as clients write them, replies as servers do; and the binary
+//! one, for caches of our own.
 //!
+//! * `binary`: packets.
 //! * `commands`: the table, one row a command.
 //! * `encoded`: keys of any bytes, base64.
 //! * `line`: where a line ends, and its words.
@@ -7,6 +9,7 @@
 //! * `request`: bytes of a client to a [`Parsed`](crate::protocol::Parsed).
 //! * `response`: bytes of a server to where a reply ends and what it says.
 
+pub mod binary;
 mod commands;
 mod encoded;
 mod line;

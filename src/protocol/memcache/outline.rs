@@ -1,12 +1,14 @@
 //! A storage command without its data.
 
-use crate::protocol::{Head, Op, Outline, Span};
+use crate::protocol::memcache::binary;
+use crate::protocol::{Head, Op, Outline, Request, Span};
 
-/// The outline of a request whose line stands at the start of `bytes`; `None` if its command makes
+/// The outline of a request whose line, or packet, stands at the start of `bytes`; `None` if its command makes
 /// its value of more than its data.
 pub fn outline(bytes: &[u8], head: &Head, args: &[Span]) -> Option<Outline> {
     let length_at = match head.command.op {
         Op::Set | Op::Add | Op::Replace | Op::Cas => 4,
+        Op::Binary => return binary::outline(&Request { head, bytes, args }),
         // Without a mode (`M`) it sets.
         Op::MetaSet if !args.iter().skip(3).any(|flag| flag.of(bytes).starts_with(b"M")) => 2,
         _ => return None,

@@ -5,16 +5,15 @@
 //! ```
 //! A bad line whose end is known is refused and the next one is served; where the length of a
 //! data block is unknown or wrong nobody can tell data from commands, so the client is lost; a
-//! cache of our own goes on there with whatever comes next, as memcached does.
+//! cache of our own goes on there with whatever comes next, as memcached does. It takes packets of
+//! the binary protocol as well: their first byte begins no line.
 
 use crate::protocol::digits::digits;
 use crate::protocol::hostile::is_http;
+use crate::protocol::memcache::binary;
 use crate::protocol::memcache::commands::{self, Row, Shape};
 use crate::protocol::memcache::line::{Line, line_of, split};
 use crate::protocol::{Head, Keys, Op, Parsed, Refusal, Rules, Span};
-
-/// Requests up to this many bytes are waited for whole.
-const WHOLE_BYTES: u64 = 64 * 1024;
 
 /// Bytes of data that memcached lets a line declare.
 const DATA_BYTES: u64 = i32::MAX as u64 - 2;
@@ -51,6 +50,9 @@ pub fn parse(bytes: &[u8], rules: &Rules, args: &mut Vec<Span>) -> Parsed {
     args.clear();
     let line = match line_of(bytes, rules) {
         Ok(line) => line,
+        Err(Parsed::Lost(_)) if rules.cache && binary::begins(bytes) => {
+            return binary::parse(bytes, rules, args);
+        }
         Err(parsed) => return parsed,
     };
     let most = rules.keys_per_request.max(META_WORDS).saturating_add(2);
@@ -141,7 +143,7 @@ impl Ask<'_> {
         let tail = self.bytes.get(end..).unwrap_or_default();
         match tail {
             [b'\r', b'\n', ..] => Parsed::Request(self.head(line, len)),
-            [] | [b'\r'] if len > WHOLE_BYTES => Parsed::Begun(self.head(line, len)),
+            [] | [b'\r'] if len > Parsed::WHOLE_BYTES => Parsed::Begun(self.head(line, len)),
             // The byte after the data may already be wrong.
             [] => Parsed::Incomplete { need: end + 1 },
             [b'\r'] => Parsed::Incomplete { need: end + 2 },

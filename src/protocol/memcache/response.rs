@@ -308,6 +308,7 @@ pub fn write_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         Refusal::Client(text) => ("CLIENT_ERROR ", *text),
         Refusal::Server(text) => ("SERVER_ERROR ", *text),
         Refusal::Redis(text) => ("SERVER_ERROR ", text.as_str()),
+        Refusal::Binary(failure) => return failure.write(out),
     };
     for part in [word, text, "\r\n"] {
         out.extend_from_slice(part.as_bytes());

@@ -9,8 +9,6 @@ use crate::protocol::redis::commands;
 use crate::protocol::redis::request::{head, lost, takes};
 use crate::protocol::{Command, Keys, Op, Parsed, Plan, Refusal, Rules, Span};
 
-/// Requests up to this many bytes are waited for whole.
-const WHOLE_BYTES: u64 = 64 * 1024;
 /// An argument of so many bytes is worth being passed on as it comes.
 const LARGE_ARGUMENT: u64 = 32 * 1024;
 /// Bytes of a request that is held in memory: Redis's own bound on a client's input.
@@ -158,7 +156,7 @@ impl Array<'_> {
     fn cut(&self, len: u64, end: usize) -> Parsed {
         let least = end as u64 + 2 + self.later();
         if len >= LARGE_ARGUMENT
-            && least > WHOLE_BYTES
+            && least > Parsed::WHOLE_BYTES
             && let Some(command) = self.begun()
         {
             return Parsed::Begun(head(command, least, false));

@@ -191,7 +191,7 @@ pub fn decimal(number: i64, buffer: &mut [u8; DIGITS]) -> &[u8] {
 /// Appends the error line that tells a client of `refusal`.
 pub fn write_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
     let (word, text) = match refusal {
-        Refusal::Unknown => ("ERR ", "unknown command"),
+        Refusal::Unknown | Refusal::Binary(_) => ("ERR ", "unknown command"),
         Refusal::Client(text) | Refusal::Server(text) => ("ERR ", *text),
         Refusal::Redis(text) => ("", text.as_str()),
     };

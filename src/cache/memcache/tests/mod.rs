@@ -1,5 +1,6 @@
 //! Transcripts that memcached itself has proven, and random commands against a plain model.
 
+mod binary;
 mod model;
 
 use std::path::Path;
