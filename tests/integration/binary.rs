@@ -401,6 +401,7 @@ fn a_client_of_packets_says_who_it_is() {
         ask(auth(text), "Auth failure.\n");
         ask(get.clone(), "Auth failure.\n");
     }
+    ask(Packet::new(0x21, b"", b"CRAM-MD5", b"\0me\0secret"), "Auth failure.\n");
     ask(auth(b"\0me\0secret"), "Authenticated\n");
     ask(get, "Not found\n");
 }

@@ -109,6 +109,8 @@ fn packets_that_cannot_be_served_are_passed_over() {
     let Parsed::Refused { len, refusal } = parsed else { panic!("{parsed:?}") };
     assert_eq!((len, refusal), (unknown.len() as u64, Some(failure(0x1b, Status::Unknown))));
     let large = packet(0x01, &[0; 8], b"key", &vec![0; 200_001]);
+    let (parsed, _) = once(parse, &large[..24], &cache());
+    assert!(matches!(parsed, Parsed::Incomplete { need: 35 }), "{parsed:?}");
     let (parsed, args) = once(parse, &large[..35], &cache());
     let Parsed::Refused { len, refusal } = parsed else { panic!("{parsed:?}") };
     assert_eq!((len, refusal), (large.len() as u64, Some(failure(0x01, Status::TooLarge))));
