@@ -74,6 +74,8 @@ struct Load {
     alpha: f64,
     /// Keys that are read at once, as a get of many is.
     at_once: usize,
+    /// Steps of work behind each read, of some four instructions, in registers.
+    steps: u64,
     /// How many of the keys are asked for.
     keys: usize,
     /// The second thread has a store of its own.
@@ -105,6 +107,8 @@ const LOADS: &[Load] = &[
     of(Items::InCells, load("cuckoo write uniform", 1, 1.0, 0.0, None)),
     of(Items::Bare, load("bare read uniform", 1, 0.0, 0.0, None)),
     of(Items::Bare, load("bare read zipf", 1, 0.0, 1.0, None)),
+    Load { steps: 20, ..of(Items::Bare, load("bare 20 read uniform", 1, 0.0, 0.0, None)) },
+    Load { steps: 60, ..of(Items::Bare, load("bare 60 read uniform", 1, 0.0, 0.0, None)) },
 ];
 
 /// Two threads over one: how the line is called, the load of two, and the bar.
@@ -123,7 +127,7 @@ const fn load(
     bar: Option<f64>,
 ) -> Load {
     let (items, keys) = (Items::Usual, ITEMS);
-    Load { name, items, threads, writes, alpha, at_once: 1, keys, apart: false, bar }
+    Load { name, items, threads, writes, alpha, at_once: 1, steps: 0, keys, apart: false, bar }
 }
 
 const fn of(items: Items, load: Load) -> Load {
@@ -167,8 +171,9 @@ pub(crate) fn run(is_chosen: &dyn Fn(&str) -> bool) -> io::Result<Vec<Rate>> {
 /// that: what two are worth is told by pairs, as a machine may be half as fast some seconds later.
 fn measure(criterion: &mut Criterion, stages: [&Stage; 2], load: &Load) -> Rate {
     let zipf = Zipf::new(load.keys, load.alpha);
-    let at_once = load.at_once;
-    let thread = |(seed, stage)| Thread { at_once, ..Thread::new(stage, &zipf, load.writes, seed) };
+    let Load { at_once, steps, writes, .. } = *load;
+    let thread =
+        |(seed, stage)| Thread { at_once, steps, ..Thread::new(stage, &zipf, writes, seed) };
     let mut threads: Vec<Thread<'_>> = (1..).zip(stages).take(load.threads).map(thread).collect();
     let samples = RefCell::new(Vec::new());
     let distance = || (load.threads > 1).then(round_trip).flatten();
@@ -329,6 +334,7 @@ struct Thread<'a> {
     draws: Vec<Draw>,
     at: usize,
     at_once: usize,
+    steps: u64,
 }
 
 impl<'a> Thread<'a> {
@@ -338,7 +344,7 @@ impl<'a> Thread<'a> {
             let write = random.unit() < writes;
             (stage.keys[zipf.pick(&mut random)], write)
         };
-        Self { stage, draws: (0..DRAWS).map(|_| draw()).collect(), at: 0, at_once: 1 }
+        Self { stage, draws: (0..DRAWS).map(|_| draw()).collect(), at: 0, at_once: 1, steps: 0 }
     }
 
     fn run(&mut self, count: u64) {
@@ -353,6 +359,7 @@ impl<'a> Thread<'a> {
                 out.clear();
                 self.stage.read(key, &mut out);
                 black_box(&out);
+                black_box((0..self.steps).fold(0, |sum: u64, step| sum.rotate_left(5) ^ step));
             } else {
                 self.stage.put(key);
             }
