@@ -1,3 +1,5 @@
+//! Packets of every opcode, good ones and others, and however they are cut.
+
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{prop_assert_eq, proptest};
