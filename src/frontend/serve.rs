@@ -205,7 +205,7 @@ impl Worker {
         if bytes.len() < session.need {
             return Next::Wait(0);
         }
-        let pool = session.pool;
+        let (pool, admitted) = (session.pool, session.identity.authenticated);
         let rules = self.proxy.rules(pool, &session.identity);
         let (depth, unread) = (session.pipeline.depth(), session.pipeline.buffered());
         if depth >= self.sessions.limits(pool).pipeline_depth {
@@ -250,8 +250,11 @@ impl Worker {
             Parsed::Begun(head) => self.begin_upload(token, bytes, &head, args),
             Parsed::Skip { len } => self.skip(token, len),
             Parsed::Refused { len, refusal } => {
-                let counters = &self.metrics.pools[pool as usize];
-                self.standalone.refused(pool, (bytes, args), refusal.as_ref(), counters);
+                // What a stranger would store takes the place of nothing.
+                if admitted {
+                    let counters = &self.metrics.pools[pool as usize];
+                    self.standalone.refused(pool, (bytes, args), refusal.as_ref(), counters);
+                }
                 self.refuse(token, len, refusal)
             }
             Parsed::Lost(refusal) => self.lose(token, &refusal),
