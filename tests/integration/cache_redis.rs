@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::support::{Cache, Client, Cut, Redis, Transcript, escaped};
+use crate::support::{Cache, Client, Cut, Random, Redis, Transcript, escaped};
 
 /// Requests of one run.
 const REQUESTS: usize = 400;
@@ -18,22 +18,6 @@ pub(crate) const LIKE_A_CACHE: [&str; 6] =
 /// A cache as large, whose values may be as long as tests make them.
 fn like_redis() -> Cache {
     Cache::start(&["--memory", "64MiB", "--max-value", "32MiB"])
-}
-
-/// Numbers from a seed, always the same ones.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
-
-    fn of<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words[self.below(words.len())]
-    }
 }
 
 /// What a word of a form may stand for.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache_redis::LIKE_A_CACHE;
-use crate::support::{Cache, Client, LONG, Redis, Transcript, escaped, wait_until};
+use crate::support::{Cache, Client, LONG, Random, Redis, Transcript, escaped, wait_until};
 
 /// What every tracking client is told when everything is removed.
 const FLUSHED: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
@@ -35,18 +35,6 @@ fn expect_nothing(client: &mut Client) {
 fn read(client: &mut Client, keys: &[&str]) {
     client.send(format!("MGET {}\r\n", keys.join(" ")));
     client.redis_reply();
-}
-
-/// Numbers from a seed, always the same ones.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
 }
 
 /// What clients of the comparison say; KEY stands for one of a few.
