@@ -3,8 +3,8 @@
 use crate::protocol::memcache::binary;
 use crate::protocol::{Head, Op, Outline, Request, Span};
 
-/// The outline of a request whose line, or packet, stands at the start of `bytes`; `None` if its command makes
-/// its value of more than its data.
+/// The outline of a request whose line, or packet, stands at the start of `bytes`; `None` if its
+/// command makes its value of more than its data.
 pub fn outline(bytes: &[u8], head: &Head, args: &[Span]) -> Option<Outline> {
     let length_at = match head.command.op {
         Op::Set | Op::Add | Op::Replace | Op::Cas => 4,
